@@ -1,0 +1,98 @@
+//! The control word: which generation judges the next packet.
+//!
+//! Map `CONTROL`: array of one [`Control`]. Written by user space; read by the
+//! root programs on every packet and by the ingress program for the ban lengths.
+
+use super::assert_layout;
+
+/// The one shared record that every packet reads; one cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// A [`Word`], stored in one go: the swap of a generation on all hooks and CPUs.
+    pub word: u64,
+    /// When an unconfirmed generation is no longer chosen, nanoseconds of
+    /// `CLOCK_MONOTONIC`. Written before the word that makes it matter.
+    pub deadline_ns: u64,
+    /// Bit `n`: some IPv4 ban has prefix length `n` (0-32).
+    pub ban_v4_lengths: u64,
+    /// Bit `n` of word `n / 64`: some IPv6 ban has prefix length `n` (0-127).
+    /// A /128 is bit 0: a ban of `::/0` is never accepted.
+    pub ban_v6_lengths: [u64; 2],
+    /// Room for what comes.
+    pub reserved: [u64; 3],
+}
+assert_layout!(Control, 64, 64);
+
+/// What the control word says, as one `u64`.
+///
+/// | bits | meaning |
+/// | --- | --- |
+/// | 0-7 | slot of the active generation, or [`Word::PASS_ALL`] |
+/// | 8-15 | slot of the previous one, or [`Word::PASS_ALL`] |
+/// | 16 | the active generation is confirmed: the deadline does not matter |
+/// | 17 | drop on ingress where the chosen slot holds no program |
+/// | 18 | drop on egress where the chosen slot holds no program |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word(pub u64);
+
+impl Word {
+    /// Generations that can be loaded at once; slots of each program array.
+    pub const SLOTS: u32 = 2;
+    /// In place of a slot: every packet passes.
+    pub const PASS_ALL: u8 = 0xff;
+    const CONFIRMED: u64 = 1 << 16;
+    const CLOSED_INGRESS: u64 = 1 << 17;
+    const CLOSED_EGRESS: u64 = 1 << 18;
+
+    /// Composes a word.
+    #[must_use]
+    pub const fn new(active: u8, previous: u8, confirmed: bool, closed: [bool; 2]) -> Self {
+        let mut word = active as u64 | (previous as u64) << 8;
+        if confirmed {
+            word |= Self::CONFIRMED;
+        }
+        if closed[0] {
+            word |= Self::CLOSED_INGRESS;
+        }
+        if closed[1] {
+            word |= Self::CLOSED_EGRESS;
+        }
+        Self(word)
+    }
+
+    /// Slot of the active generation.
+    #[inline(always)]
+    #[must_use]
+    pub const fn active(self) -> u8 {
+        (self.0 & 0xff) as u8
+    }
+
+    /// Slot of the generation before it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn previous(self) -> u8 {
+        ((self.0 >> 8) & 0xff) as u8
+    }
+
+    /// Whether the active generation stays whatever the clock says.
+    #[inline(always)]
+    #[must_use]
+    pub const fn confirmed(self) -> bool {
+        self.0 & Self::CONFIRMED != 0
+    }
+
+    /// Whether ingress is dropped where a program is missing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn closed_ingress(self) -> bool {
+        self.0 & Self::CLOSED_INGRESS != 0
+    }
+
+    /// Whether egress is dropped where a program is missing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn closed_egress(self) -> bool {
+        self.0 & Self::CLOSED_EGRESS != 0
+    }
+}

@@ -1,0 +1,77 @@
+//! Sampled events: what a person sees of single packets.
+//!
+//! Map `EVENTS`: ring buffer of [`Event`]. Map `SAMPLER`: per-CPU array of one
+//! [`Sampler`], which decides in the kernel what is worth an event, so that a
+//! flood costs the reader next to nothing. Counters are the truth; what was not
+//! sent is the difference to them, and `suppressed` counts it per CPU.
+
+use super::assert_layout;
+
+/// Events one CPU may send per window.
+pub const EVENTS_PER_WINDOW: u32 = 64;
+
+/// Sources remembered per window and CPU: one event each per rule.
+pub const SAMPLER_SLOTS: u32 = 256;
+
+/// One packet, as it is told to user space.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When, nanoseconds of `CLOCK_MONOTONIC` (coarse).
+    pub time_ns: u64,
+    /// Source address, left-aligned, host order.
+    pub source: [u64; 2],
+    /// Destination address.
+    pub destination: [u64; 2],
+    /// Slot of the rule that decided, or `Cell::NO_SLOT`.
+    pub slot: u32,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Bytes of the frame.
+    pub length: u32,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port, or ICMP type.
+    pub destination_port: u16,
+    /// EtherType, host order.
+    pub ethertype: u16,
+    /// VLAN id, or 4096 for none.
+    pub vlan: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// 4, 6, or 0 for other than IP.
+    pub family: u8,
+    /// TCP flags byte.
+    pub tcp_flags: u8,
+    /// A [`Reason`](crate::verdict::Reason).
+    pub reason: u8,
+    /// 0 = ingress, 1 = egress.
+    pub direction: u8,
+    /// Generation's program slot.
+    pub generation: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+assert_layout!(Event, 72, 8);
+
+/// What one CPU remembers of what it has sent; written by the datapath only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampler {
+    /// The window: jiffies, shifted by [`Sampler::WINDOW_SHIFT`].
+    pub window: u64,
+    /// Events sent in this window.
+    pub sent: u64,
+    /// Packets that wanted an event and got none, since load.
+    pub suppressed: u64,
+    /// Events lost because the ring was full, since load.
+    pub lost: u64,
+    /// Window and source last sent, by hash.
+    pub last: [u64; SAMPLER_SLOTS as usize],
+}
+assert_layout!(Sampler, 32 + 8 * SAMPLER_SLOTS as usize, 8);
+
+impl Sampler {
+    /// 256 jiffies: about a second at HZ=250, 0.26 s at HZ=1000, 2.6 s at HZ=100.
+    pub const WINDOW_SHIFT: u32 = 8;
+}

@@ -1,0 +1,300 @@
+//! The compiled policy of one generation: a run of 32-bit words, and the
+//! load-time settings that say where in it what is.
+//!
+//! Map `TABLES`: array of one value. Written once by user space through a
+//! mapping and frozen before the generation's programs load; read by the
+//! datapath. Nothing in it is edited while it is in force.
+//!
+//! A packet needs at most: one word of the service table; one to a few words of
+//! the address trie; one cell. See [`crate::policy`] for the walk.
+
+/// A load-time setting: its number is the index into the `.rodata` array
+/// `SETTINGS`, frozen before the verifier looks, so that branches which a policy
+/// does not use are deleted.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Length of the tables, words.
+    TableWords = 0,
+    /// First word of the ingress service table.
+    ServicesIngress = 1,
+    /// First word of the egress service table.
+    ServicesEgress = 2,
+    /// Words of each service table: `ServiceIndex::END` or `END_WITHOUT_SCTP`.
+    ServiceWords = 3,
+    /// First word of the IPv4 root, 65,536 words.
+    RootV4 = 4,
+    /// First word of the IPv6 root, 65,536 words; 0 = no rule names an IPv6
+    /// network, every address is of class 0.
+    RootV6 = 5,
+    /// First word of the trie blocks, 256 words each.
+    Blocks = 6,
+    /// First word of the compare records, [`Compare::WORDS`] words each.
+    Compares = 7,
+    /// First word of the bitmap of /24s that hold more than class 0, 524,288
+    /// words; 0 = absent.
+    Bitmap = 8,
+    /// First word of the ingress cells.
+    CellsIngress = 9,
+    /// First word of the egress cells.
+    CellsEgress = 10,
+    /// Address classes: rows of a cell table.
+    AddressClasses = 11,
+    /// Service classes on ingress: columns.
+    ServiceClassesIngress = 12,
+    /// Service classes on egress: columns.
+    ServiceClassesEgress = 13,
+    /// First word of the map from address class to ingress local class; 0 = no
+    /// ingress rule asks for this host's address.
+    LocalIngress = 14,
+    /// The same for egress.
+    LocalEgress = 15,
+    /// Local classes on ingress, at least 1.
+    LocalClassesIngress = 16,
+    /// Local classes on egress, at least 1.
+    LocalClassesEgress = 17,
+    /// First word of the interface classes, [`IFACES`] pairs of (ifindex,
+    /// class), terminated by ifindex 0; 0 = no rule asks for the interface.
+    Ifaces = 18,
+    /// Interface classes, at least 1; class 0 is "none of the listed".
+    IfaceClasses = 19,
+    /// First word of the VLAN classes, 4,097 words, the last for untagged;
+    /// 0 = no rule asks.
+    Vlans = 20,
+    /// VLAN classes, at least 1.
+    VlanClasses = 21,
+    /// First word of the TCP flag classes, 256 words; 0 = no rule asks.
+    Flags = 22,
+    /// TCP flag classes, at least 1.
+    FlagClasses = 23,
+    /// First word of the map from rule slot to request slot; 0 = nothing counts
+    /// requests.
+    RequestSlots = 24,
+    /// Rule slots: bound of a counter row.
+    RuleSlots = 25,
+    /// Bits of [`features`].
+    Features = 26,
+    /// Echo requests admitted per second and source; 0 = judged by the rules.
+    PingPerSecond = 27,
+    /// Idle time of a TCP flow, seconds.
+    TcpIdleSeconds = 28,
+    /// Idle time of an unanswered UDP flow, seconds.
+    UdpIdleSeconds = 29,
+    /// Slot of this generation in the program arrays.
+    Generation = 30,
+    /// Random number of this generation: attackers choose addresses, not hashes.
+    Seed = 31,
+    /// Possible CPUs: rows of a counter map.
+    Cpus = 32,
+    /// Request slots: bound of a request row.
+    RequestSlotCount = 33,
+    /// Whether the side "asked by a reply" has cells of its own, see
+    /// [`crate::policy`]: 1 or 0.
+    ReplyContext = 34,
+    /// First word of the rows of the ingress cells in sparse form,
+    /// [`Row::WORDS`] words each; 0 = the cells are dense.
+    RowsIngress = 35,
+    /// The same for egress.
+    RowsEgress = 36,
+    /// First word of the columns of the ingress cells in sparse form,
+    /// [`Column::WORDS`] words each.
+    ColumnsIngress = 37,
+    /// The same for egress.
+    ColumnsEgress = 38,
+    /// Steps of the longest IPv6 walk of these tables, at most [`MAX_STEPS`].
+    StepsV6 = 47,
+}
+
+impl Setting {
+    /// Settings there is room for; part of the ABI.
+    pub const COUNT: usize = 48;
+}
+
+/// Bits of [`Setting::Features`].
+pub mod features {
+    /// The baseline is on.
+    pub const BASELINE: u32 = 1 << 0;
+    /// DHCP client traffic is part of it.
+    pub const DHCP: u32 = 1 << 1;
+    /// EtherTypes that nobody knows are admitted.
+    pub const NON_IP_ALL: u32 = 1 << 2;
+    /// A later fragment without a known first one is dropped.
+    pub const FRAGMENTS_STRICT: u32 = 1 << 3;
+    /// Forgotten flows with a live socket are picked up.
+    pub const PICKUP: u32 = 1 << 4;
+    /// The ingress default is allow.
+    pub const DEFAULT_ALLOW_INGRESS: u32 = 1 << 6;
+    /// The egress default is allow.
+    pub const DEFAULT_ALLOW_EGRESS: u32 = 1 << 7;
+    /// Some rule counts requests of any kind.
+    pub const REQUESTS: u32 = 0xff << 8;
+
+    /// Some rule counts requests of a [`Kind`](crate::request::Kind).
+    #[inline(always)]
+    #[must_use]
+    pub const fn counts(kind: u32) -> u32 {
+        1 << (8 + (kind & 7))
+    }
+}
+
+/// Longest list of interfaces that rules may tell apart.
+pub const IFACES: u32 = 16;
+
+/// A word of the service table: what a (protocol, port) leads to.
+///
+/// Bit 31 set: the rest is a [`Cell`], whatever the addresses. Clear: the rest
+/// is a service class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceWord(pub u32);
+
+impl ServiceWord {
+    /// The verdict does not depend on addresses, interface, VLAN or flags.
+    pub const FINAL: u32 = 1 << 31;
+
+    /// The cell, if this word decides at once.
+    #[inline(always)]
+    #[must_use]
+    pub const fn decided(self) -> Option<Cell> {
+        if self.0 & Self::FINAL != 0 { Some(Cell(self.0 & !Self::FINAL)) } else { None }
+    }
+}
+
+/// The answer of the policy for a tuple of classes.
+///
+/// | bits | meaning |
+/// | --- | --- |
+/// | 0-19 | rule slot, [`Cell::NO_SLOT`] for the default |
+/// | 20 | allow |
+/// | 21 | a failsafe rule decided |
+/// | 22 | no rule matched: the default decided |
+/// | 23 | never raise an event |
+/// | 24-26 | how requests are counted, a [`crate::request::Kind`] |
+/// | 27 | raise events for passes, too |
+/// | 28-29 | room for limits and audit |
+/// | 30 | read past the end of the tables |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell(pub u32);
+
+impl Cell {
+    /// Mask of the rule slot.
+    pub const SLOT: u32 = 0xf_ffff;
+    /// The slot of a cell that no rule decided.
+    pub const NO_SLOT: u32 = Self::SLOT;
+    /// Allow.
+    pub const ALLOW: u32 = 1 << 20;
+    /// A failsafe rule decided.
+    pub const FAILSAFE: u32 = 1 << 21;
+    /// No rule matched.
+    pub const DEFAULT: u32 = 1 << 22;
+    /// Never raise an event.
+    pub const QUIET: u32 = 1 << 23;
+    /// Where the count kind starts.
+    pub const COUNT_SHIFT: u32 = 24;
+    /// Raise events for passes, too.
+    pub const SAMPLE: u32 = 1 << 27;
+    /// Read past the end of the tables: they contradict themselves.
+    pub const BROKEN: u32 = 1 << 30;
+
+    /// The rule slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        self.0 & Self::SLOT
+    }
+
+    /// Whether a bit is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// How requests are counted; 0 = not.
+    #[inline(always)]
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        (self.0 >> Self::COUNT_SHIFT) & 7
+    }
+}
+
+/// A row of the sparse form of cells: an address class on one side.
+///
+/// Where address classes times service classes are too many, a cell is kept only
+/// for a pair that some rule names by both. Any other pair follows from its row
+/// (what holds there for every service) and its column (what holds there for
+/// every address): of the two cells the one with the lower rank.
+///
+/// Words: cell, rank of the cell, first word of the row's pairs counted from the
+/// chain's cells, mask. The pairs are `mask + 1` slots of two words, column + 1
+/// (0 = empty) and cell, found by [`crate::policy::pair_slot`]; with the mask
+/// [`Row::DIRECT`] they are a cell for each column.
+pub struct Row;
+
+impl Row {
+    /// Words of a row.
+    pub const WORDS: u32 = 4;
+    /// Offset of the cell's rank; lower wins.
+    pub const RANK: u32 = 1;
+    /// Offset of the place of the pairs.
+    pub const PAIRS: u32 = 2;
+    /// Offset of the mask.
+    pub const MASK: u32 = 3;
+    /// The mask of a row with a cell for each column.
+    pub const DIRECT: u32 = u32::MAX;
+    /// A pair is found in so many slots, or it is not there.
+    pub const PROBES: u32 = 8;
+}
+
+/// A column of the sparse form: a service class on one side, for every address.
+///
+/// Words: cell, rank.
+pub struct Column;
+
+impl Column {
+    /// Words of a column.
+    pub const WORDS: u32 = 2;
+    /// Offset of the cell's rank.
+    pub const RANK: u32 = 1;
+}
+
+/// A word of the address trie: a class, or where to look next.
+///
+/// The two upper bits tell which; the rest is the number. A *block* is 256
+/// words, indexed by the next byte of the address. A *compare record* stands for
+/// a run of bytes in which only one value leads anywhere, so that a lone host
+/// costs 32 bytes instead of a block per byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrieWord(pub u32);
+
+impl TrieWord {
+    /// Number part.
+    pub const NUMBER: u32 = 0x3fff_ffff;
+    /// The number is a block.
+    pub const BLOCK: u32 = 1 << 30;
+    /// The number is a compare record.
+    pub const COMPARE: u32 = 1 << 31;
+}
+
+/// A compare record: do the first `length` bits of the address equal `prefix`?
+///
+/// Words: prefix (4, most significant first), length in bits (1-128), trie word
+/// inside, trie word outside, depth (the byte at which a block inside is
+/// indexed).
+pub struct Compare;
+
+impl Compare {
+    /// Words of a record.
+    pub const WORDS: u32 = 8;
+    /// Offset of the prefix length.
+    pub const LENGTH: u32 = 4;
+    /// Offset of the trie word for addresses inside.
+    pub const INSIDE: u32 = 5;
+    /// Offset of the trie word for addresses outside.
+    pub const OUTSIDE: u32 = 6;
+    /// Offset of the depth.
+    pub const DEPTH: u32 = 7;
+}
+
+/// Most steps of a walk: every byte after the root's two, through a compare
+/// record and a block each.
+pub const MAX_STEPS: usize = 28;

@@ -1,0 +1,101 @@
+//! Rates of what is admitted unasked: token buckets in slots of one array.
+//!
+//! Map `GUARDS`: array of [`SLOTS`] words, hashed by kind and source. Written by
+//! the datapath without a lock: two CPUs may lose a token between them, and two
+//! sources may share a slot. That is the price of a table that no flood can
+//! grow or thrash; nothing that a rule admits depends on it.
+
+use crate::packet::{Address, Family};
+use crate::time::Nanos;
+
+/// Slots of the map, 8 bytes each.
+pub const SLOTS: u32 = 8192;
+
+/// ICMP errors about nothing we know of, per second, whatever the source.
+pub const ICMP_ERRORS_PER_SECOND: u32 = 100;
+
+/// Later fragments without a known first one, per second and source.
+pub const UNKNOWN_FRAGMENTS_PER_SECOND: u32 = 1000;
+
+/// What is rated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Guard {
+    /// ICMP errors, one bucket per direction.
+    IcmpError = 1,
+    /// Echo requests, per source (/64 for IPv6).
+    Ping = 2,
+    /// Later fragments, per source (/64 for IPv6).
+    Fragment = 3,
+}
+
+/// Mixes words into a slot number; `seed` is drawn per generation, so that
+/// nobody outside can aim at a slot.
+#[inline(always)]
+#[must_use]
+pub const fn mix(seed: u32, words: [u64; 3]) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let [a, b, c] = words;
+    let mut hash = (seed as u64 ^ ODD).wrapping_mul(ODD | 1);
+    hash = (hash ^ a).wrapping_mul(ODD);
+    hash = (hash ^ hash >> 29 ^ b).wrapping_mul(ODD);
+    hash = (hash ^ hash >> 31 ^ c).wrapping_mul(ODD);
+    hash ^ hash >> 32
+}
+
+/// The slot of a source.
+#[inline(always)]
+#[must_use]
+pub fn slot(seed: u32, guard: Guard, family: Family, source: Address) -> u32 {
+    let lo = if matches!(family, Family::V4) { source.lo } else { 0 };
+    let hash = mix(seed, [source.hi, lo, guard as u64 | (family as u64) << 32]);
+    u32::try_from(hash & u64::from(SLOTS - 1)).unwrap_or(0)
+}
+
+/// Takes a token of a bucket that holds one second's worth.
+///
+/// A bucket is milliseconds of the last change (upper half) and thousandths of
+/// a token (lower half). Zero, as the map starts, is a bucket not used since
+/// boot: full after its first second.
+#[inline(always)]
+#[must_use]
+pub fn take(bucket: u64, now: Nanos, per_second: u32) -> (u64, bool) {
+    let millis = (now.0 / 1_000_000) & u64::from(u32::MAX);
+    let elapsed = millis.wrapping_sub(bucket >> 32) & u64::from(u32::MAX);
+    let full = u64::from(per_second) * 1000;
+    let refill = elapsed.min(1000) * u64::from(per_second);
+    let tokens = ((bucket & u64::from(u32::MAX)) + refill).min(full);
+    let taken = tokens >= 1000;
+    let left = if taken { tokens - 1000 } else { tokens };
+    (millis << 32 | left, taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_rate_and_no_more() {
+        let mut bucket = 0;
+        let mut taken = 0;
+        for tick in 0..10_000 {
+            let (next, got) = take(bucket, Nanos::from_millis(5_000 + tick), 20);
+            bucket = next;
+            taken += u32::from(got);
+        }
+        // Ten seconds at 20/s, and the full bucket it started with.
+        assert_eq!(taken, 220 - 1);
+    }
+
+    #[test]
+    fn a_rate_of_zero_never_gives() {
+        assert!(!take(0, Nanos::from_secs(100), 0).1);
+    }
+
+    #[test]
+    fn sources_of_one_slash_64_share_a_bucket() {
+        let one = Address { hi: 7, lo: 1 };
+        let two = Address { hi: 7, lo: 2 };
+        assert_eq!(slot(9, Guard::Ping, Family::V6, one), slot(9, Guard::Ping, Family::V6, two));
+    }
+}

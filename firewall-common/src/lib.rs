@@ -1,0 +1,41 @@
+//! Pure datapath logic and the bytes shared between the BPF programs and user
+//! space.
+//!
+//! Everything a verdict depends on is ordinary Rust here, compiled for the BPF
+//! target and for the host alike: no I/O, no clock, no allocation, no `unsafe`.
+//! What it reads from outside comes through three narrow traits: [`frame::Frame`]
+//! (packet bytes), [`policy::Tables`] (the compiled policy) and
+//! [`pipeline::World`] (flows, bans, counters and time).
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | [`pipeline`] | one packet from frame to verdict, on one page |
+//! | [`parse`] | frame to [`packet::Packet`], or a malformed reason |
+//! | [`policy`] | classes and cells: what the rules say |
+//! | [`baseline`] | built-in rules that keep a host alive |
+//! | [`flow`] | flows this host opened, and replies |
+//! | [`fragment`], [`guard`] | fragments; rates of what is admitted unasked |
+//! | [`request`] | requests per second from packets |
+//! | [`verdict`] | every reason to pass or drop |
+//! | [`abi`] | bytes shared through maps |
+#![no_std]
+#![deny(clippy::indexing_slicing, clippy::float_arithmetic)]
+
+pub mod abi;
+pub mod baseline;
+pub mod control;
+pub mod flow;
+pub mod fragment;
+pub mod frame;
+pub mod guard;
+pub mod packet;
+pub mod parse;
+pub mod pipeline;
+pub mod policy;
+pub mod request;
+pub mod service;
+pub mod time;
+pub mod verdict;
+
+/// Version of every byte that kernel and user space share; part of the pin path.
+pub const ABI_VERSION: u32 = 1;

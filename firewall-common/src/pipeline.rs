@@ -1,0 +1,513 @@
+//! One packet, from frame to verdict, in the order in which stages win:
+//!
+//! malformed, failsafe, baseline, bans, established, deny, allow, default.
+//!
+//! The policy look-up comes first because it is the cheapest, and most packets
+//! need nothing else; *established* is asked only for a packet that deny or
+//! default would drop, which gives the same verdict as asking it before.
+
+use crate::abi::ban::{Ban, BanKey};
+use crate::abi::flow::{Flow, FlowKey};
+use crate::abi::tables::{Cell, Setting, features};
+use crate::baseline;
+use crate::flow::{self, Idle};
+use crate::fragment;
+use crate::frame::Frame;
+use crate::guard::{self, Guard};
+use crate::packet::{Address, Family, Fragment, Network, Packet};
+use crate::parse::{self, Embedded};
+use crate::policy::{self, Context, Query, Tables, Tuple};
+use crate::request;
+use crate::service::{ServiceIndex, proto};
+use crate::time::Nanos;
+use crate::verdict::{Decision, Direction, Reason, Verdict};
+
+/// Bans, and the clock that ends them.
+pub trait Bans {
+    /// Now, coarse: asked only where a verdict needs it.
+    fn now(&self) -> Nanos;
+    /// Prefix lengths of bans in use: IPv4, then IPv6 in two words.
+    fn ban_lengths(&self) -> [u64; 3];
+    /// A ban.
+    fn ban(&mut self, key: &BanKey) -> Option<&mut Ban>;
+}
+
+/// State that a verdict reads or writes, beside the policy's tables.
+///
+/// The kernel implements it over maps, the host over ordinary collections. A
+/// look-up that fails is `None`; each caller says which way it fails.
+pub trait World: Tables + Bans {
+    /// A flow this host opened.
+    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow>;
+    /// Writes a flow; false if the table would not take it.
+    fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool;
+    /// Whether the kernel has a TCP socket, other than a listening one, for a
+    /// tuple.
+    fn has_socket(&mut self, key: &FlowKey) -> bool;
+    /// Whether a source is banned: [`banned`], which the kernel calls out of line.
+    fn bans(&mut self, source: Address, family: Family) -> bool
+    where
+        Self: Sized,
+    {
+        banned(self, source, family)
+    }
+    /// Counts the requests of an admitted packet: [`request::count`], which the
+    /// kernel calls out of line.
+    fn count_requests<F: Frame>(
+        &mut self,
+        frame: &F,
+        packet: &Packet,
+        cell: Cell,
+        direction: Direction,
+    ) where
+        Self: Sized,
+    {
+        let mut tally = request::Tally::EMPTY;
+        request::count(self, frame, packet, cell, direction, &mut tally);
+    }
+    /// A slot of the guards.
+    fn guard(&mut self, slot: u32) -> Option<&mut u64>;
+    /// A slot of the fragments.
+    fn fragment(&mut self, slot: u32) -> Option<&mut u64>;
+    /// The request entry of a flow.
+    fn request(&mut self, key: &FlowKey) -> Option<&mut request::Entry>;
+    /// Creates the request entry of a flow; losing it loses a count, never a
+    /// verdict.
+    fn open_request(&mut self, key: &FlowKey, entry: &request::Entry);
+    /// Adds to the outcome counters; once per packet.
+    fn count_outcome(&mut self, reason: Reason, packets: u64, bytes: u64);
+    /// Adds to a rule's counters.
+    fn count_rule(&mut self, slot: u32, packets: u64, bytes: u64, new_flows: u64);
+    /// Adds to a rule's request counters.
+    fn count_request(&mut self, request_slot: u32, metric: request::Metric, add: u64);
+    /// Raises a sampled event.
+    fn event(&mut self, decision: &Decision, packet: &Packet);
+}
+
+/// What the hook knows of a frame beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Which hook.
+    pub direction: Direction,
+    /// Interface index.
+    pub ifindex: u32,
+    /// VLAN id that was taken off the frame before the hook saw it, or
+    /// [`Context::UNTAGGED`].
+    pub tag: u16,
+    /// Wire packets the frame stands for, at least 1.
+    pub segments: u32,
+    /// Bytes of the frame as the hook sees it.
+    pub length: u32,
+}
+
+/// Judges a frame and counts it.
+///
+/// `packet` is scratch memory: in the kernel a map value, whose content the
+/// verifier does not follow. On the stack it would check everything behind the
+/// parser once for every way through it.
+#[inline(always)]
+pub fn process<W: World, F: Frame>(
+    world: &mut W,
+    frame: &F,
+    arrival: &Arrival,
+    packet: &mut Packet,
+) -> Decision {
+    *packet = Packet::EMPTY;
+    let decision = match parse::parse(frame, arrival.tag, packet) {
+        Ok(Network::Ip) => judge(world, frame, packet, arrival),
+        Ok(Network::Other) => because(baseline::non_ip(world, packet.ethertype)),
+        Err(reason) => because(reason),
+    };
+    account(world, &decision, packet, arrival);
+    if world.setting(Setting::Features) & features::REQUESTS != 0
+        && decision.cell.count() != 0
+        && matches!(decision.reason.verdict(), Verdict::Pass)
+    {
+        world.count_requests(frame, packet, decision.cell, arrival.direction);
+    }
+    decision
+}
+
+/// Decides on a packet.
+#[inline(always)]
+fn judge<W: World, F: Frame>(
+    world: &mut W,
+    frame: &F,
+    packet: &Packet,
+    arrival: &Arrival,
+) -> Decision {
+    let direction = arrival.direction;
+    let cell = policy::decide(world, &query(packet, arrival));
+    if cell.has(Cell::BROKEN) {
+        return because(internal_error(world, direction));
+    }
+    if matches!(packet.fragment, Fragment::Later) {
+        return later(world, packet, cell, direction);
+    }
+    let decision = staged(world, frame, packet, cell, direction);
+    if matches!(packet.fragment, Fragment::First) {
+        remember(world, packet, direction, decision.reason.verdict());
+    }
+    decision
+}
+
+/// The stages behind *malformed*.
+#[inline(always)]
+fn staged<W: World, F: Frame>(
+    world: &mut W,
+    frame: &F,
+    packet: &Packet,
+    cell: Cell,
+    direction: Direction,
+) -> Decision {
+    if cell.has(Cell::FAILSAFE) {
+        return admit(world, packet, cell, Reason::Failsafe, direction);
+    }
+    if packet.protocol != proto::TCP
+        && world.setting(Setting::Features) & features::BASELINE != 0
+        && let Some(reason) = baseline::admit(world, frame, packet, direction)
+    {
+        return because(reason);
+    }
+    if matches!(direction, Direction::Ingress) && world.bans(packet.source, packet.family) {
+        return because(Reason::Banned);
+    }
+    if cell.has(Cell::ALLOW) {
+        let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultAllow } else { Reason::Rule };
+        return admit(world, packet, cell, reason, direction);
+    }
+    match established(world, packet, direction) {
+        Established::Yes => because(Reason::Established),
+        _ if !cell.has(Cell::DEFAULT) => Decision { reason: Reason::Deny, cell, new_flow: false },
+        Established::Forgotten => because(Reason::TcpNoFlow),
+        Established::No if is_noise(packet, direction) => because(Reason::Noise),
+        Established::No => Decision { reason: Reason::DefaultDrop, cell, new_flow: false },
+    }
+}
+
+/// A decision that no rule took.
+#[inline(always)]
+const fn because(reason: Reason) -> Decision {
+    Decision { reason, cell: Cell(Cell::NO_SLOT), new_flow: false }
+}
+
+/// Lets a packet pass; on egress that may open a flow.
+#[inline(always)]
+fn admit<W: World>(
+    world: &mut W,
+    packet: &Packet,
+    cell: Cell,
+    reason: Reason,
+    direction: Direction,
+) -> Decision {
+    let new_flow = match direction {
+        Direction::Ingress => packet.protocol == proto::TCP && packet.opens_tcp(),
+        Direction::Egress => match open(world, packet, cell.slot()) {
+            Ok(new) => new,
+            Err(Full) => return because(Reason::FlowTableFull),
+        },
+    };
+    Decision { reason, cell, new_flow }
+}
+
+/// The flow table would not take an entry.
+pub(crate) struct Full;
+
+/// Notes a packet that this host sends and a rule admits; true if it opened a
+/// flow. An answer to an admitted inbound packet opens none, so that nobody
+/// outside makes this host write an entry.
+#[inline(never)]
+pub(crate) fn open<W: World>(world: &mut W, packet: &Packet, slot: u32) -> Result<bool, Full> {
+    let key = flow::key(packet, Direction::Egress);
+    let (now, idle) = (world.now(), idle(world));
+    if let Some(flow) = world.flow(&key)
+        && flow::alive(flow, key.protocol, now, idle)
+    {
+        flow::touch(flow, Direction::Egress, now);
+        return Ok(false);
+    }
+    let opens = packet.protocol == proto::TCP && packet.opens_tcp();
+    if !opens && flow::could_answer(packet) && inbound_admitted(world, &key, request_type(packet)) {
+        return Ok(false);
+    }
+    let flow = Flow { seen_ns: now.0, opened_ns: now.0, slot, flags: 0 };
+    if world.open_flow(&key, &flow) { Ok(true) } else { Err(Full) }
+}
+
+/// What a packet that no rule admits is to the flows in force.
+enum Established {
+    Yes,
+    No,
+    /// TCP that a flow of ours might have had, but none is known.
+    Forgotten,
+}
+
+#[inline(never)]
+fn established<W: World>(world: &mut W, packet: &Packet, direction: Direction) -> Established {
+    if !flow::could_be_reply(packet) {
+        return Established::No;
+    }
+    let key = flow::key(packet, direction);
+    if live(world, &key, direction) {
+        return Established::Yes;
+    }
+    match direction {
+        Direction::Egress => {
+            if flow::could_answer(packet) && inbound_admitted(world, &key, request_type(packet)) {
+                Established::Yes
+            } else {
+                Established::No
+            }
+        }
+        Direction::Ingress => forgotten(world, packet, &key),
+    }
+}
+
+/// A TCP segment of a flow that the table has lost: it passes if the egress
+/// policy would let this host open the flow, and the kernel has the socket.
+#[inline(always)]
+fn forgotten<W: World>(world: &mut W, packet: &Packet, key: &FlowKey) -> Established {
+    let syn = packet.tcp_flags & crate::packet::tcp::SYN != 0;
+    if packet.protocol != proto::TCP || syn || !outbound_admitted(world, key) {
+        return Established::No;
+    }
+    let pickup = world.setting(Setting::Features) & features::PICKUP != 0;
+    if pickup && world.has_socket(key) { Established::Yes } else { Established::Forgotten }
+}
+
+/// Whether the flow table has a live entry; notes the packet there.
+#[inline(always)]
+fn live<W: World>(world: &mut W, key: &FlowKey, direction: Direction) -> bool {
+    let (now, idle) = (world.now(), idle(world));
+    match world.flow(key) {
+        Some(flow) if flow::alive(flow, key.protocol, now, idle) => {
+            flow::touch(flow, direction, now);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether an ICMP error speaks of a flow we know, or of a packet that the
+/// ingress policy admits.
+#[inline(never)]
+pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, inner: &Embedded) -> bool {
+    let (now, idle) = (world.now(), idle(world));
+    if let Some(flow) = world.flow(key)
+        && flow::alive(flow, key.protocol, now, idle)
+    {
+        return true;
+    }
+    inbound_admitted(world, key, inner.destination_port)
+}
+
+/// The reversed look-up: does the ingress policy admit packets of this tuple?
+/// For ICMP, `icmp_type` says of which type.
+#[inline(always)]
+fn inbound_admitted<W: World>(world: &W, key: &FlowKey, icmp_type: u16) -> bool {
+    let value = match key.protocol {
+        proto::ICMP | proto::ICMPV6 => icmp_type,
+        _ => key.local_port,
+    };
+    tuple_admitted(world, key, Direction::Ingress, value)
+}
+
+/// Does the egress policy let this host open this tuple?
+#[inline(always)]
+fn outbound_admitted<W: World>(world: &W, key: &FlowKey) -> bool {
+    tuple_admitted(world, key, Direction::Egress, key.remote_port)
+}
+
+#[inline(always)]
+fn tuple_admitted<W: World>(world: &W, key: &FlowKey, direction: Direction, value: u16) -> bool {
+    let [local_hi, local_lo] = key.local;
+    let [remote_hi, remote_lo] = key.remote;
+    world.admits(&Tuple {
+        direction,
+        remote: Address { hi: remote_hi, lo: remote_lo },
+        local: Address { hi: local_hi, lo: local_lo },
+        family: if key.family == Family::V4 as u8 { Family::V4 } else { Family::V6 },
+        service: ServiceIndex::of(key.protocol, value),
+    })
+}
+
+/// The type of the message that an echo reply answers.
+#[inline(always)]
+const fn request_type(packet: &Packet) -> u16 {
+    match packet.family {
+        Family::V4 => flow::ECHO_V4,
+        Family::V6 => flow::ECHO_V6,
+    }
+}
+
+/// Whether the source is banned: one look-up per prefix length in use.
+#[inline(always)]
+pub fn banned<W: Bans>(world: &mut W, source: Address, family: Family) -> bool {
+    let [v4, v6_low, v6_high] = world.ban_lengths();
+    let from = (source, family);
+    match family {
+        Family::V4 => banned_by(world, from, v4, 0),
+        // A /128 stands at bit 0.
+        Family::V6 => {
+            (v6_low & 1 != 0 && ban_hits(world, from, 128))
+                || banned_by(world, from, v6_low & !1, 0)
+                || banned_by(world, from, v6_high, 64)
+        }
+    }
+}
+
+/// Tries every prefix length whose bit is set.
+#[inline(always)]
+fn banned_by<W: Bans>(
+    world: &mut W,
+    from: (Address, Family),
+    mut lengths: u64,
+    first: u32,
+) -> bool {
+    for _ in 0..64 {
+        if lengths == 0 {
+            return false;
+        }
+        // The number of the lowest bit without a branch: branches would give the
+        // verifier 64 constants to follow instead of one unknown number.
+        let length = (lengths.wrapping_sub(1) & !lengths).count_ones();
+        lengths &= lengths.wrapping_sub(1);
+        if ban_hits(world, from, first + length) {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn ban_hits<W: Bans>(world: &mut W, from: (Address, Family), length: u32) -> bool {
+    let (source, family) = from;
+    let network = source.masked(length);
+    let key = BanKey { hi: network.hi, lo: network.lo, length, family: family as u32 };
+    let now = world.now();
+    match world.ban(&key) {
+        Some(ban) if now.0 < ban.until_ns => {
+            ban.hits = ban.hits.wrapping_add(1);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// A later fragment: the verdict of its first fragment, else what rules without
+/// ports say, else a rate.
+#[inline(never)]
+fn later<W: World>(world: &mut W, packet: &Packet, cell: Cell, direction: Direction) -> Decision {
+    let now = world.now();
+    let datagram = fragment::datagram(world.setting(Setting::Seed), direction, packet);
+    match world.fragment(datagram.slot).and_then(|word| datagram.recall(*word, now)) {
+        Some(Verdict::Pass) => return because(Reason::FragmentFollows),
+        Some(Verdict::Drop) => return because(Reason::FragmentFollowsDrop),
+        None => {}
+    }
+    if cell.has(Cell::FAILSAFE) {
+        return Decision { reason: Reason::Failsafe, cell, new_flow: false };
+    }
+    if matches!(direction, Direction::Ingress) && world.bans(packet.source, packet.family) {
+        return because(Reason::Banned);
+    }
+    if cell.has(Cell::ALLOW) {
+        let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultAllow } else { Reason::Rule };
+        return Decision { reason, cell, new_flow: false };
+    }
+    if !cell.has(Cell::DEFAULT) {
+        return Decision { reason: Reason::Deny, cell, new_flow: false };
+    }
+    let features = world.setting(Setting::Features);
+    let rate = guard::UNKNOWN_FRAGMENTS_PER_SECOND;
+    if features & features::BASELINE != 0
+        && features & features::FRAGMENTS_STRICT == 0
+        && baseline::within(world, Guard::Fragment, packet.family, packet.source, rate)
+    {
+        return because(Reason::FragmentUnknown);
+    }
+    because(Reason::FragmentUnknownDrop)
+}
+
+/// Remembers the verdict of a first fragment for the later ones.
+#[inline(never)]
+fn remember<W: World>(world: &mut W, packet: &Packet, direction: Direction, verdict: Verdict) {
+    let now = world.now();
+    let datagram = fragment::datagram(world.setting(Setting::Seed), direction, packet);
+    if let Some(word) = world.fragment(datagram.slot) {
+        *word = datagram.remember(verdict, now);
+    }
+}
+
+/// Broadcast and multicast datagrams that nobody asked for: every segment is
+/// full of them, so they raise no event.
+#[inline(always)]
+fn is_noise(packet: &Packet, direction: Direction) -> bool {
+    let multicast = match packet.family {
+        Family::V4 => packet.destination.v4() >> 28 == 0xe || packet.destination.v4() == u32::MAX,
+        Family::V6 => packet.destination.byte(0) == 0xff,
+    };
+    multicast && packet.protocol == proto::UDP && matches!(direction, Direction::Ingress)
+}
+
+/// The tables failed: the chain's default holds.
+#[inline(always)]
+fn internal_error<W: World>(world: &W, direction: Direction) -> Reason {
+    let open = match direction {
+        Direction::Ingress => features::DEFAULT_ALLOW_INGRESS,
+        Direction::Egress => features::DEFAULT_ALLOW_EGRESS,
+    };
+    if world.setting(Setting::Features) & open != 0 {
+        Reason::InternalErrorPass
+    } else {
+        Reason::InternalErrorDrop
+    }
+}
+
+#[inline(always)]
+fn query(packet: &Packet, arrival: &Arrival) -> Query {
+    let (remote, local) = match arrival.direction {
+        Direction::Ingress => (packet.source, packet.destination),
+        Direction::Egress => (packet.destination, packet.source),
+    };
+    Query {
+        direction: arrival.direction,
+        remote,
+        local,
+        family: packet.family,
+        service: packet.service(),
+        context: Some(Context {
+            ifindex: arrival.ifindex,
+            vlan: packet.vlan,
+            tcp_flags: packet.tcp_flags,
+        }),
+    }
+}
+
+#[inline(always)]
+fn idle<W: World>(world: &W) -> Idle {
+    Idle {
+        tcp: Nanos::from_secs(world.setting(Setting::TcpIdleSeconds).into()),
+        udp: Nanos::from_secs(world.setting(Setting::UdpIdleSeconds).into()),
+    }
+}
+
+/// Counts a packet once by outcome, once by rule, and tells a person about it if
+/// it is worth telling.
+#[inline(always)]
+fn account<W: World>(world: &mut W, decision: &Decision, packet: &Packet, arrival: &Arrival) {
+    let packets = u64::from(arrival.segments);
+    // Each segment of a super-packet had the headers that it shows once.
+    let repeated = (packets - 1) * u64::from(packet.payload_offset);
+    let bytes = u64::from(arrival.length.max(packet.length)) + repeated;
+    world.count_outcome(decision.reason, packets, bytes);
+    let slot = decision.cell.slot();
+    if slot != Cell::NO_SLOT {
+        world.count_rule(slot, packets, bytes, u64::from(decision.new_flow));
+    }
+    let dropped = matches!(decision.reason.verdict(), Verdict::Drop);
+    let quiet = decision.cell.has(Cell::QUIET) || matches!(decision.reason, Reason::Noise);
+    if (dropped && !quiet) || decision.cell.has(Cell::SAMPLE) {
+        world.event(decision, packet);
+    }
+}

@@ -1,0 +1,345 @@
+//! Policy look-up: a packet's fields to classes, classes to a [`Cell`].
+//!
+//! The cost does not depend on the number of rules: one word of the service
+//! table often decides; else the address trie gives a class, and one cell holds
+//! the answer that the compiler worked out for that pair of classes.
+//!
+//! A *side* folds the rarely asked dimensions into one number: local address
+//! class, interface, VLAN and TCP flags. A policy that asks for none of them has
+//! one side. Where some rule asks for interface, VLAN or flags, one more side per
+//! local class answers for replies, of which those are not asked.
+
+use crate::abi::tables::{Cell, Column, Compare, IFACES, Row, ServiceWord, Setting, TrieWord};
+use crate::packet::{Address, Family};
+use crate::service::{ServiceIndex, proto};
+use crate::verdict::Direction;
+
+/// The compiled policy of one generation.
+///
+/// The kernel implements it over the maps of the generation, the host over the
+/// compiler's output, so that both walk the same words by the same code.
+pub trait Tables {
+    /// A load-time setting.
+    fn setting(&self, setting: Setting) -> u32;
+    /// A word of the tables; [`MISSING`] past the end, which no correct table
+    /// reaches.
+    fn word(&self, index: u32) -> u32;
+    /// The class of an IPv6 address: [`walk_v6`], which the kernel calls out of
+    /// line.
+    fn class_v6(&self, address: Address) -> u32 {
+        walk_v6(self, address)
+    }
+    /// Whether a chain admits a tuple: [`admitted`], which the kernel calls out of
+    /// line.
+    fn admits(&self, tuple: &Tuple) -> bool {
+        admitted(self, tuple)
+    }
+}
+
+/// A packet that nobody has sent: what a reply is looked up by.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuple {
+    /// Which chain.
+    pub direction: Direction,
+    /// The other end.
+    pub remote: Address,
+    /// This host's end.
+    pub local: Address,
+    /// IP version of both.
+    pub family: Family,
+    /// Protocol and service port or type.
+    pub service: ServiceIndex,
+}
+
+/// What a word past the end of the tables reads as: no class, and a cell that
+/// says [`Cell::BROKEN`].
+pub const MISSING: u32 = ServiceWord::FINAL | Cell::BROKEN;
+
+/// What the policy is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Query {
+    /// Which chain.
+    pub direction: Direction,
+    /// The other end.
+    pub remote: Address,
+    /// This host's end.
+    pub local: Address,
+    /// IP version of both.
+    pub family: Family,
+    /// Protocol and service port or type.
+    pub service: ServiceIndex,
+    /// Interface, VLAN and flags; `None` when a reply is asked for.
+    pub context: Option<Context>,
+}
+
+/// The rarely asked part of a query.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// Interface index.
+    pub ifindex: u32,
+    /// VLAN id, [`Context::UNTAGGED`] for none.
+    pub vlan: u16,
+    /// TCP flags; 0 for other protocols.
+    pub tcp_flags: u8,
+}
+
+impl Context {
+    /// Index of the last word of the VLAN table: no tag.
+    pub const UNTAGGED: u16 = 4096;
+}
+
+/// Settings of one direction's tables.
+struct Chain {
+    services: Setting,
+    cells: Setting,
+    service_classes: Setting,
+    local: Setting,
+    local_classes: Setting,
+    rows: Setting,
+    columns: Setting,
+}
+
+impl Chain {
+    const INGRESS: Self = Self {
+        services: Setting::ServicesIngress,
+        cells: Setting::CellsIngress,
+        service_classes: Setting::ServiceClassesIngress,
+        local: Setting::LocalIngress,
+        local_classes: Setting::LocalClassesIngress,
+        rows: Setting::RowsIngress,
+        columns: Setting::ColumnsIngress,
+    };
+    const EGRESS: Self = Self {
+        services: Setting::ServicesEgress,
+        cells: Setting::CellsEgress,
+        service_classes: Setting::ServiceClassesEgress,
+        local: Setting::LocalEgress,
+        local_classes: Setting::LocalClassesEgress,
+        rows: Setting::RowsEgress,
+        columns: Setting::ColumnsEgress,
+    };
+}
+
+/// The policy's answer; [`Cell::BROKEN`] if the tables contradict themselves,
+/// which is counted as an internal error.
+#[inline(always)]
+pub fn decide<T: Tables + ?Sized>(tables: &T, query: &Query) -> Cell {
+    match query.direction {
+        Direction::Ingress => decide_in(tables, query, &Chain::INGRESS),
+        Direction::Egress => decide_in(tables, query, &Chain::EGRESS),
+    }
+}
+
+#[inline(always)]
+fn decide_in<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain) -> Cell {
+    let mut index = query.service.0;
+    if index >= tables.setting(Setting::ServiceWords) {
+        index = ServiceIndex::OTHER + proto::SCTP as u32;
+    }
+    let word = tables.word(tables.setting(chain.services).wrapping_add(index));
+    if let Some(cell) = ServiceWord(word).decided() {
+        return cell;
+    }
+    let class = address_class(tables, query.family, query.remote);
+    let side = side(tables, query, chain);
+    let row = side.wrapping_mul(tables.setting(Setting::AddressClasses)).wrapping_add(class);
+    if tables.setting(chain.rows) != 0 {
+        let classes = tables.setting(chain.service_classes);
+        return sparse(tables, chain, row, word, side.wrapping_mul(classes).wrapping_add(word));
+    }
+    let column = row.wrapping_mul(tables.setting(chain.service_classes)).wrapping_add(word);
+    Cell(tables.word(tables.setting(chain.cells).wrapping_add(column)))
+}
+
+/// The cell of a pair of classes in sparse form, see [`Row`]: the pair's own, or
+/// the better of its row's and its column's. `column` is the service class, and
+/// `place` the number of its column record.
+#[inline(always)]
+fn sparse<T: Tables + ?Sized>(
+    tables: &T,
+    chain: &Chain,
+    row: u32,
+    column: u32,
+    place: u32,
+) -> Cell {
+    let row = tables.setting(chain.rows).wrapping_add(row.wrapping_mul(Row::WORDS));
+    let pairs = tables.word(row.wrapping_add(Row::PAIRS));
+    let pairs = tables.setting(chain.cells).wrapping_add(pairs);
+    let mask = tables.word(row.wrapping_add(Row::MASK));
+    if mask == Row::DIRECT {
+        return Cell(tables.word(pairs.wrapping_add(column)));
+    }
+    let mut slot = pair_slot(tables.setting(Setting::Seed), column);
+    for _ in 0..Row::PROBES {
+        let pair = pairs.wrapping_add((slot & mask) << 1);
+        let key = tables.word(pair);
+        if key == column.wrapping_add(1) {
+            return Cell(tables.word(pair.wrapping_add(1)));
+        }
+        if key == 0 {
+            break;
+        }
+        slot = slot.wrapping_add(1);
+    }
+    let column = tables.setting(chain.columns).wrapping_add(place.wrapping_mul(Column::WORDS));
+    let row_rank = tables.word(row.wrapping_add(Row::RANK));
+    let column_rank = tables.word(column.wrapping_add(Column::RANK));
+    Cell(tables.word(if row_rank <= column_rank { row } else { column }))
+}
+
+/// The slot, before masking, at which the search for a pair starts.
+#[inline(always)]
+#[must_use]
+pub const fn pair_slot(seed: u32, column: u32) -> u32 {
+    let product = column.wrapping_mul(seed | 1);
+    product ^ product >> 15
+}
+
+/// The class of an address: which of the policy's address sets hold it.
+#[inline(always)]
+pub fn address_class<T: Tables + ?Sized>(tables: &T, family: Family, address: Address) -> u32 {
+    match family {
+        Family::V4 => {
+            let bitmap = tables.setting(Setting::Bitmap);
+            if bitmap != 0 {
+                let network = address.v4() >> 8;
+                let bits = tables.word(bitmap.wrapping_add(network >> 5));
+                if bits >> (network & 31) & 1 == 0 {
+                    return 0;
+                }
+            }
+            // Two bytes below the root, each through a compare record at most.
+            walk(tables, tables.setting(Setting::RootV4), address, 4)
+        }
+        Family::V6 => {
+            if tables.setting(Setting::RootV6) == 0 {
+                0
+            } else {
+                tables.class_v6(address)
+            }
+        }
+    }
+}
+
+/// The walk of an IPv6 address. Its bound is a setting, so that the compiler does
+/// not unroll what the verifier can count.
+#[inline(always)]
+pub fn walk_v6<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
+    walk(tables, tables.setting(Setting::RootV6), address, tables.setting(Setting::StepsV6))
+}
+
+/// Whether a chain admits a tuple, whatever interface, VLAN and flags its packet
+/// had.
+#[inline(always)]
+pub fn admitted<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> bool {
+    let query = Query {
+        direction: tuple.direction,
+        remote: tuple.remote,
+        local: tuple.local,
+        family: tuple.family,
+        service: tuple.service,
+        context: None,
+    };
+    let cell = decide(tables, &query);
+    cell.has(Cell::ALLOW) && !cell.has(Cell::BROKEN)
+}
+
+/// Longest-prefix match in a multibit trie: 16 bits at the root, then a byte a
+/// block, with runs of single-valued bytes folded into compare records. What it
+/// returns is a class unless the tables are broken.
+#[inline(always)]
+fn walk<T: Tables + ?Sized>(tables: &T, root: u32, address: Address, steps: u32) -> u32 {
+    let mut here = tables.word(root.wrapping_add(address.byte(0) << 8 | address.byte(1)));
+    let mut depth: u32 = 2;
+    for _ in 0..steps {
+        let number = here & TrieWord::NUMBER;
+        if here & TrieWord::BLOCK != 0 {
+            let block = tables.setting(Setting::Blocks).wrapping_add(number << 8);
+            here = tables.word(block.wrapping_add(address.byte(depth)));
+            depth = depth.wrapping_add(1);
+        } else if here & TrieWord::COMPARE != 0 {
+            let record = tables.setting(Setting::Compares).wrapping_add(number * Compare::WORDS);
+            if matches(tables, record, address) {
+                here = tables.word(record.wrapping_add(Compare::INSIDE));
+                depth = tables.word(record.wrapping_add(Compare::DEPTH));
+            } else {
+                here = tables.word(record.wrapping_add(Compare::OUTSIDE));
+            }
+        } else {
+            break;
+        }
+    }
+    here
+}
+
+/// Whether the address lies in the record's network.
+#[inline(always)]
+fn matches<T: Tables + ?Sized>(tables: &T, record: u32, address: Address) -> bool {
+    let word = |offset: u32| u64::from(tables.word(record.wrapping_add(offset)));
+    let length = tables.word(record.wrapping_add(Compare::LENGTH));
+    let differs = Address {
+        hi: address.hi ^ (word(0) << 32 | word(1)),
+        lo: address.lo ^ (word(2) << 32 | word(3)),
+    };
+    differs.masked(length) == Address::UNSPECIFIED
+}
+
+/// Folds local address, interface, VLAN and flags into one number.
+#[inline(always)]
+fn side<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain) -> u32 {
+    let map = tables.setting(chain.local);
+    let mut side = 0;
+    if map != 0 {
+        let class = address_class(tables, query.family, query.local);
+        side = tables.word(map.wrapping_add(class));
+    }
+    if tables.setting(Setting::ReplyContext) == 0 {
+        return side;
+    }
+    let contexts = tables
+        .setting(Setting::IfaceClasses)
+        .wrapping_mul(tables.setting(Setting::VlanClasses))
+        .wrapping_mul(tables.setting(Setting::FlagClasses));
+    let Some(context) = &query.context else {
+        return tables.setting(chain.local_classes).wrapping_mul(contexts).wrapping_add(side);
+    };
+    side = side
+        .wrapping_mul(tables.setting(Setting::IfaceClasses))
+        .wrapping_add(iface_class(tables, context.ifindex));
+    side = side.wrapping_mul(tables.setting(Setting::VlanClasses)).wrapping_add(class_of(
+        tables,
+        Setting::Vlans,
+        context.vlan.into(),
+    ));
+    side.wrapping_mul(tables.setting(Setting::FlagClasses)).wrapping_add(class_of(
+        tables,
+        Setting::Flags,
+        context.tcp_flags.into(),
+    ))
+}
+
+/// The class of a small number by a direct table; 0 where there is none.
+#[inline(always)]
+fn class_of<T: Tables + ?Sized>(tables: &T, table: Setting, value: u32) -> u32 {
+    let first = tables.setting(table);
+    if first == 0 { 0 } else { tables.word(first.wrapping_add(value)) }
+}
+
+/// The class of an interface: a short list, as rules name few.
+#[inline(always)]
+fn iface_class<T: Tables + ?Sized>(tables: &T, ifindex: u32) -> u32 {
+    let first = tables.setting(Setting::Ifaces);
+    if first == 0 {
+        return 0;
+    }
+    for pair in 0..IFACES {
+        let listed = tables.word(first.wrapping_add(pair * 2));
+        if listed == ifindex {
+            return tables.word(first.wrapping_add(pair * 2 + 1));
+        }
+        if listed == 0 {
+            break;
+        }
+    }
+    0
+}

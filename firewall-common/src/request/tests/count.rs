@@ -1,0 +1,242 @@
+//! The way from a packet to the counters of its rule.
+
+use super::super::count;
+use super::*;
+use crate::abi::ban::{Ban, BanKey};
+use crate::abi::flow::{Flow as Opened, FlowKey};
+use crate::abi::tables::{Cell, Setting};
+use crate::flow;
+use crate::packet::{Address, Fragment, Packet, tcp};
+use crate::pipeline::{Bans, World};
+use crate::policy::Tables;
+use crate::service::proto;
+use crate::time::Nanos;
+use crate::verdict::{Decision, Direction, Reason};
+
+/// Request slot of the rule that admits everything here.
+const SLOT: u32 = 9;
+
+/// A table of a few request entries, sockets, and counters.
+#[derive(Default)]
+struct Host {
+    room: usize,
+    entries: VecDeque<(FlowKey, Entry)>,
+    sockets: Vec<FlowKey>,
+    counted: [u64; Metric::COUNT],
+}
+
+impl Host {
+    fn new(room: usize) -> Self {
+        Self { room, ..Self::default() }
+    }
+
+    /// An admitted packet at a hook; the frame ends in padding.
+    fn sees(&mut self, kind: Kind, packet: &Packet, payload: &[u8], direction: Direction) {
+        let packet = Packet {
+            payload_offset: 54,
+            payload_len: u32::try_from(payload.len()).unwrap(),
+            ..*packet
+        };
+        let frame = [&[0; 54], payload, b"GET padd"].concat();
+        let cell = Cell(Cell::ALLOW | (kind as u32) << Cell::COUNT_SHIFT | 3);
+        count(self, &frame.as_slice(), &packet, cell, direction, &mut Tally::default());
+    }
+
+    fn count(&self, metric: Metric) -> u64 {
+        self.counted[metric as usize]
+    }
+}
+
+impl Tables for Host {
+    fn setting(&self, setting: Setting) -> u32 {
+        if matches!(setting, Setting::RequestSlots) { 100 } else { u32::MAX }
+    }
+
+    fn word(&self, index: u32) -> u32 {
+        assert_eq!(index, 103);
+        SLOT
+    }
+}
+
+impl Bans for Host {
+    fn now(&self) -> Nanos {
+        unreachable!()
+    }
+
+    fn ban_lengths(&self) -> [u64; 3] {
+        unreachable!()
+    }
+
+    fn ban(&mut self, _: &BanKey) -> Option<&mut Ban> {
+        unreachable!()
+    }
+}
+
+impl World for Host {
+    fn has_socket(&mut self, key: &FlowKey) -> bool {
+        self.sockets.contains(key)
+    }
+
+    fn request(&mut self, key: &FlowKey) -> Option<&mut Entry> {
+        self.entries.iter_mut().find_map(|(known, entry)| (known == key).then_some(entry))
+    }
+
+    fn open_request(&mut self, key: &FlowKey, entry: &Entry) {
+        self.entries.retain(|(known, _)| known != key);
+        self.entries.push_front((*key, *entry));
+        self.entries.truncate(self.room);
+    }
+
+    fn count_request(&mut self, request_slot: u32, metric: Metric, add: u64) {
+        assert_eq!(request_slot, SLOT);
+        self.counted[metric as usize] += add;
+    }
+
+    fn flow(&mut self, _: &FlowKey) -> Option<&mut Opened> {
+        unreachable!()
+    }
+
+    fn open_flow(&mut self, _: &FlowKey, _: &Opened) -> bool {
+        unreachable!()
+    }
+
+    fn guard(&mut self, _: u32) -> Option<&mut u64> {
+        unreachable!()
+    }
+
+    fn fragment(&mut self, _: u32) -> Option<&mut u64> {
+        unreachable!()
+    }
+
+    fn count_outcome(&mut self, _: Reason, _: u64, _: u64) {
+        unreachable!()
+    }
+
+    fn count_rule(&mut self, _: u32, _: u64, _: u64, _: u64) {
+        unreachable!()
+    }
+
+    fn event(&mut self, _: &Decision, _: &Packet) {
+        unreachable!()
+    }
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+
+/// A segment from a client's port to the server's port 80.
+fn segment(client: u16, flags: u8, seq: u32, ack: u32) -> Packet {
+    Packet {
+        source: Address::from_v4(0xc000_0201),
+        destination: Address::from_v4(0xc633_6401),
+        source_port: client,
+        destination_port: 80,
+        protocol: proto::TCP,
+        tcp_flags: flags,
+        seq,
+        ack,
+        ..Packet::EMPTY
+    }
+}
+
+#[test]
+fn a_flow_gets_an_entry_with_its_first_request() {
+    let mut host = Host::new(10);
+    let (syn, ack) = (segment(5_000, tcp::SYN, 1, 0), segment(5_000, tcp::ACK, 2, 8));
+    host.sockets.push(flow::key(&syn, IN));
+    host.sees(Kind::Http1, &syn, b"", IN);
+    host.sees(Kind::Http1, &ack, b"", IN);
+    host.sees(Kind::Http1, &ack, b"no method", IN);
+    assert!(host.entries.is_empty());
+    host.sees(Kind::Http1, &segment(5_000, tcp::ACK, 11, 8), GET, IN);
+    host.sees(Kind::Http1, &segment(5_000, tcp::ACK, 11, 8), GET, IN);
+    assert_eq!(host.entries.len(), 1);
+    assert_eq!((host.count(Metric::Requests), host.count(Metric::Suspects)), (1, 1));
+}
+
+#[test]
+fn a_syn_clears_what_exists() {
+    let mut host = Host::new(10);
+    let first = segment(5_000, tcp::ACK, 2, 8);
+    host.sockets.push(flow::key(&first, IN));
+    for _ in 0..2 {
+        host.sees(Kind::Http1, &segment(5_000, tcp::SYN, 1, 0), b"", IN);
+        host.sees(Kind::Http1, &first, GET, IN);
+    }
+    assert_eq!(host.count(Metric::Requests), 2);
+    assert_eq!(host.entries.len(), 1);
+}
+
+#[test]
+fn hole_2_data_in_a_syn_needs_a_connection() {
+    let (syn, later) = (segment(5_000, tcp::SYN, 1, 0), segment(5_000, tcp::ACK, 2, 8));
+    // A server has none yet: the data comes again behind the handshake.
+    let mut server = Host::new(10);
+    server.sees(Kind::Http1, &syn, GET, IN);
+    server.sockets.push(flow::key(&syn, IN));
+    server.sees(Kind::Http1, &later, GET, IN);
+    assert_eq!((server.count(Metric::Requests), server.count(Metric::Suspects)), (1, 1));
+    // A client has one.
+    let mut client = Host::new(10);
+    client.sockets.push(flow::key(&syn, OUT));
+    client.sees(Kind::Http1, &syn, GET, OUT);
+    client.sees(Kind::Http1, &later, GET, OUT);
+    assert_eq!((client.count(Metric::Requests), client.count(Metric::Suspects)), (1, 1));
+}
+
+#[test]
+fn hole_11_a_later_fragment_is_not_looked_at() {
+    let mut host = Host::new(10);
+    let packet = Packet { fragment: Fragment::Later, ..segment(5_000, tcp::ACK, 2, 8) };
+    host.sockets.push(flow::key(&packet, IN));
+    host.sees(Kind::Http1, &packet, GET, IN);
+    assert_eq!(host.counted, [0; Metric::COUNT]);
+}
+
+#[test]
+fn hole_13_forged_payload_is_suspect_and_makes_no_entry() {
+    let mut host = Host::new(10);
+    let forged = |port| segment(port, tcp::ACK, 2, 8);
+    for port in 1_000..2_000 {
+        host.sees(Kind::Http1, &forged(port), GET, IN);
+        host.sees(Kind::Mysql, &forged(port), b"\x09\0\0\0\x03select 1", IN);
+    }
+    assert!(host.entries.is_empty());
+    assert_eq!((host.count(Metric::Requests), host.count(Metric::Suspects)), (0, 2_000));
+    assert_eq!(host.count(Metric::MysqlQuery), 0);
+}
+
+#[test]
+fn hole_14_at_egress_the_other_end_is_the_server() {
+    let mut host = Host::new(10);
+    let request = segment(5_000, tcp::ACK, 2, 8);
+    host.sockets.push(flow::key(&request, OUT));
+    host.sees(Kind::Http1, &request, GET, OUT);
+    assert_eq!(host.count(Metric::Requests), 1);
+    let [(key, _)] = host.entries.make_contiguous() else { panic!() };
+    assert_eq!((key.local_port, key.remote_port), (80, 5_000));
+}
+
+#[test]
+fn hole_24_a_table_smaller_than_the_connections_still_counts() {
+    let mut host = Host::new(3);
+    for turn in 0..10 {
+        for client in 1..=20 {
+            let packet = segment(client, tcp::ACK, 2 + turn * 100, 8 + turn);
+            host.sockets.push(flow::key(&packet, IN));
+            host.sees(Kind::Http1, &packet, GET, IN);
+        }
+    }
+    assert_eq!((host.count(Metric::Requests), host.count(Metric::Suspects)), (200, 0));
+}
+
+#[test]
+fn a_datagram_needs_no_entry() {
+    let mut host = Host::new(10);
+    let packet = Packet { protocol: proto::UDP, ..segment(5_000, 0, 0, 0) };
+    host.sees(Kind::Dns, &packet, &dns::message(1, 3), IN);
+    host.sees(Kind::Dns, &packet, &dns::message(0x81, 3), IN);
+    assert_eq!(host.count(Metric::DnsQueries), 1);
+    assert!(host.entries.is_empty());
+}
