@@ -1,0 +1,374 @@
+//! Files that were read, put together to one policy.
+
+use std::collections::HashMap;
+
+use crate::check::Context;
+use crate::check::compose::{Agreed, failsafe_members, says_failsafe};
+use crate::check::references::{self, Reference, RuleNames};
+use crate::check::rules::{self, Resolved, Stage};
+use crate::check::scope::{self, Scope};
+use crate::check::units::{Unit, Units};
+use crate::check::{counting, expiry, exposure, impossible, lifeline, shadow, vital};
+use crate::codes::Code;
+use crate::diagnostic::Diagnostic;
+use crate::ir::{self, Action, Direction, Policy};
+use crate::load::{Named, Names};
+use crate::schema::file::Kind;
+use crate::schema::host::HostFile;
+use crate::schema::rule::{Chain, Rule};
+use crate::schema::settings::{Settings, default_baseline, default_interfaces, default_state};
+use crate::source::{Span, Spanned};
+
+/// The rules of one file or of one policy, in one direction.
+pub(crate) struct Lists<'u> {
+    pub(crate) direction: Direction,
+    pub(crate) failsafe: Vec<Resolved<'u>>,
+    pub(crate) deny: Vec<Resolved<'u>>,
+    pub(crate) allow: Vec<Resolved<'u>>,
+}
+
+/// Both directions of one file or of one policy.
+pub(crate) struct Book<'u> {
+    pub(crate) ingress: Lists<'u>,
+    pub(crate) egress: Lists<'u>,
+}
+
+impl<'u> Book<'u> {
+    fn of(&self, direction: Direction) -> &Lists<'u> {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
+}
+
+/// The policy of some roles; `None` if an error was reported that leaves none.
+pub(crate) fn policy(
+    context: &mut Context<'_>,
+    units: &Units,
+    roles: &[usize],
+    host: Option<&HostFile>,
+) -> Option<(Policy, Names)> {
+    let Some(&first) = roles.first() else {
+        if context.sink.errors() == 0 {
+            context.sink.push(Diagnostic::new(Code::EmptySet, "no role is named"));
+        }
+        return None;
+    };
+    let scopes = scope::scopes(context, units);
+    let books: Vec<Book<'_>> =
+        units.all.iter().zip(&scopes).map(|(unit, scope)| book(context, scope, unit)).collect();
+    for (unit, scope) in units.all.iter().zip(&scopes) {
+        syn_flood(context, scope, unit);
+    }
+    let settings = Agreed::new(context, units, roles, host);
+    let members = members(units, roles);
+    let whole = Book {
+        ingress: union(units, (roles, &members), &books, Direction::Ingress),
+        egress: union(units, (roles, &members), &books, Direction::Egress),
+    };
+    let host_failsafe = host.map(|host| failsafe(context, &scopes[first], "", &host.settings));
+    let mut whole = override_failsafe(whole, host_failsafe, host);
+    for lists in [&mut whole.ingress, &mut whole.egress] {
+        for rules in [&mut lists.failsafe, &mut lists.deny, &mut lists.allow] {
+            rules.retain(|rule| expiry::is_in_force(context, rule));
+        }
+    }
+    meaning(context, &whole, &settings, &units.all[first]);
+    let series = series(context, units, &members, &books, &whole);
+    let start = Span { source: units.all[first].file.source.clone(), start: 0, end: 0 };
+    let policy = Policy {
+        roles: roles.iter().map(|&role| units.all[role].role().to_owned()).collect(),
+        ingress: chain(whole.ingress, settings.default_ingress, &start),
+        egress: chain(whole.egress, settings.default_egress, &start),
+        baseline: settings.baseline.map_or_else(default_baseline, |one| one.value.clone()),
+        state: settings.state.map_or_else(default_state, |one| one.value.clone()),
+        interfaces: settings.interfaces.map_or_else(default_interfaces, |one| one.value.clone()),
+        rates: named_apart(series.rates),
+        tests: series.tests,
+        memory_max: settings.memory_max.map(|one| one.value),
+    };
+    Some((policy, names(&scopes, &members)))
+}
+
+/// What the rules in force mean, by themselves and together.
+fn meaning(context: &mut Context<'_>, whole: &Book<'_>, settings: &Agreed<'_>, role: &Unit) {
+    for lists in [&whole.ingress, &whole.egress] {
+        for rule in lists.failsafe.iter().chain(&lists.deny).chain(&lists.allow) {
+            impossible::check(context, rule);
+        }
+        for rule in &lists.allow {
+            exposure::check(context, rule);
+        }
+        shadow::check(context, lists);
+        counting::check(context, lists);
+        vital::check(context, lists, settings);
+    }
+    vital::baseline(context, settings);
+    if context.sink.errors() == 0
+        && let Kind::Role(name) = &role.file.kind
+    {
+        for lists in [&whole.ingress, &whole.egress] {
+            shadow::warn(context, lists);
+        }
+        lifeline::check(context, whole, settings, &name.span);
+    }
+}
+
+/// Every file of the policy once. Roles come first: of several allow rules that
+/// match, a role's own gets the hit, before those it includes.
+fn members(units: &Units, roles: &[usize]) -> Vec<usize> {
+    let mut members = roles.to_vec();
+    for &role in roles {
+        for unit in units.closure(role) {
+            if !members.contains(&unit) {
+                members.push(unit);
+            }
+        }
+    }
+    members
+}
+
+fn book<'u>(context: &mut Context<'_>, scope: &Scope, unit: &'u Unit) -> Book<'u> {
+    let file = &unit.file;
+    let (ingress, egress) = failsafe(context, scope, unit.role(), &file.settings);
+    let mut lists = |chain: &'u Chain, failsafe: Vec<Resolved<'u>>, direction| {
+        let mut of = |rules: &'u [Rule], stage| {
+            rules::resolve(context, scope, unit.role(), rules, (stage, direction))
+        };
+        Lists {
+            direction,
+            failsafe,
+            deny: of(&chain.deny, Stage::Deny),
+            allow: of(&chain.allow, Stage::Allow),
+        }
+    };
+    Book {
+        ingress: lists(&file.ingress, ingress, Direction::Ingress),
+        egress: lists(&file.egress, egress, Direction::Egress),
+    }
+}
+
+/// SYN floods concern services of TCP.
+fn syn_flood(context: &mut Context<'_>, scope: &Scope, unit: &Unit) {
+    for name in unit.file.syn_flood.iter().flat_map(|one| &one.protect) {
+        let Some(service) = scope.service(context, name) else { continue };
+        let is_tcp = service.set.as_ref().is_none_or(|set| set.is_subset(&rules::tcp()));
+        if !is_tcp {
+            let message = format!("service `{}` is not only TCP", name.value);
+            context.sink.push(
+                Diagnostic::new(Code::FlagsWithoutTcp, message)
+                    .at(&name.span, "only TCP connections begin with a SYN"),
+            );
+        }
+    }
+}
+
+fn failsafe<'u>(
+    context: &mut Context<'_>,
+    scope: &Scope,
+    role: &str,
+    settings: &'u Settings,
+) -> (Vec<Resolved<'u>>, Vec<Resolved<'u>>) {
+    let mut of = |written: &'u Option<Spanned<Vec<Rule>>>, direction| {
+        let rules = written.as_ref().map_or(&[][..], |written| &written.value);
+        rules::resolve(context, scope, role, rules, (Stage::Failsafe, direction))
+    };
+    (
+        of(&settings.failsafe_ingress, Direction::Ingress),
+        of(&settings.failsafe_egress, Direction::Egress),
+    )
+}
+
+/// The rules of all files, in the order of the files.
+fn union<'u>(
+    units: &Units,
+    (roles, members): (&[usize], &[usize]),
+    books: &[Book<'u>],
+    direction: Direction,
+) -> Lists<'u> {
+    let of = |unit: &usize| books[*unit].of(direction);
+    let failsafe = failsafe_members(units, roles, direction);
+    Lists {
+        direction,
+        failsafe: failsafe.iter().flat_map(|unit| of(unit).failsafe.iter().cloned()).collect(),
+        deny: members.iter().flat_map(|unit| of(unit).deny.iter().cloned()).collect(),
+        allow: members.iter().flat_map(|unit| of(unit).allow.iter().cloned()).collect(),
+    }
+}
+
+/// Where host.yaml says what the failsafe rules are, nothing else does.
+fn override_failsafe<'u>(
+    mut whole: Book<'u>,
+    rules: Option<(Vec<Resolved<'u>>, Vec<Resolved<'u>>)>,
+    host: Option<&HostFile>,
+) -> Book<'u> {
+    let (Some((ingress, egress)), Some(host)) = (rules, host) else { return whole };
+    for (lists, rules) in [(&mut whole.ingress, ingress), (&mut whole.egress, egress)] {
+        if says_failsafe(&host.settings, lists.direction) {
+            lists.failsafe = rules;
+        }
+    }
+    whole
+}
+
+/// Rates and tests, their rules resolved.
+#[derive(Default)]
+struct Series {
+    /// Each with the role it belongs to.
+    rates: Vec<(String, ir::Rate)>,
+    tests: Vec<ir::Test>,
+}
+
+fn series<'u>(
+    context: &mut Context<'_>,
+    units: &'u Units,
+    members: &[usize],
+    books: &[Book<'u>],
+    whole: &Book<'u>,
+) -> Series {
+    // Rules of shared files have no role to tell them apart by.
+    let is_shared = |unit: &&usize| units.all[**unit].role().is_empty();
+    let shared: Vec<usize> = members.iter().filter(is_shared).copied().collect();
+    rule_names(context, units, &shared, whole);
+    let mut series = Series::default();
+    for &index in members {
+        let unit = &units.all[index];
+        let closure = units.closure(index);
+        let names = rule_names(context, units, &closure, whole);
+        let rates: Vec<_> = unit.file.rates.iter().map(|rate| &rate.name).collect();
+        let tests: Vec<_> = unit.file.tests.iter().map(|test| &test.name).collect();
+        references::unique(context, "rates", &rates);
+        references::unique(context, "tests", &tests);
+        for rate in &unit.file.rates {
+            let Some(reference) = names.of_rate(context, rate) else { continue };
+            let lists = closure.iter().map(|&unit| books[unit].of(reference.direction));
+            let mut rules = lists.flat_map(|lists| lists.allow.iter().chain(&lists.deny));
+            let rule = rules.find(|rule| rule.rule.name == reference.name);
+            references::check_unit(context, rate, &reference, rule);
+            // A rule that has expired is not there to be read.
+            let Some(rule) = known_as(whole, &reference) else { continue };
+            let resolved = ir::Rate {
+                name: rate.name.value.clone(),
+                rule,
+                direction: reference.direction,
+                unit: rate.unit.value,
+                span: rate.span.clone(),
+            };
+            series.rates.push((unit.role().to_owned(), resolved));
+        }
+        for test in &unit.file.tests {
+            let by = match &test.by {
+                None => None,
+                Some(by) => match names.of_test(context, by, test.direction) {
+                    Some(reference) => known_as(whole, &reference).or(Some(reference.name)),
+                    None => continue,
+                },
+            };
+            series.tests.extend(test.resolved(unit.role(), by));
+        }
+    }
+    series
+}
+
+/// The names that a file sees, of rules sound or broken; names given twice are
+/// reported. The first of `closure` is the file.
+fn rule_names<'u>(
+    context: &mut Context<'_>,
+    units: &'u Units,
+    closure: &[usize],
+    whole: &Book<'u>,
+) -> RuleNames<'u> {
+    let mut names = RuleNames::default();
+    // What is included was there first: a role that takes a name again is at fault.
+    for &index in closure.iter().rev() {
+        let unit = &units.all[index];
+        for (chain, direction) in
+            [(&unit.file.ingress, Direction::Ingress), (&unit.file.egress, Direction::Egress)]
+        {
+            for rule in chain.deny.iter().chain(&chain.allow) {
+                names.add(context, unit.role(), rule, direction);
+            }
+        }
+    }
+    let role = closure.first().map_or("", |&file| units.all[file].role());
+    for direction in [Direction::Ingress, Direction::Egress] {
+        for failsafe in &whole.of(direction).failsafe {
+            let owner = failsafe.rule.role.as_str();
+            if owner.is_empty() || owner == role {
+                names.add(
+                    context,
+                    if owner.is_empty() { "" } else { role },
+                    failsafe.written,
+                    direction,
+                );
+            }
+        }
+    }
+    names
+}
+
+/// The name that is unique in the policy: `role/name` where two roles have rules
+/// of one name. `None` for a rule that is not in force.
+fn known_as(whole: &Book<'_>, reference: &Reference) -> Option<String> {
+    let Reference { name, role, direction } = reference;
+    let lists = whole.of(*direction);
+    let all = lists.failsafe.iter().chain(&lists.deny).chain(&lists.allow);
+    match (all.filter(|rule| rule.rule.name == *name).count(), role.as_str()) {
+        (0, _) if !references::is_built_in(name) => None,
+        (0 | 1, _) | (_, "") => Some(name.clone()),
+        (_, role) => Some(format!("{role}/{name}")),
+    }
+}
+
+/// Series of one name from two roles become `role/name`.
+fn named_apart(rates: Vec<(String, ir::Rate)>) -> Vec<ir::Rate> {
+    let mut count: HashMap<String, usize> = HashMap::new();
+    for (_, rate) in &rates {
+        *count.entry(rate.name.clone()).or_default() += 1;
+    }
+    let named = |(role, rate): (String, ir::Rate)| {
+        let is_alone = role.is_empty() || count.get(&rate.name) == Some(&1);
+        let name = if is_alone { rate.name } else { format!("{role}/{}", rate.name) };
+        ir::Rate { name, ..rate }
+    };
+    rates.into_iter().map(named).collect()
+}
+
+fn chain(lists: Lists<'_>, default: Option<&Spanned<Action>>, start: &Span) -> ir::Chain {
+    let rules = |rules: Vec<Resolved<'_>>| rules.into_iter().map(|rule| rule.rule).collect();
+    ir::Chain {
+        failsafe: rules(lists.failsafe),
+        deny: rules(lists.deny),
+        allow: rules(lists.allow),
+        default: default.map_or(Action::Drop, |default| default.value),
+        default_span: default.map_or(start, |default| &default.span).clone(),
+    }
+}
+
+/// Named sets of every file in force, by name.
+fn names(scopes: &[Scope], members: &[usize]) -> Names {
+    let mut names = Names::default();
+    for &member in members {
+        let scope = &scopes[member];
+        for known in scope.addresses.values() {
+            let Some(set) = &known.set else { continue };
+            let (name, span) = (known.name.clone(), known.span.clone());
+            names.groups.push(Named { name, set: set.clone(), span });
+        }
+        for known in scope.services.values() {
+            let Some(set) = &known.set else { continue };
+            let (name, span) = (known.name.clone(), known.span.clone());
+            names.services.push(Named { name, set: set.clone(), span });
+        }
+    }
+    tidy(&mut names.groups);
+    tidy(&mut names.services);
+    names
+}
+
+/// Sorted by name, each definition once.
+fn tidy<T>(names: &mut Vec<Named<T>>) {
+    names.sort_by(|a, b| a.name.cmp(&b.name));
+    names.dedup_by(|a, b| a.name == b.name && a.span.is_same_place(&b.span));
+}

@@ -1,0 +1,35 @@
+//! What files mean together: names resolved, rules checked, roles composed.
+//!
+//! One module per class of error. A part that was reported as broken is left
+//! out of every later check, so that one mistake makes one message.
+
+pub(crate) mod compose;
+pub(crate) mod counting;
+pub(crate) mod expiry;
+pub(crate) mod exposure;
+pub(crate) mod impossible;
+pub(crate) mod lifeline;
+pub(crate) mod lists;
+pub(crate) mod references;
+pub(crate) mod region;
+pub(crate) mod rules;
+pub(crate) mod scope;
+pub(crate) mod shadow;
+pub(crate) mod units;
+pub(crate) mod vital;
+
+use std::time::SystemTime;
+
+use crate::diagnostic::Sink;
+use crate::set::AddrSet;
+use crate::source::Files;
+
+/// What every check works with.
+pub(crate) struct Context<'a> {
+    pub(crate) files: &'a dyn Files,
+    pub(crate) sink: &'a mut Sink,
+    pub(crate) now: Option<SystemTime>,
+    /// This host's addresses; `None` off the host.
+    pub(crate) own_addresses: Option<&'a AddrSet>,
+    pub(crate) allow_unsupported: bool,
+}

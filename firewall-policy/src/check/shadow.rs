@@ -1,0 +1,163 @@
+//! Rules that others leave nothing to do.
+//!
+//! Order never changes a verdict, so only what decides before may shadow: a
+//! failsafe rule any deny, a deny any allow. Within a list the first rule that
+//! matches gets the hit, so a later one may never be counted.
+//!
+//! Rules with a list in them are left alone: what the list covers today says
+//! nothing of tomorrow.
+
+use super::Context;
+use super::region::{Region, covers, overlap};
+use super::rules::Resolved;
+use crate::assemble::Lists;
+use crate::codes::Code;
+use crate::diagnostic::Diagnostic;
+use crate::ir::{Direction, Rule};
+use crate::set::AddrSet;
+
+/// Denies named as the reason why an allow does nothing.
+const SHOWN: usize = 3;
+
+/// Reports the rules of one direction that contradict each other.
+pub(crate) fn check(context: &mut Context<'_>, lists: &Lists<'_>) {
+    for deny in steady(&lists.deny) {
+        for failsafe in &lists.failsafe {
+            under_failsafe(context, deny, failsafe);
+        }
+    }
+    for allow in steady(&lists.allow) {
+        denied(context, allow, &lists.deny);
+    }
+    bans(context, lists);
+}
+
+/// Warns of rules that do nothing, or not what they seem to.
+pub(crate) fn warn(context: &mut Context<'_>, lists: &Lists<'_>) {
+    let failsafe: Vec<&Resolved<'_>> = lists.failsafe.iter().collect();
+    never_hit(context, &[], &lists.deny);
+    never_hit(context, &failsafe, &lists.allow);
+    limits(context, &lists.allow);
+}
+
+fn steady<'r, 'u>(rules: &'r [Resolved<'u>]) -> impl Iterator<Item = &'r Resolved<'u>> {
+    rules.iter().filter(|rule| !rule.changes)
+}
+
+fn under_failsafe(context: &mut Context<'_>, deny: &Resolved<'_>, failsafe: &Resolved<'_>) {
+    let Some((addresses, _)) = overlap(&deny.rule, &failsafe.rule) else { return };
+    let Some(witness) = addresses.first() else { return };
+    let (key, way) = match deny.direction {
+        Direction::Ingress => ("from", "from"),
+        Direction::Egress => ("to", "to"),
+    };
+    let Rule { remote_text, service_text, .. } = &failsafe.rule;
+    let message = format!(
+        "rule `{}` can never take effect on {service_text} {way} {remote_text}",
+        deny.rule.name
+    );
+    let except = remote_text.split(" except ").next().unwrap_or_default();
+    let group = deny.rule.remote_text.split(" except ").next().unwrap_or_default();
+    let group = if group.contains(',') { format!("[{group}]") } else { group.to_owned() };
+    context.sink.push(
+        Diagnostic::new(Code::DenyUnderFailsafe, message)
+            .at(&deny.rule.remote_span, format!("includes {witness}"))
+            .at(&failsafe.rule.span, "failsafe is evaluated first")
+            .help(format!(
+                "{key}: {{ group: {group}, except: [{except}] }}   or remove the failsafe"
+            )),
+    );
+}
+
+fn denied(context: &mut Context<'_>, allow: &Resolved<'_>, denies: &[Resolved<'_>]) {
+    let mut left = Region::new(&allow.rule);
+    let mut by = Vec::new();
+    for deny in steady(denies) {
+        if covers(&deny.rule, &allow.rule) {
+            by = vec![deny];
+            left.subtract(&deny.rule);
+            break;
+        }
+        if left.subtract(&deny.rule) {
+            by.push(deny);
+        }
+        if left.is_empty() {
+            break;
+        }
+    }
+    if !left.is_empty() {
+        return;
+    }
+    let message = format!("rule `{}` can never take effect", allow.rule.name);
+    let mut diagnostic = Diagnostic::new(Code::AllowDenied, message)
+        .at(&allow.written.name.span, "everything it allows is denied");
+    for deny in by.iter().take(SHOWN) {
+        diagnostic = diagnostic.at(&deny.written.name.span, "a deny wins over every allow");
+    }
+    let names: Vec<&str> = by.iter().map(|deny| deny.rule.name.as_str()).collect();
+    context.sink.push(diagnostic.help(format!(
+        "delete `{}`, or take its addresses out of `{}` with `except:`",
+        allow.rule.name,
+        names.join("` and `")
+    )));
+}
+
+/// Warns of rules that never get a hit because earlier ones take everything.
+fn never_hit(context: &mut Context<'_>, before: &[&Resolved<'_>], rules: &[Resolved<'_>]) {
+    for (index, rule) in rules.iter().enumerate() {
+        if rule.changes || rule.written.limit.is_some() || rule.written.audit {
+            continue;
+        }
+        let earlier = before.iter().copied().chain(&rules[..index]);
+        let mut earlier =
+            earlier.filter(|one| !one.changes && !one.written.audit && one.written.limit.is_none());
+        let Some(first) = earlier.find(|one| covers(&one.rule, &rule.rule)) else { continue };
+        let message = format!("rule `{}` never gets a hit", rule.rule.name);
+        context.sink.push(
+            Diagnostic::new(Code::Redundant, message)
+                .at(&rule.written.name.span, "everything it matches is matched before")
+                .at(&first.written.name.span, "by this rule")
+                .help(format!("delete `{}`", rule.rule.name)),
+        );
+    }
+}
+
+/// A failsafe source is never banned, so a rule for none but such bans nobody.
+fn bans(context: &mut Context<'_>, lists: &Lists<'_>) {
+    let sources: Vec<AddrSet> =
+        lists.failsafe.iter().map(|failsafe| failsafe.rule.remote.clone()).collect();
+    let sources = AddrSet::union_all(&sources);
+    for rule in &lists.allow {
+        let Some(ban) = rule.written.limit.as_ref().and_then(|limit| limit.bans.as_ref()) else {
+            continue;
+        };
+        if rule.rule.remote.is_subset(&sources) {
+            let message = format!("rule `{}` would ban failsafe sources", rule.rule.name);
+            context.sink.push(
+                Diagnostic::new(Code::Limit, message)
+                    .at(ban, "failsafe sources are never banned")
+                    .at(&rule.rule.remote_span, "all of them are failsafe sources")
+                    .help("over: drop"),
+            );
+        }
+    }
+}
+
+/// Warns where a limited and an unlimited allow meet: the limit holds for both.
+fn limits(context: &mut Context<'_>, allows: &[Resolved<'_>]) {
+    for limited in allows {
+        let Some(limit) = &limited.written.limit else { continue };
+        for free in allows.iter().filter(|other| other.written.limit.is_none()) {
+            let Some((addresses, _)) = overlap(&limited.rule, &free.rule) else { continue };
+            let Some(witness) = addresses.first() else { continue };
+            let message =
+                format!("the limit of `{}` also holds for `{}`", limited.rule.name, free.rule.name);
+            context.sink.push(
+                Diagnostic::new(Code::LimitedAndNot, message)
+                    .at(&limit.span, "limits come before allows")
+                    .at(free.service_span(), format!("meets it for {witness}"))
+                    .help("take the addresses of one out of the other with `except:`"),
+            );
+        }
+    }
+}

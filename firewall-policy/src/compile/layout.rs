@@ -1,0 +1,253 @@
+//! Where in the words what stands, worked out before any is written.
+
+use firewall_common::abi::tables::Setting;
+use firewall_common::service::ServiceIndex;
+
+use super::address::AddressClasses;
+use super::cells::{self, Form};
+use super::context::Contexts;
+use super::judge::Judge;
+use super::lists::word;
+use super::parallel;
+use super::trie::{self, ROOT, Tally};
+
+/// Sections begin at a cache line: a compare record never straddles two.
+const ALIGN: usize = 16;
+
+/// Words of the bitmap: a bit per /24.
+const BITMAP: usize = 1 << 19;
+
+/// A run of words.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Section {
+    first: usize,
+    words: usize,
+}
+
+impl Section {
+    /// Number of the first word; 0 if there is none.
+    fn first(self) -> u32 {
+        if self.words == 0 { 0 } else { word(self.first) }
+    }
+
+    /// Bytes of the section.
+    pub(super) fn bytes(self) -> u64 {
+        4 * self.words as u64
+    }
+
+    /// The section in words that begin at word `base` of the tables.
+    fn of(self, words: &mut [u32], base: usize) -> &mut [u32] {
+        &mut words[self.first - base..][..self.words]
+    }
+}
+
+/// What goes into the tables.
+pub(super) struct Parts<'a> {
+    pub(super) addresses: &'a AddressClasses,
+    pub(super) tries: &'a Tries,
+    pub(super) contexts: &'a Contexts,
+    /// Ingress, egress.
+    pub(super) chains: [(&'a Judge<'a>, &'a Form); 2],
+    /// Request slot by rule slot; empty if nothing counts requests.
+    pub(super) request_slots: &'a [u32],
+}
+
+/// The tries of both families.
+#[derive(Debug)]
+pub(super) struct Tries {
+    v4: trie::Plan,
+    /// None if every address is of class 0.
+    v6: Option<trie::Plan>,
+}
+
+impl Tries {
+    pub(super) fn new(addresses: &AddressClasses) -> Self {
+        Self {
+            v4: trie::Plan::new(&addresses.v4),
+            v6: (!addresses.is_v4_only()).then(|| trie::Plan::new(&addresses.v6)),
+        }
+    }
+
+    fn v6(&self) -> Tally {
+        self.v6.as_ref().map(trie::Plan::tally).unwrap_or_default()
+    }
+
+    /// Writes roots, blocks and records.
+    fn write(&self, addresses: &AddressClasses, tables: [&mut [u32]; 4]) {
+        let [root_v4, root_v6, blocks, compares] = tables;
+        let v4 = self.v4.tally();
+        let (blocks_v4, blocks_v6) = blocks.split_at_mut(v4.block_words());
+        let (compares_v4, compares_v6) = compares.split_at_mut(v4.compare_words());
+        self.v4.write(&addresses.v4, root_v4, blocks_v4, compares_v4, Tally::default());
+        if let Some(v6) = &self.v6 {
+            v6.write(&addresses.v6, root_v6, blocks_v6, compares_v6, v4);
+        }
+    }
+}
+
+/// The sections of the tables, in their order.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) root_v4: Section,
+    pub(super) root_v6: Section,
+    pub(super) blocks: Section,
+    pub(super) compares: Section,
+    /// Ingress, egress; as all pairs here.
+    pub(super) services: [Section; 2],
+    pub(super) bitmap: Section,
+    /// Dense cells, or the pairs of the sparse form.
+    cells: [Section; 2],
+    rows: [Section; 2],
+    columns: [Section; 2],
+    local: [Section; 2],
+    interfaces: Section,
+    vlans: Section,
+    flags: Section,
+    requests: Section,
+    end: usize,
+}
+
+impl Layout {
+    pub(super) fn new(parts: &Parts<'_>) -> Self {
+        let mut end = 0;
+        let mut take = |words: usize| {
+            let section = Section { first: end, words };
+            end += section.words.next_multiple_of(ALIGN);
+            section
+        };
+        let (v4, v6) = (parts.tries.v4.tally(), parts.tries.v6());
+        let sctp = parts.chains.iter().any(|(judge, _)| judge.tells_sctp());
+        let services = if sctp { ServiceIndex::END } else { ServiceIndex::END_WITHOUT_SCTP };
+        let bitmap = if wants_bitmap(parts.addresses, v4) { BITMAP } else { 0 };
+        let forms = parts.chains.each_ref().map(|(judge, form)| match form {
+            Form::Dense => [judge.rows() * judge.columns(), 0, 0],
+            Form::Sparse(form) => [form.pairs.len(), form.rows.len(), form.columns.len()],
+        });
+        Self {
+            root_v4: take(ROOT),
+            root_v6: take(if parts.tries.v6.is_some() { ROOT } else { 0 }),
+            blocks: take(v4.plus(v6).block_words()),
+            compares: take(v4.plus(v6).compare_words()),
+            services: [services; 2].map(|words| take(words as usize)),
+            bitmap: take(bitmap),
+            cells: forms.map(|[cells, _, _]| take(cells)),
+            rows: forms.map(|[_, rows, _]| take(rows)),
+            columns: forms.map(|[_, _, columns]| take(columns)),
+            local: parts.chains.map(|(judge, _)| take(judge.sides.local_of.len())),
+            interfaces: take(parts.contexts.interface_words().len()),
+            vlans: take(parts.contexts.vlans.classes.len()),
+            flags: take(parts.contexts.flags.classes.len()),
+            requests: take(parts.request_slots.len()),
+            end,
+        }
+    }
+
+    /// Bytes of all sections.
+    pub(super) fn bytes(&self) -> u64 {
+        4 * self.end as u64
+    }
+
+    /// Bytes of the cells of a direction, in whatever form.
+    pub(super) fn cell_bytes(&self, direction: usize) -> u64 {
+        let sections = [self.cells, self.rows, self.columns];
+        sections.into_iter().map(|section| section[direction].bytes()).sum()
+    }
+
+    /// Takes the memory and writes everything.
+    pub(super) fn write(&self, parts: &Parts<'_>) -> Vec<u32> {
+        let mut words = vec![0; self.end];
+        // The tries first, as they take longest.
+        let base = self.services[0].first;
+        let (tries, rest) = words.split_at_mut(base);
+        let is_worth_it = parts.addresses.v4.len() > 1 << 14;
+        parallel::both(
+            is_worth_it,
+            || self.write_tries(parts, tries),
+            || self.write_rest(parts, rest, base),
+        );
+        words
+    }
+
+    fn write_tries(&self, parts: &Parts<'_>, words: &mut [u32]) {
+        let (root_v4, words) = words.split_at_mut(self.root_v6.first);
+        let (root_v6, words) = words.split_at_mut(self.blocks.first - self.root_v6.first);
+        let (blocks, compares) = words.split_at_mut(self.compares.first - self.blocks.first);
+        parts.tries.write(parts.addresses, [root_v4, root_v6, blocks, compares]);
+    }
+
+    fn write_rest(&self, parts: &Parts<'_>, words: &mut [u32], base: usize) {
+        let mut write = |section: Section, from: &[u32]| {
+            section.of(words, base).copy_from_slice(from);
+        };
+        write(self.interfaces, &parts.contexts.interface_words());
+        write(self.vlans, &parts.contexts.vlans.classes);
+        write(self.flags, &parts.contexts.flags.classes);
+        write(self.requests, parts.request_slots);
+        for (direction, (judge, form)) in parts.chains.iter().enumerate() {
+            write(self.local[direction], &judge.sides.local_of);
+            if let Form::Sparse(form) = form {
+                write(self.cells[direction], &form.pairs);
+                write(self.rows[direction], &form.rows);
+                write(self.columns[direction], &form.columns);
+            }
+        }
+        if self.bitmap.words != 0 {
+            parts.addresses.mark(self.bitmap.of(words, base));
+        }
+        for (direction, (judge, form)) in parts.chains.iter().enumerate() {
+            judge.fill_services(self.services[direction].of(words, base));
+            if let Form::Dense = form {
+                cells::fill_dense(judge, self.cells[direction].of(words, base));
+            }
+        }
+    }
+
+    /// The settings that say where everything is.
+    pub(super) fn settings(&self, parts: &Parts<'_>) -> Vec<(Setting, u32)> {
+        let [(ingress, _), (egress, _)] = &parts.chains;
+        vec![
+            (Setting::TableWords, word(self.end)),
+            (Setting::ServicesIngress, self.services[0].first()),
+            (Setting::ServicesEgress, self.services[1].first()),
+            (Setting::ServiceWords, word(self.services[0].words)),
+            (Setting::RootV4, self.root_v4.first()),
+            (Setting::RootV6, self.root_v6.first()),
+            (Setting::StepsV6, parts.tries.v6().steps),
+            (Setting::Blocks, self.blocks.first()),
+            (Setting::Compares, self.compares.first()),
+            (Setting::Bitmap, self.bitmap.first()),
+            (Setting::CellsIngress, self.cells[0].first()),
+            (Setting::CellsEgress, self.cells[1].first()),
+            (Setting::AddressClasses, word(parts.addresses.count())),
+            (Setting::ServiceClassesIngress, word(ingress.columns())),
+            (Setting::ServiceClassesEgress, word(egress.columns())),
+            (Setting::LocalIngress, self.local[0].first()),
+            (Setting::LocalEgress, self.local[1].first()),
+            (Setting::LocalClassesIngress, word(ingress.sides.locals())),
+            (Setting::LocalClassesEgress, word(egress.sides.locals())),
+            (Setting::Ifaces, self.interfaces.first()),
+            (Setting::IfaceClasses, word(parts.contexts.interfaces.count())),
+            (Setting::Vlans, self.vlans.first()),
+            (Setting::VlanClasses, word(parts.contexts.vlans.count())),
+            (Setting::Flags, self.flags.first()),
+            (Setting::FlagClasses, word(parts.contexts.flags.count())),
+            (Setting::RequestSlots, self.requests.first()),
+            (Setting::ReplyContext, parts.contexts.asked.into()),
+            (Setting::RowsIngress, self.rows[0].first()),
+            (Setting::RowsEgress, self.rows[1].first()),
+            (Setting::ColumnsIngress, self.columns[0].first()),
+            (Setting::ColumnsEgress, self.columns[1].first()),
+        ]
+    }
+}
+
+/// Whether the bitmap of /24s pays.
+///
+/// It costs 2 MiB and a look-up of its own. It saves a packet from a network that
+/// nobody names the walk below the root, which is worth it where what lies there
+/// is larger than the bitmap itself and so further from the CPU: from about 2,000
+/// blocks or 65,000 lone networks on. Where half of all /24s are named, too few
+/// packets are saved anything.
+fn wants_bitmap(addresses: &AddressClasses, tally: Tally) -> bool {
+    tally.bytes() > 4 * BITMAP as u64 && addresses.populated() < 1 << 23
+}

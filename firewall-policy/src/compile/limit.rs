@@ -1,0 +1,120 @@
+//! What memory a policy may take, and what is done about it.
+
+use firewall_common::abi::counter::{METRICS, RuleCounter};
+use firewall_common::abi::flow::{Flow, FlowKey};
+
+use super::Environment;
+use super::cells::{Form, Need, Sparse};
+use super::error::CompileError;
+use super::judge::Judge;
+use super::layout::{Layout, Parts};
+use super::memory::{Memory, TABLE_BYTES_MAX};
+use super::slots::SlotTable;
+use crate::ir::{Direction, Policy};
+
+/// What memory a policy may take.
+pub(super) struct Limit {
+    seed: u32,
+    budget_bytes: u64,
+    memory_max: Option<u64>,
+    /// What generations share.
+    shared: Memory,
+}
+
+impl Limit {
+    pub(super) fn of(policy: &Policy, environment: &Environment, slots: &SlotTable) -> Self {
+        // User space rounds up, and keeps one more row for what was counted
+        // before counters grew.
+        let counters = |slots: u32, width: usize| {
+            u64::from(slots.next_power_of_two()) * width as u64 * (u64::from(environment.cpus) + 1)
+        };
+        // Entry and bucket head of a preallocated LRU hash.
+        let flow = size_of::<FlowKey>() + size_of::<Flow>() + 48 + 16;
+        let shared = Memory {
+            rule_counters: counters(slots.rules(), size_of::<RuleCounter>()),
+            request_counters: counters(slots.requests(), 8 * METRICS as usize),
+            flows: u64::from(policy.state.flows) * flow as u64,
+            ..Memory::default()
+        };
+        Self {
+            seed: environment.seed,
+            budget_bytes: environment.budget_bytes,
+            memory_max: policy.memory_max,
+            shared,
+        }
+    }
+
+    /// Chooses the form of a chain's cells, and works out the sparse one.
+    pub(super) fn choose(
+        &self,
+        judge: &Judge<'_>,
+        direction: Direction,
+    ) -> Result<Form, CompileError> {
+        if Need::of(judge).dense_bytes <= self.budget_bytes {
+            return Ok(Form::Dense);
+        }
+        let bytes_max = TABLE_BYTES_MAX.min(self.memory_max.unwrap_or(u64::MAX));
+        match Sparse::new(judge, self.seed, bytes_max) {
+            Ok(sparse) => Ok(Form::Sparse(sparse)),
+            Err(bytes) => {
+                let mut memory = self.shared.clone();
+                match direction {
+                    Direction::Ingress => memory.cells_ingress = bytes,
+                    Direction::Egress => memory.cells_egress = bytes,
+                }
+                Err(self.refuse(memory, cause(judge)))
+            }
+        }
+    }
+
+    /// Checks the whole, before any of it is taken.
+    pub(super) fn check(&self, layout: &Layout, parts: &Parts<'_>) -> Result<Memory, CompileError> {
+        let mut memory = Memory {
+            services: layout.services.iter().map(|section| section.bytes()).sum(),
+            roots: layout.root_v4.bytes() + layout.root_v6.bytes(),
+            blocks: layout.blocks.bytes(),
+            compares: layout.compares.bytes(),
+            bitmap: layout.bitmap.bytes(),
+            cells_ingress: layout.cell_bytes(0),
+            cells_egress: layout.cell_bytes(1),
+            ..self.shared.clone()
+        };
+        memory.small = layout.bytes() - memory.table_bytes();
+        let fits = memory.table_bytes() <= TABLE_BYTES_MAX
+            && self.memory_max.is_none_or(|most| memory.total_bytes() <= most);
+        if fits {
+            return Ok(memory);
+        }
+        let [(ingress, _), (egress, _)] = &parts.chains;
+        let largest = memory.largest().0;
+        let cause = match largest {
+            "ingress cells" => cause(ingress),
+            "egress cells" => cause(egress),
+            _ if largest.starts_with("address") => {
+                format!("{} networks", parts.addresses.v4.len() + parts.addresses.v6.len())
+            }
+            _ => format!("{} rules", ingress.rules() + egress.rules()),
+        };
+        Err(self.refuse(memory, cause))
+    }
+
+    fn refuse(&self, memory: Memory, cause: String) -> CompileError {
+        let setting = self.memory_max.filter(|_| memory.table_bytes() <= TABLE_BYTES_MAX);
+        CompileError::Memory {
+            memory: Box::new(memory),
+            bytes_max: setting.unwrap_or(TABLE_BYTES_MAX),
+            cause,
+            is_setting: setting.is_some(),
+        }
+    }
+}
+
+/// Where the cells of a chain come from.
+fn cause(judge: &Judge<'_>) -> String {
+    let (rows, columns) = (judge.address_classes(), judge.columns());
+    let sides = match judge.sides.count() {
+        1 => String::new(),
+        sides => format!(" by {sides} combinations of local end, interface, VLAN and flags"),
+    };
+    format!("{rows} address classes by {columns} service classes{sides}")
+}

@@ -1,0 +1,88 @@
+//! What a generation takes, by part.
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of one value of an array map, at most: the kernel's limit.
+pub(super) const TABLE_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// Bytes, by part: tables of one generation, and maps that generations share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Service tables of both directions.
+    pub services: u64,
+    /// Roots of the address trie.
+    pub roots: u64,
+    /// Blocks of the address trie.
+    pub blocks: u64,
+    /// Compare records of the address trie.
+    pub compares: u64,
+    /// Bitmap of the /24s that rules name.
+    pub bitmap: u64,
+    /// Cells of the ingress chain.
+    pub cells_ingress: u64,
+    /// Cells of the egress chain.
+    pub cells_egress: u64,
+    /// Local, interface, VLAN, flag and request maps, and what aligns the rest.
+    pub small: u64,
+    /// Rule counters, one row per CPU.
+    pub rule_counters: u64,
+    /// Request counters, one row per CPU.
+    pub request_counters: u64,
+    /// Flow table.
+    pub flows: u64,
+}
+
+impl Memory {
+    /// Bytes of the tables of one generation.
+    #[must_use]
+    pub fn table_bytes(&self) -> u64 {
+        self.services
+            + self.roots
+            + self.blocks
+            + self.compares
+            + self.bitmap
+            + self.cells_ingress
+            + self.cells_egress
+            + self.small
+    }
+
+    /// Bytes of all maps while a policy is replaced: two generations' tables, and
+    /// what they share.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        2 * self.table_bytes() + self.rule_counters + self.request_counters + self.flows
+    }
+
+    /// Name and bytes of each part, in the order in which people see them.
+    #[must_use]
+    pub fn parts(&self) -> [(&'static str, u64); 11] {
+        [
+            ("service tables", self.services),
+            ("address roots", self.roots),
+            ("address blocks", self.blocks),
+            ("address records", self.compares),
+            ("network bitmap", self.bitmap),
+            ("ingress cells", self.cells_ingress),
+            ("egress cells", self.cells_egress),
+            ("small tables", self.small),
+            ("rule counters", self.rule_counters),
+            ("request counters", self.request_counters),
+            ("flow table", self.flows),
+        ]
+    }
+
+    /// The part that takes most while a policy is replaced, and its bytes then.
+    #[must_use]
+    pub fn largest(&self) -> (&'static str, u64) {
+        let shared = ["rule counters", "request counters", "flow table"];
+        let doubled =
+            |(part, bytes)| (part, if shared.contains(&part) { bytes } else { 2 * bytes });
+        self.parts().map(doubled).into_iter().max_by_key(|&(_, bytes)| bytes).unwrap_or_default()
+    }
+}
+
+/// Bytes for people: `12.3 MiB`.
+pub(super) fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}

@@ -1,0 +1,214 @@
+//! A checked policy to the tables that the datapath walks.
+//!
+//! Everything whose cost grows with the number of rules happens here, once.
+//! Values that no rule tells apart fall into one class; for every combination of
+//! classes the decision is worked out and written down as a cell.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | `resolve` | numbers in place of sets and conditions |
+//! | `classes` | values that no set tells apart |
+//! | `address`, `service`, `context`, `sides` | the classes of each dimension |
+//! | `judge`, `reply` | what the rules say of a combination |
+//! | `cells` | combinations to words: dense, or sparse |
+//! | `trie` | address classes to words |
+//! | `layout`, `memory`, `limit` | where each table stands, what it takes and may take |
+//! | `slots` | counters that survive |
+//! | `generation`, `digest` | what comes out |
+//!
+//! The tests hold it against [`crate::model`], which shares no code with it.
+
+mod address;
+mod cells;
+mod classes;
+mod context;
+mod digest;
+mod error;
+mod generation;
+mod glob;
+mod interner;
+mod judge;
+mod layout;
+mod limit;
+mod lists;
+mod memory;
+mod parallel;
+mod reply;
+mod resolve;
+mod service;
+mod sides;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod trie;
+
+use firewall_common::abi::tables::{Setting, features};
+
+pub use error::CompileError;
+pub use generation::{CountInfo, DefaultInfo, Generation, List, RuleInfo};
+pub use memory::Memory;
+pub use slots::SlotTable;
+
+use address::AddressClasses;
+use context::Contexts;
+use judge::Judge;
+use layout::{Layout, Parts, Tries};
+use limit::Limit;
+use resolve::Resolved;
+use slots::Assignment;
+
+use crate::ir::{Action, Policy};
+
+/// What of the host the tables depend on.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Name and index of each interface of this host.
+    pub interfaces: Vec<(String, u32)>,
+    /// Possible CPUs.
+    pub cpus: u32,
+    /// Slot of the program arrays that the generation goes to: 0 or 1.
+    pub generation_slot: u32,
+    /// A random number, new with each generation.
+    pub seed: u32,
+    /// Bytes that the cells of one direction may take in their quick, dense form;
+    /// above, they take the sparse one.
+    pub budget_bytes: u64,
+}
+
+impl Environment {
+    /// A budget that keeps the cells of almost every policy dense, and those that
+    /// packets touch in the second-level cache.
+    pub const BUDGET_BYTES: u64 = 16 << 20;
+}
+
+/// Compiles a policy.
+///
+/// The same policy, environment and slot table always give the same words. Slots
+/// are given to new rules only if all else succeeds.
+///
+/// # Errors
+///
+/// [`CompileError`]: the policy does not fit; nothing has changed.
+pub fn compile(
+    policy: &Policy,
+    environment: &Environment,
+    slots: &mut SlotTable,
+) -> Result<Generation, CompileError> {
+    let resolved = Resolved::new(policy);
+    let (sets, seed) = (resolved.addresses.values(), environment.seed);
+    let is_large =
+        sets.iter().map(|set| set.v4.ranges().len() + set.v6.ranges().len()).sum::<usize>() > LARGE;
+    let (plan, addresses) = parallel::both(
+        is_large,
+        || slots::plan(slots, &resolved),
+        || AddressClasses::new(sets, seed),
+    );
+    let (plan, addresses) = (plan?, addresses?);
+    let told = || {
+        let rules = generation::rules(&resolved, &plan.assignments);
+        (rules, digest::of(policy, &resolved))
+    };
+    let tables = || tables(policy, environment, &resolved, &plan, &addresses);
+    let ((rules, hash), tables) = parallel::both(is_large, told, tables);
+    let Tables { words, settings, memory } = tables?;
+    let defaults = [&policy.ingress, &policy.egress].map(generation::default);
+    *slots = plan.table;
+    Ok(Generation { words, settings, rules, defaults, memory, hash })
+}
+
+/// Address ranges from which on threads pay.
+const LARGE: usize = 10_000;
+
+/// What the kernel gets.
+struct Tables {
+    words: Vec<u32>,
+    settings: [u32; Setting::COUNT],
+    memory: Memory,
+}
+
+fn tables(
+    policy: &Policy,
+    environment: &Environment,
+    resolved: &Resolved<'_>,
+    plan: &slots::Plan,
+    addresses: &AddressClasses,
+) -> Result<Tables, CompileError> {
+    let contexts = Contexts::new(&resolved.conditions, &environment.interfaces)?;
+    let limit = Limit::of(policy, environment, &plan.table);
+    let judge = |direction: usize| {
+        let sets = resolved.addresses.values().len();
+        let (ranks, slots) = (&resolved.chains[direction], &plan.assignments[direction]);
+        let judge = Judge::new(ranks, addresses, sets, &contexts, slots, environment.seed)?;
+        let form = limit.choose(&judge, ranks.direction)?;
+        Ok((judge, form))
+    };
+    let is_large = addresses.v4.len() + addresses.v6.len() > LARGE;
+    let (tries, judges) =
+        parallel::both(is_large, || Tries::new(addresses), || [judge(0), judge(1)]);
+    let [ingress, egress] = judges;
+    let (ingress, egress) = (ingress?, egress?);
+    let request_slots = request_slots(plan);
+    let parts = Parts {
+        addresses,
+        tries: &tries,
+        contexts: &contexts,
+        chains: [(&ingress.0, &ingress.1), (&egress.0, &egress.1)],
+        request_slots: &request_slots,
+    };
+    let layout = Layout::new(&parts);
+    let memory = limit.check(&layout, &parts)?;
+    let mut settings = [0; Setting::COUNT];
+    let found = layout.settings(&parts).into_iter();
+    for (setting, value) in found.chain(chosen(policy, environment, &plan.table)) {
+        settings[setting as usize] = value;
+    }
+    Ok(Tables { words: layout.write(&parts), settings, memory })
+}
+
+/// Request slot by rule slot; empty if nothing counts requests. A rule that
+/// counts none has a number that no counter has.
+fn request_slots(plan: &slots::Plan) -> Vec<u32> {
+    let counting = |assigned: &Assignment| Some((assigned.slot, assigned.request_slot?));
+    let counting: Vec<_> = plan.assignments.iter().flatten().filter_map(counting).collect();
+    if counting.is_empty() {
+        return Vec::new();
+    }
+    let mut words = vec![u32::MAX; plan.table.rules() as usize];
+    for (slot, request_slot) in counting {
+        words[slot as usize] = request_slot;
+    }
+    words
+}
+
+/// Settings that do not depend on the tables.
+fn chosen(policy: &Policy, environment: &Environment, slots: &SlotTable) -> Vec<(Setting, u32)> {
+    let (baseline, state) = (&policy.baseline, &policy.state);
+    let counts = [&policy.ingress, &policy.egress]
+        .into_iter()
+        .flat_map(|chain| chain.failsafe.iter().chain(&chain.deny).chain(&chain.allow))
+        .flat_map(|rule| &rule.counts)
+        .fold(0, |bits, (_, count)| bits | features::counts(judge::kind(*count)));
+    let features = [
+        (features::BASELINE, baseline.host),
+        (features::DHCP, baseline.dhcp),
+        (features::NON_IP_ALL, baseline.non_ip_all),
+        (features::FRAGMENTS_STRICT, baseline.fragments_strict),
+        (features::PICKUP, state.pickup_loose),
+        (features::DEFAULT_ALLOW_INGRESS, policy.ingress.default == Action::Allow),
+        (features::DEFAULT_ALLOW_EGRESS, policy.egress.default == Action::Allow),
+    ];
+    vec![
+        (
+            Setting::Features,
+            features.iter().map(|&(bit, on)| if on { bit } else { 0 }).fold(counts, |a, b| a | b),
+        ),
+        (Setting::PingPerSecond, baseline.ping_per_second),
+        (Setting::TcpIdleSeconds, state.tcp_idle_s),
+        (Setting::UdpIdleSeconds, state.udp_idle_s),
+        (Setting::Generation, environment.generation_slot),
+        (Setting::Seed, environment.seed),
+        (Setting::Cpus, environment.cpus),
+        (Setting::RuleSlots, slots.rules()),
+        (Setting::RequestSlotCount, slots.requests()),
+    ]
+}

@@ -1,0 +1,74 @@
+//! Two cores are better than one, once there is enough to do.
+//!
+//! Where the system refuses a thread, the work is done without.
+
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// Does both; at the same time if that is worth a thread.
+pub(super) fn both<A: Send, B>(
+    is_worth_it: bool,
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    if !is_worth_it {
+        return (first(), second());
+    }
+    let first = Job::new(first);
+    thread::scope(|scope| {
+        let started = first.start(scope);
+        let second = second();
+        (first.finish(started), second)
+    })
+}
+
+/// Does all of them, each on a thread of its own, and gives what they gave in
+/// their order.
+pub(super) fn all<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if parts.len() < 2 {
+        return parts.into_iter().map(work).collect();
+    }
+    let work = &work;
+    let jobs: Vec<_> = parts.into_iter().map(|part| Job::new(move || work(part))).collect();
+    thread::scope(|scope| {
+        let started: Vec<_> = jobs.iter().map(|job| job.start(scope)).collect();
+        jobs.iter().zip(started).map(|(job, started)| job.finish(started)).collect()
+    })
+}
+
+/// Work that is done once, by whoever comes first.
+struct Job<F>(Mutex<Option<F>>);
+
+impl<F: FnOnce() -> R + Send, R: Send> Job<F> {
+    fn new(work: F) -> Self {
+        Self(Mutex::new(Some(work)))
+    }
+
+    /// Starts it on a thread; `None` if there is none to be had.
+    fn start<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+    ) -> Option<thread::ScopedJoinHandle<'scope, R>>
+    where
+        R: 'scope,
+    {
+        thread::Builder::new().spawn_scoped(scope, || self.run()).ok()
+    }
+
+    /// Waits for it, or does it here.
+    fn finish(&self, started: Option<thread::ScopedJoinHandle<'_, R>>) -> R {
+        match started {
+            Some(started) => started.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            None => self.run(),
+        }
+    }
+
+    fn run(&self) -> R {
+        let work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match work {
+            Some(work) => work(),
+            None => unreachable!("a job is started or finished, not both"),
+        }
+    }
+}

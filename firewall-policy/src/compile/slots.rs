@@ -1,0 +1,143 @@
+//! Counter slots: which rule counts where, across generations.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
+
+use firewall_common::abi::tables::Cell;
+use serde::{Deserialize, Serialize};
+
+use super::error::CompileError;
+use super::interner::Fold;
+use super::lists::word;
+use super::resolve::{Ranked, Resolved};
+use crate::ir::Direction;
+
+/// Slots that removed rules may keep at least.
+const SLOTS_MIN: usize = 256;
+
+/// Rule and request counter slots by rule.
+///
+/// A rule keeps its slot as long as its direction, role and name stay. A removed
+/// rule keeps it, too, so that it counts on when it comes back, until there are
+/// twice as many slots as rules (at least 256): then new rules take the slots of
+/// removed ones, lowest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotTable {
+    /// Rule by slot: `ingress web/http`.
+    rules: Vec<String>,
+    /// Counting rule by request slot.
+    requests: Vec<String>,
+}
+
+impl SlotTable {
+    /// One past the highest rule slot ever given.
+    #[must_use]
+    pub fn rules(&self) -> u32 {
+        word(self.rules.len())
+    }
+
+    /// One past the highest request slot ever given.
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        word(self.requests.len())
+    }
+}
+
+/// The slots of one rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Assignment {
+    pub(super) slot: u32,
+    /// The slot was given now: what it counted before was another rule's.
+    pub(super) is_new: bool,
+    pub(super) request_slot: Option<u32>,
+}
+
+/// A table as it will be once a generation is compiled.
+pub(super) struct Plan {
+    pub(super) table: SlotTable,
+    /// By direction and rank.
+    pub(super) assignments: [Vec<Assignment>; 2],
+}
+
+/// Gives every rule of a policy its slots.
+pub(super) fn plan(table: &SlotTable, policy: &Resolved<'_>) -> Result<Plan, CompileError> {
+    let names = policy.chains.each_ref().map(|chain| {
+        let name = |rule: &Ranked<'_>| identity(chain.direction, &rule.rule.role, &rule.rule.name);
+        chain.rules.iter().map(name).collect::<Vec<_>>()
+    });
+    let all = || names.iter().flatten().zip(policy.chains.iter().flat_map(|chain| &chain.rules));
+    let rules: Vec<&String> = all().map(|(name, _)| name).collect();
+    let counting: Vec<&String> =
+        all().filter(|(_, rule)| !rule.counts.is_empty()).map(|(name, _)| name).collect();
+    let (rule_names, slots) = assign(&table.rules, &rules);
+    let (request_names, request_slots) = assign(&table.requests, &counting);
+    if rule_names.len() >= Cell::NO_SLOT as usize {
+        return Err(CompileError::Rules { rules: rules.len() });
+    }
+    let mut slots = slots.into_iter();
+    let mut request_slots = request_slots.into_iter();
+    let assignments = policy.chains.each_ref().map(|chain| {
+        let given = chain.rules.iter().zip(&mut slots);
+        given
+            .map(|(rule, (slot, is_new))| Assignment {
+                slot,
+                is_new,
+                request_slot: (!rule.counts.is_empty())
+                    .then(|| request_slots.next())
+                    .flatten()
+                    .map(|(slot, _)| slot),
+            })
+            .collect()
+    });
+    Ok(Plan { table: SlotTable { rules: rule_names, requests: request_names }, assignments })
+}
+
+/// Gives each wanted name a slot, and says whether it is newly given.
+fn assign(before: &[String], wanted: &[&String]) -> (Vec<String>, Vec<(u32, bool)>) {
+    let mut names = before.to_vec();
+    let mut known: HashMap<&str, u32, BuildHasherDefault<Fold>> = HashMap::with_capacity_and_hasher(
+        before.len() + wanted.len(),
+        BuildHasherDefault::default(),
+    );
+    known.extend(before.iter().map(String::as_str).zip(0..));
+    let room = (2 * wanted.len()).max(SLOTS_MIN);
+    // Popped from the end, so lowest last.
+    let mut removed = Vec::new();
+    if before.len() + wanted.len() > room {
+        let wanted: HashSet<&String> = wanted.iter().copied().collect();
+        let slots = (0..word(before.len())).rev();
+        removed.extend(slots.filter(|&slot| !wanted.contains(&before[slot as usize])));
+    }
+    let mut given: Vec<(u32, bool)> = Vec::with_capacity(wanted.len());
+    let mut is_new = vec![false; before.len()];
+    for &name in wanted {
+        if let Some(&slot) = known.get(name.as_str()) {
+            // Behind the end is new, too: the same name a second time.
+            given.push((slot, is_new.get(slot as usize).copied().unwrap_or(true)));
+            continue;
+        }
+        let reused = if names.len() < room { None } else { removed.pop() };
+        let slot = if let Some(slot) = reused {
+            known.remove(before[slot as usize].as_str());
+            names[slot as usize].clone_from(name);
+            is_new[slot as usize] = true;
+            slot
+        } else {
+            names.push(name.clone());
+            word(names.len() - 1)
+        };
+        known.insert(name, slot);
+        given.push((slot, true));
+    }
+    (names, given)
+}
+
+/// What a rule is known by for its whole life: `ingress web/http`.
+fn identity(direction: Direction, role: &str, name: &str) -> String {
+    let direction = match direction {
+        Direction::Ingress => "ingress ",
+        Direction::Egress => "egress ",
+    };
+    let slash = if role.is_empty() { "" } else { "/" };
+    [direction, role, slash, name].concat()
+}

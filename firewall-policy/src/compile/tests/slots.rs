@@ -1,0 +1,108 @@
+//! Counters keep their slots.
+
+use super::*;
+use crate::ir::Count;
+
+fn named(names: &[&str]) -> Policy {
+    let allow = names.iter().map(|name| rule(name)).collect();
+    policy_of(chain(vec![], vec![], allow), chain(vec![], vec![], vec![]))
+}
+
+fn slots_of(policy: &Policy, table: &mut SlotTable) -> Vec<(String, u32, bool)> {
+    let generation = compile(policy, &environment(), table).unwrap();
+    let info = |rule: super::super::RuleInfo| (rule.full_name(), rule.slot, rule.new);
+    generation.rules.into_iter().map(info).collect()
+}
+
+#[test]
+fn names_keep_slots_across_generations() {
+    let mut table = SlotTable::default();
+    let first = slots_of(&named(&["a", "b", "c"]), &mut table);
+    assert_eq!(first[2], ("test/c".into(), 2, true));
+    let second = slots_of(&named(&["c", "d"]), &mut table);
+    assert_eq!(second, [("test/c".into(), 2, false), ("test/d".into(), 3, true)]);
+    let third = slots_of(&named(&["d", "b"]), &mut table);
+    assert_eq!(third, [("test/d".into(), 3, false), ("test/b".into(), 1, false)]);
+    assert_eq!(table.rules(), 4);
+}
+
+#[test]
+fn the_same_name_in_the_other_direction_is_another_rule() {
+    let mut policy = named(&["a"]);
+    policy.egress.allow = policy.ingress.allow.clone();
+    let slots = slots_of(&policy, &mut SlotTable::default());
+    assert_eq!(slots, [("test/a".into(), 0, true), ("test/a".into(), 1, true)]);
+}
+
+#[test]
+fn removed_names_give_up_their_slots_when_they_run_out() {
+    let mut table = SlotTable::default();
+    let names: Vec<String> = (0..256).map(|n| format!("old-{n}")).collect();
+    slots_of(&named(&names.iter().map(String::as_str).collect::<Vec<_>>()), &mut table);
+    let slots = slots_of(&named(&["old-7", "new", "newer"]), &mut table);
+    let expected = [("old-7", 7, false), ("new", 0, true), ("newer", 1, true)];
+    for ((name, slot, new), expected) in slots.iter().zip(expected) {
+        assert_eq!((name.strip_prefix("test/").unwrap(), *slot, *new), expected);
+    }
+    assert_eq!(table.rules(), 256);
+}
+
+#[test]
+fn a_refused_policy_takes_no_slots() {
+    let mut table = SlotTable::default();
+    slots_of(&named(&["a"]), &mut table);
+    let before = table.clone();
+    let policy = Policy { memory_max: Some(1), ..named(&["b"]) };
+    compile(&policy, &environment(), &mut table).unwrap_err();
+    assert_eq!(table, before);
+}
+
+#[test]
+fn the_table_survives_serialisation() {
+    let mut table = SlotTable::default();
+    slots_of(&named(&["a", "b"]), &mut table);
+    let json = serde_json::to_string(&table).unwrap();
+    assert_eq!(json, r#"{"rules":["ingress test/a","ingress test/b"],"requests":[]}"#);
+    assert_eq!(serde_json::from_str::<SlotTable>(&json).unwrap(), table);
+}
+
+#[test]
+fn counting_rules_have_request_slots() {
+    use firewall_common::abi::tables::Setting;
+    let mut policy = named(&["a", "b"]);
+    let web = ServiceSet::range(80, 80);
+    policy.ingress.allow[1] =
+        Rule { services: web.clone(), counts: vec![(web, Count::Http1)], ..rule("b") };
+    let mut table = SlotTable::default();
+    let generation = compile(&policy, &environment(), &mut table).unwrap();
+    let requests: Vec<_> = generation.rules.iter().map(|rule| rule.request_slot).collect();
+    assert_eq!(requests, [None, Some(0)]);
+    let first = generation.settings[Setting::RequestSlots as usize] as usize;
+    assert_eq!(generation.words[first..first + 2], [u32::MAX, 0]);
+    let json = serde_json::to_value(&generation.rules[1]).unwrap();
+    assert_eq!(json["counts"], serde_json::json!(["http1"]));
+    assert_eq!(json["direction"], "ingress");
+    assert_eq!(json["place"], "rules/test.yaml:2");
+    let back: super::super::RuleInfo = serde_json::from_value(json).unwrap();
+    assert_eq!(back, generation.rules[1]);
+}
+
+#[test]
+fn the_hash_is_of_the_meaning() {
+    let hash = |policy: &Policy| compiled(policy).hash;
+    let policy = named(&["a", "b"]);
+    let same = Policy { tests: Vec::new(), ..policy.clone() };
+    assert_eq!(hash(&policy), hash(&same));
+    let mut told = policy.clone();
+    told.ingress.allow[0].reason = Some("because".into());
+    assert_eq!(hash(&policy), hash(&told));
+    let mut others =
+        vec![named(&["a"]), named(&["b", "a"]), policy.clone(), policy.clone(), policy.clone()];
+    others[2].ingress.allow[1].vlans = vec![5];
+    others[3].ingress.allow[1].remote = network("10.0.0.0/8");
+    others[4].egress.default = Action::Allow;
+    for other in &others {
+        assert_ne!(hash(&policy), hash(other));
+    }
+    assert_eq!(compiled(&policy).short_hash().len(), 7);
+}

@@ -1,0 +1,120 @@
+//! Sets of addresses as they are written: groups, lists of addresses, `from`.
+
+use super::keys;
+use super::reader::Reader;
+use crate::codes::Code;
+use crate::diagnostic::Diagnostic;
+use crate::read::{Node, Value};
+use crate::set::AddrSet;
+use crate::source::{Span, Spanned};
+use crate::value::{address, name};
+
+/// One item of an address set.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// An address, network or range.
+    Addresses(AddrSet),
+    /// A group, a list, or a built-in set.
+    Name(String),
+}
+
+/// An address set of a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) items: Vec<Spanned<Item>>,
+    pub(crate) except: Vec<Spanned<Item>>,
+    /// The whole value.
+    pub(crate) span: Span,
+}
+
+impl Peer {
+    /// The words of the user, for people: `admins, 10.0.0.0/8 except bastion`.
+    pub(crate) fn words(&self) -> String {
+        let join = |items: &[Spanned<Item>]| {
+            let words = items.iter().map(|item| item.span.text().trim_matches(['"', '\'']));
+            words.collect::<Vec<_>>().join(", ")
+        };
+        match &*self.except {
+            [] => join(&self.items),
+            except => format!("{} except {}", join(&self.items), join(except)),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// The value of `from:` or `to:`.
+    pub(crate) fn peer(&mut self, node: &Node) -> Option<Peer> {
+        let (items, except) = match &node.value {
+            Value::Map(entries) if !is_unquoted_address(entries) => {
+                let fields = self.fields(node, &keys::PEER)?;
+                let group = self.required(&fields, "group").map(|node| self.addresses(node));
+                let except =
+                    fields.get("except").map_or(Some(Vec::new()), |node| self.addresses(node));
+                (group??, except?)
+            }
+            _ => (self.addresses(node)?, Vec::new()),
+        };
+        Some(Peer { items, except, span: node.span.clone() })
+    }
+
+    /// One address or name, or a list of them; `None` if one is broken.
+    /// Emptiness is not judged here.
+    pub(crate) fn addresses(&mut self, node: &Node) -> Option<Vec<Spanned<Item>>> {
+        if let Value::Empty = node.value {
+            return Some(Vec::new());
+        }
+        let items: Vec<_> = node.items().iter().map(|item| self.address(item)).collect();
+        items.into_iter().collect()
+    }
+
+    fn address(&mut self, node: &Node) -> Option<Spanned<Item>> {
+        if let Value::Map(entries) = &node.value
+            && is_unquoted_address(entries)
+        {
+            let text = node.span.text();
+            self.sink.push(
+                Diagnostic::new(Code::QuoteIt, format!("`{text}` must be quoted"))
+                    .at(&node.span, "YAML takes the last `:` for the end of a key")
+                    .help(format!("\"{text}\"")),
+            );
+            return None;
+        }
+        let scalar = self.word(node, "an address, a network, a range or a group")?;
+        let text = scalar.text.as_str();
+        let parsed = if address::is_meant(text) {
+            address::parse(text).map(Item::Addresses)
+        } else {
+            name::parse(text, scalar.plain).map(Item::Name)
+        };
+        match parsed {
+            Ok(value) => {
+                self.warn_half_of_any(text, &node.span);
+                Some(Spanned { value, span: node.span.clone() })
+            }
+            Err(fault) => {
+                self.fault(&fault, scalar, &node.span);
+                None
+            }
+        }
+    }
+
+    fn warn_half_of_any(&mut self, text: &str, span: &Span) {
+        let (this, other) = match text {
+            "0.0.0.0/0" => ("IPv4", "IPv6"),
+            "::/0" => ("IPv6", "IPv4"),
+            _ => return,
+        };
+        self.sink.push(
+            Diagnostic::new(Code::HalfOfAny, format!("`{text}` is not every address"))
+                .at(span, format!("every {this} address, and no {other} address"))
+                .help("any"),
+        );
+    }
+}
+
+/// `[fe80::, x]` is a list of a mapping and a word to YAML.
+fn is_unquoted_address(entries: &[crate::read::Entry]) -> bool {
+    matches!(entries, [only] if only.key.plain
+        && only.key.text.ends_with(':')
+        && matches!(only.value.value, Value::Empty))
+}

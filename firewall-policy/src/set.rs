@@ -1,0 +1,272 @@
+//! Exact sets of integers as sorted, disjoint, non-adjacent inclusive ranges.
+//!
+//! Addresses ([`AddrSet`]) and services ([`ServiceSet`]) are both such sets, so
+//! union, difference and intersection are written once, and every statement the
+//! policy checks make about a policy is exact.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An unsigned integer that a [`RangeSet`] can hold.
+pub trait Point: Copy + Ord + std::fmt::Debug {
+    /// The smallest value.
+    const MIN: Self;
+    /// The largest value.
+    const MAX: Self;
+    /// The value after this one; `None` at the end.
+    fn next(self) -> Option<Self>;
+    /// The value before this one; `None` at the start.
+    fn prev(self) -> Option<Self>;
+}
+
+macro_rules! point {
+    ($($t:ty),*) => {$(impl Point for $t {
+        const MIN: Self = <$t>::MIN;
+        const MAX: Self = <$t>::MAX;
+        fn next(self) -> Option<Self> { self.checked_add(1) }
+        fn prev(self) -> Option<Self> { self.checked_sub(1) }
+    })*};
+}
+point!(u32, u128);
+
+/// A set of integers: sorted, disjoint, non-adjacent inclusive ranges.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RangeSet<T> {
+    ranges: Vec<(T, T)>,
+}
+
+impl<T> Default for RangeSet<T> {
+    fn default() -> Self {
+        Self { ranges: Vec::new() }
+    }
+}
+
+impl<T: Point> RangeSet<T> {
+    /// The empty set.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Every value.
+    #[must_use]
+    pub fn full() -> Self {
+        Self { ranges: vec![(T::MIN, T::MAX)] }
+    }
+
+    /// The values from `first` to `last`, both included; empty if `first > last`.
+    #[must_use]
+    pub fn range(first: T, last: T) -> Self {
+        Self { ranges: if first <= last { vec![(first, last)] } else { Vec::new() } }
+    }
+
+    /// The union of ranges in any order, overlapping or not.
+    #[must_use]
+    pub fn from_ranges(mut ranges: Vec<(T, T)>) -> Self {
+        ranges.retain(|(first, last)| first <= last);
+        ranges.sort_unstable();
+        let mut merged: Vec<(T, T)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some(previous) if previous.1.next().is_none_or(|after| first <= after) => {
+                    previous.1 = previous.1.max(last);
+                }
+                _ => merged.push((first, last)),
+            }
+        }
+        Self { ranges: merged }
+    }
+
+    /// The ranges, ascending.
+    #[must_use]
+    pub fn ranges(&self) -> &[(T, T)] {
+        &self.ranges
+    }
+
+    /// Whether nothing is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Whether every value is in the set.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.ranges == [(T::MIN, T::MAX)]
+    }
+
+    /// Whether `value` is in the set.
+    #[must_use]
+    pub fn contains(&self, value: T) -> bool {
+        let after = self.ranges.partition_point(|&(first, _)| first <= value);
+        after > 0 && value <= self.ranges[after - 1].1
+    }
+
+    /// What is in either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::from_ranges(self.ranges.iter().chain(&other.ranges).copied().collect())
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        let (mut a, mut b) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
+        let mut ranges = Vec::new();
+        while let (Some(&&(a0, a1)), Some(&&(b0, b1))) = (a.peek(), b.peek()) {
+            if a0.max(b0) <= a1.min(b1) {
+                ranges.push((a0.max(b0), a1.min(b1)));
+            }
+            if a1 <= b1 {
+                a.next();
+            } else {
+                b.next();
+            }
+        }
+        Self { ranges }
+    }
+
+    /// What is not in the set.
+    #[must_use]
+    pub fn complement(&self) -> Self {
+        let mut ranges = Vec::with_capacity(self.ranges.len() + 1);
+        let mut from = Some(T::MIN);
+        for &(first, last) in &self.ranges {
+            if let (Some(start), Some(end)) = (from, first.prev())
+                && start <= end
+            {
+                ranges.push((start, end));
+            }
+            from = last.next();
+        }
+        if let Some(start) = from {
+            ranges.push((start, T::MAX));
+        }
+        Self { ranges }
+    }
+
+    /// What is in this set and not in the other.
+    #[must_use]
+    pub fn subtract(&self, other: &Self) -> Self {
+        self.intersect(&other.complement())
+    }
+
+    /// Whether everything in this set is in the other.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.subtract(other).is_empty()
+    }
+
+    /// Whether nothing is in both sets.
+    #[must_use]
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.intersect(other).is_empty()
+    }
+}
+
+/// A set of services: ranges of [`ServiceIndex`](firewall_common::service::ServiceIndex) values.
+pub type ServiceSet = RangeSet<u32>;
+
+/// A set of addresses of both families.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AddrSet {
+    /// IPv4 addresses as host-order integers.
+    pub v4: RangeSet<u32>,
+    /// IPv6 addresses as host-order integers.
+    pub v6: RangeSet<u128>,
+}
+
+macro_rules! both {
+    ($($(#[$doc:meta])* $name:ident),*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(&self, other: &Self) -> Self {
+            Self { v4: self.v4.$name(&other.v4), v6: self.v6.$name(&other.v6) }
+        }
+    )*};
+}
+
+impl AddrSet {
+    /// No address.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Every address of both families: `any`.
+    #[must_use]
+    pub fn any() -> Self {
+        Self { v4: RangeSet::full(), v6: RangeSet::full() }
+    }
+
+    /// The network `address/length`; host bits are ignored, `length` is capped
+    /// at the family's width.
+    #[must_use]
+    pub fn network(address: IpAddr, length: u8) -> Self {
+        match address {
+            IpAddr::V4(address) => {
+                let host = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+                let first = u32::from(address) & !host;
+                Self { v4: RangeSet::range(first, first | host), v6: RangeSet::empty() }
+            }
+            IpAddr::V6(address) => {
+                let host = u128::MAX.checked_shr(length.into()).unwrap_or(0);
+                let first = u128::from(address) & !host;
+                Self { v4: RangeSet::empty(), v6: RangeSet::range(first, first | host) }
+            }
+        }
+    }
+
+    /// Whether no address of either family is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// Whether every address of both families is in the set.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.v4.is_full() && self.v6.is_full()
+    }
+
+    /// Whether `address` is in the set.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.v4.contains(address.into()),
+            IpAddr::V6(address) => self.v6.contains(address.into()),
+        }
+    }
+
+    /// Whether everything in this set is in the other.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.v4.is_subset(&other.v4) && self.v6.is_subset(&other.v6)
+    }
+
+    both! {
+        /// What is in either set.
+        union,
+        /// What is in both sets.
+        intersect,
+        /// What is in this set and not in the other.
+        subtract
+    }
+
+    /// What is in any of the sets.
+    #[must_use]
+    pub fn union_all(sets: &[Self]) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for set in sets {
+            v4.extend_from_slice(set.v4.ranges());
+            v6.extend_from_slice(set.v6.ranges());
+        }
+        Self { v4: RangeSet::from_ranges(v4), v6: RangeSet::from_ranges(v6) }
+    }
+
+    /// The lowest address of the set, IPv4 first: a witness for messages.
+    #[must_use]
+    pub fn first(&self) -> Option<IpAddr> {
+        let v4 = self.v4.ranges().first().map(|&(a, _)| IpAddr::V4(Ipv4Addr::from(a)));
+        v4.or_else(|| self.v6.ranges().first().map(|&(a, _)| IpAddr::V6(Ipv6Addr::from(a))))
+    }
+}

@@ -1,0 +1,243 @@
+//! Addresses, networks and ranges of both families.
+//!
+//! Exactly one way to write each: what another tool would guess at (octal,
+//! short forms, mapped addresses, host bits) is refused, and says what it could
+//! have meant.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Fault, is_digits};
+use crate::codes::Code;
+use crate::set::{AddrSet, RangeSet};
+
+/// `10.0.0.1`, `10.0.0.0/24`, `10.0.0.1-10.0.0.9`, and the same for IPv6.
+pub(crate) fn parse(text: &str) -> Result<AddrSet, Fault> {
+    if is_host_name(text) {
+        return Err(host_name(text));
+    }
+    let is_possible =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '%' | '-');
+    if !text.chars().all(is_possible) {
+        return Err(Fault::new(Code::Address, text, format!("`{text}` is not an address"))
+            .label("wanted: an address, a network or a range"));
+    }
+    if let Some(percent) = text.find('%') {
+        return Err(Fault::new(Code::AddressForm, text, format!("`{text}` has a zone"))
+            .at(percent..text.len())
+            .label("a rule holds on every interface it does not exclude")
+            .help(format!(
+                "{}   and `iface: {}` in the rule",
+                &text[..percent],
+                &text[percent + 1..]
+            )));
+    }
+    if let Some((address, length)) = text.split_once('/') {
+        return network(text, address, length);
+    }
+    if let Some((first, last)) = text.split_once('-') {
+        return range(text, first, last);
+    }
+    one(text).map(single)
+}
+
+fn single(address: IpAddr) -> AddrSet {
+    AddrSet::network(address, 128)
+}
+
+/// One address, without prefix length or range.
+pub(crate) fn one(text: &str) -> Result<IpAddr, Fault> {
+    if text.contains(':') { v6(text).map(IpAddr::V6) } else { v4(text).map(IpAddr::V4) }
+}
+
+fn network(text: &str, address: &str, length: &str) -> Result<AddrSet, Fault> {
+    let address = one(address)?;
+    let at = text.len() - length.len()..text.len();
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    let fault = |label: String| {
+        let message = format!("`/{length}` is not a prefix length");
+        Fault::new(Code::PrefixLength, text, message).at(at.clone()).label(label)
+    };
+    if let Some(length) = length.parse().ok().and_then(netmask_length) {
+        return Err(fault("a netmask".into()).help(format!("{address}/{length}")));
+    }
+    if !is_digits(length) || (length.len() > 1 && length.starts_with('0')) {
+        return Err(fault(format!("a number from 0 to {width} is wanted")));
+    }
+    let Some(length) = length.parse::<u8>().ok().filter(|&length| length <= width) else {
+        let family = if width == 32 { "IPv4" } else { "IPv6" };
+        return Err(fault(format!("{family} addresses have {width} bits")));
+    };
+    let set = AddrSet::network(address, length);
+    match set.first() {
+        Some(first) if first != address => Err(host_bits(text, address, first, length, width)),
+        _ => Ok(set),
+    }
+}
+
+fn host_bits(text: &str, address: IpAddr, first: IpAddr, length: u8, width: u8) -> Fault {
+    let size = match width - length {
+        bits @ 0..20 => format!("{} addresses", 1_u32 << bits),
+        bits => format!("2^{bits} addresses"),
+    };
+    Fault::new(Code::HostBits, text, format!("{text} has host bits set"))
+        .label(format!(
+            "the network is {first}/{length} ({size}), the host is {address}/{width} (1)"
+        ))
+        .help("write one of the two; this program will not guess")
+}
+
+/// The prefix length that a netmask such as 255.255.255.0 stands for.
+fn netmask_length(mask: Ipv4Addr) -> Option<u32> {
+    let mask = u32::from(mask);
+    (mask.leading_ones() + mask.trailing_zeros() == 32).then(|| mask.leading_ones())
+}
+
+fn range(text: &str, first: &str, last: &str) -> Result<AddrSet, Fault> {
+    let shift = first.len() + 1;
+    let low = one(first)?;
+    let high = one(last).map_err(|mut fault| {
+        fault.at = fault.at.start + shift..fault.at.end + shift;
+        fault
+    })?;
+    let (v4, v6) = match (low, high) {
+        (IpAddr::V4(low), IpAddr::V4(high)) => {
+            (RangeSet::range(low.into(), high.into()), RangeSet::empty())
+        }
+        (IpAddr::V6(low), IpAddr::V6(high)) => {
+            (RangeSet::empty(), RangeSet::range(low.into(), high.into()))
+        }
+        _ => {
+            return Err(Fault::new(Code::AddressRange, text, format!("`{text}` mixes families"))
+                .label("one end is IPv4, the other IPv6"));
+        }
+    };
+    if low > high {
+        return Err(Fault::new(Code::AddressRange, text, format!("`{text}` runs backwards"))
+            .label("the first address is above the last")
+            .help(format!("{last}-{first}")));
+    }
+    Ok(AddrSet { v4, v6 })
+}
+
+fn v4(text: &str) -> Result<Ipv4Addr, Fault> {
+    let fault = || Fault::new(Code::Address, text, format!("`{text}` is not an IPv4 address"));
+    let mut octets = Vec::new();
+    let mut start = 0;
+    for part in text.split('.') {
+        let at = start..start + part.len();
+        start = at.end + 1;
+        if !is_digits(part) {
+            let label = if part.is_empty() { "a number is missing here" } else { "not a number" };
+            let at = if part.is_empty() { 0..text.len() } else { at };
+            return Err(fault().at(at).label(label));
+        }
+        if part.len() > 1 && part.starts_with('0') {
+            let decimal = part.trim_start_matches('0');
+            let decimal = if decimal.is_empty() { "0" } else { decimal };
+            let label = match u32::from_str_radix(part, 8) {
+                Ok(octal) if octal.to_string() != decimal => {
+                    format!("octal {octal} to some programs, decimal {decimal} to others")
+                }
+                _ => "a leading zero means octal to some programs".into(),
+            };
+            return Err(Fault::new(Code::AddressForm, text, format!("`{text}` is ambiguous"))
+                .at(at)
+                .label(label)
+                .help("write the number without leading zeros"));
+        }
+        match part.parse::<u8>() {
+            Ok(octet) => octets.push(octet),
+            Err(_) => return Err(fault().at(at).label("each of the four numbers is 0-255")),
+        }
+    }
+    match <[u8; 4]>::try_from(octets.as_slice()) {
+        Ok(octets) => Ok(octets.into()),
+        Err(_) if (2..4).contains(&octets.len()) => Err(short_form(text, &octets)),
+        Err(_) => Err(fault().label("an IPv4 address has four numbers")),
+    }
+}
+
+/// What `inet_aton(3)` makes of two or three numbers: the last one fills up.
+fn short_form(text: &str, octets: &[u8]) -> Fault {
+    let mut full = [0; 4];
+    full[..octets.len() - 1].copy_from_slice(&octets[..octets.len() - 1]);
+    full[3] = octets[octets.len() - 1];
+    Fault::new(Code::AddressForm, text, format!("`{text}` is ambiguous"))
+        .label(format!("some programs read it as {}", Ipv4Addr::from(full)))
+        .help("write all four numbers")
+}
+
+fn v6(text: &str) -> Result<Ipv6Addr, Fault> {
+    let Ok(address) = text.parse::<Ipv6Addr>() else {
+        let (at, label) = bad_group(text);
+        return Err(Fault::new(Code::Address, text, format!("`{text}` is not an IPv6 address"))
+            .at(at)
+            .label(label));
+    };
+    if let Some(v4) = address.to_ipv4_mapped() {
+        return Err(Fault::new(
+            Code::AddressForm,
+            text,
+            format!("`{text}` is an IPv4-mapped address"),
+        )
+        .label("never seen on the wire: the packets are IPv4")
+        .help(v4.to_string()));
+    }
+    Ok(address)
+}
+
+/// Where an IPv6 address goes wrong.
+fn bad_group(text: &str) -> (std::ops::Range<usize>, &'static str) {
+    let whole = 0..text.len();
+    if let Some(first) = text.find("::")
+        && let Some(second) = text[first + 1..].find("::")
+    {
+        return (first + 1 + second..first + 3 + second, "`::` may stand once");
+    }
+    let mut start = 0;
+    for group in text.split(':') {
+        let at = start..start + group.len();
+        start = at.end + 1;
+        if group.contains('.') {
+            continue;
+        }
+        if !group.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return (at, "not a hexadecimal number");
+        }
+        if group.len() > 4 {
+            return (at, "each group has at most four digits");
+        }
+    }
+    let groups = text.split(':').filter(|group| !group.is_empty()).count();
+    match groups {
+        0..8 if !text.contains("::") => {
+            (whole, "eight groups are wanted, or `::` for those left out")
+        }
+        8.. => (whole, "more than eight groups"),
+        _ => (whole, "not an address"),
+    }
+}
+
+fn host_name(text: &str) -> Fault {
+    Fault::new(Code::HostName, text, format!("`{text}` is a host name, not an address"))
+        .label("names are never resolved: an answer could change what is open")
+        .help("write its addresses, or keep them in a file under `lists:`")
+}
+
+/// Whether a text seems to be a host name: letters in its last part.
+pub(crate) fn is_host_name(text: &str) -> bool {
+    let label = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.contains('.')
+        && text.split('.').all(label)
+        && last.len() > 1
+        && last.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+/// Whether a text is meant as an address rather than as a name.
+pub(crate) fn is_meant(text: &str) -> bool {
+    is_digits(text) || text.contains([':', '/', '%']) || text.contains('.')
+}

@@ -1,0 +1,230 @@
+//! The datapath on the host: the very code that the BPF programs run, over
+//! ordinary collections.
+//!
+//! Everything outside the packet and the policy is state that the caller sets:
+//! the clock, the flows, the bans, the sockets. So a verdict can be worked out
+//! without a kernel, and held against the kernel's.
+//!
+//! ```
+//! # use firewall_policy::{Options, Subject, compile, load, source::MemoryFiles};
+//! # use firewall_common::{abi::flow::FlowKey, time::Nanos, verdict::Reason};
+//! # use firewall_policy::world::{self, HostWorld};
+//! # let files = MemoryFiles::new().with(
+//! #     "rules/dark.yaml",
+//! #     "version: 1\nrole: dark\ndefault: { ingress: drop, egress: drop }\n\
+//! #      services: { ssh: { tcp: 22 } }\n\
+//! #      failsafe: { ingress: [{ name: ssh, from: 192.0.2.1, service: ssh }] }\n",
+//! # );
+//! # let subject = Subject::File("rules/dark.yaml".into());
+//! # let policy = load(&files, &subject, &Options::default()).unwrap().policy;
+//! # let environment = compile::Environment {
+//! #     interfaces: Vec::new(), cpus: 1, generation_slot: 0, seed: 1, budget_bytes: 1 << 20,
+//! # };
+//! # let slots = &mut compile::SlotTable::default();
+//! # let generation = compile::compile(&policy, &environment, slots).unwrap();
+//! let mut world = HostWorld::new(&generation);
+//! world.now = Nanos::from_secs(1);
+//! let mut frame = [0xff; 60];
+//! frame[12..14].copy_from_slice(&0x0806_u16.to_be_bytes());
+//! let decision = world.judge(&world::ingress(&frame), &frame);
+//! assert_eq!(decision.reason, Reason::Arp);
+//! ```
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::counter::{RuleCounter, Traffic};
+use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::tables::Setting;
+use firewall_common::packet::Packet;
+use firewall_common::pipeline::{self, Arrival, Bans, World};
+use firewall_common::policy::{Context, MISSING, Tables};
+use firewall_common::request::{Entry, Metric};
+use firewall_common::time::Nanos;
+use firewall_common::verdict::{Decision, Direction, Reason};
+use firewall_common::{fragment, guard};
+
+use crate::compile::Generation;
+
+/// A generation, and everything else that a verdict depends on.
+#[derive(Clone, Debug)]
+pub struct HostWorld {
+    words: Vec<u32>,
+    settings: [u32; Setting::COUNT],
+    /// The clock; it stands still until it is set again.
+    pub now: Nanos,
+    /// Flows this host opened.
+    pub flows: HashMap<FlowKey, Flow>,
+    /// Most flows that fit; a new one beyond is refused.
+    pub flows_max: usize,
+    /// TCP sockets other than listening ones.
+    pub sockets: HashSet<FlowKey>,
+    /// Token buckets by slot; a slot that is not there is one never used.
+    pub guards: BTreeMap<u32, u64>,
+    /// Verdicts of first fragments by slot, as above.
+    pub fragments: BTreeMap<u32, u64>,
+    /// Flows whose requests are counted.
+    pub requests: HashMap<FlowKey, Entry>,
+    /// Everything counted since this was last emptied.
+    pub counted: Counted,
+    bans: HashMap<BanKey, Ban>,
+    ban_lengths: [u64; 3],
+    direction: Direction,
+}
+
+/// Counters, of those that have moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// By direction and reason.
+    pub outcomes: HashMap<(Direction, Reason), Traffic>,
+    /// By rule slot.
+    pub rules: HashMap<u32, RuleCounter>,
+    /// By request slot and metric.
+    pub requests: HashMap<(u32, Metric), u64>,
+    /// Packets that are worth an event; the kernel sends a sample of them.
+    pub events: u64,
+}
+
+/// How a frame arrives from the wire: whole, untagged, by no interface in
+/// particular.
+#[must_use]
+pub fn ingress(frame: &[u8]) -> Arrival {
+    arrival(Direction::Ingress, frame)
+}
+
+/// How a frame leaves, as above.
+#[must_use]
+pub fn egress(frame: &[u8]) -> Arrival {
+    arrival(Direction::Egress, frame)
+}
+
+fn arrival(direction: Direction, frame: &[u8]) -> Arrival {
+    let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    Arrival { direction, ifindex: 0, tag: Context::UNTAGGED, segments: 1, length }
+}
+
+impl HostWorld {
+    /// A host on which nothing has happened yet.
+    #[must_use]
+    pub fn new(generation: &Generation) -> Self {
+        Self {
+            words: generation.words.clone(),
+            settings: generation.settings,
+            now: Nanos::default(),
+            flows: HashMap::new(),
+            flows_max: usize::MAX,
+            sockets: HashSet::new(),
+            guards: BTreeMap::new(),
+            fragments: BTreeMap::new(),
+            requests: HashMap::new(),
+            counted: Counted::default(),
+            bans: HashMap::new(),
+            ban_lengths: [0; 3],
+            direction: Direction::Ingress,
+        }
+    }
+
+    /// Judges and counts a frame.
+    pub fn judge(&mut self, arrival: &Arrival, frame: &[u8]) -> Decision {
+        self.direction = arrival.direction;
+        let mut packet = Packet::EMPTY;
+        pipeline::process(self, &frame, arrival, &mut packet)
+    }
+
+    /// Bans a network.
+    pub fn ban(&mut self, key: BanKey, ban: Ban) {
+        let (word, bit) = match (key.family, key.length) {
+            (4, length) => (0, length),
+            // A /128 stands at bit 0.
+            (_, 128) => (1, 0),
+            (_, length) => (1 + length as usize / 64, length % 64),
+        };
+        self.ban_lengths[word] |= 1 << bit;
+        self.bans.insert(key, ban);
+    }
+
+    /// Lifts every ban.
+    pub fn lift_bans(&mut self) {
+        self.bans.clear();
+        self.ban_lengths = [0; 3];
+    }
+}
+
+impl Tables for HostWorld {
+    fn setting(&self, setting: Setting) -> u32 {
+        self.settings[setting as usize]
+    }
+
+    fn word(&self, index: u32) -> u32 {
+        self.words.get(index as usize).copied().unwrap_or(MISSING)
+    }
+}
+
+impl Bans for HostWorld {
+    fn now(&self) -> Nanos {
+        self.now
+    }
+
+    fn ban_lengths(&self) -> [u64; 3] {
+        self.ban_lengths
+    }
+
+    fn ban(&mut self, key: &BanKey) -> Option<&mut Ban> {
+        self.bans.get_mut(key)
+    }
+}
+
+impl World for HostWorld {
+    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
+        self.flows.get_mut(key)
+    }
+
+    fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool {
+        let fits = self.flows.len() < self.flows_max || self.flows.contains_key(key);
+        if fits {
+            self.flows.insert(*key, *flow);
+        }
+        fits
+    }
+
+    fn has_socket(&mut self, key: &FlowKey) -> bool {
+        self.sockets.contains(key)
+    }
+
+    fn guard(&mut self, slot: u32) -> Option<&mut u64> {
+        (slot < guard::SLOTS).then(|| self.guards.entry(slot).or_default())
+    }
+
+    fn fragment(&mut self, slot: u32) -> Option<&mut u64> {
+        (slot < fragment::SLOTS).then(|| self.fragments.entry(slot).or_default())
+    }
+
+    fn request(&mut self, key: &FlowKey) -> Option<&mut Entry> {
+        self.requests.get_mut(key)
+    }
+
+    fn open_request(&mut self, key: &FlowKey, entry: &Entry) {
+        self.requests.insert(*key, *entry);
+    }
+
+    fn count_outcome(&mut self, reason: Reason, packets: u64, bytes: u64) {
+        let counter = self.counted.outcomes.entry((self.direction, reason)).or_default();
+        counter.packets += packets;
+        counter.bytes += bytes;
+    }
+
+    fn count_rule(&mut self, slot: u32, packets: u64, bytes: u64, new_flows: u64) {
+        let counter = self.counted.rules.entry(slot).or_default();
+        counter.packets += packets;
+        counter.bytes += bytes;
+        counter.new_flows += new_flows;
+    }
+
+    fn count_request(&mut self, request_slot: u32, metric: Metric, add: u64) {
+        *self.counted.requests.entry((request_slot, metric)).or_default() += add;
+    }
+
+    fn event(&mut self, _: &Decision, _: &Packet) {
+        self.counted.events += 1;
+    }
+}

@@ -1,0 +1,185 @@
+//! Whatever the input, the reader answers; and what it says can be printed.
+
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::UNIX_EPOCH;
+
+use firewall_policy::diagnostic::{Diagnostic, SHOWN, Style};
+use firewall_policy::source::MemoryFiles;
+use firewall_policy::{Options, Subject, load};
+use proptest::prelude::*;
+
+/// The rule files of the fixture site, and every bad input.
+static TEXTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    ["site/rules", "bad"]
+        .into_iter()
+        .filter_map(|directory| fs::read_dir(tests.join(directory)).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter_map(|path| fs::read(path).ok())
+        .collect()
+});
+
+static SITE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad/included/site.yaml");
+    fs::read(path).unwrap_or_default()
+});
+
+/// Words that mean something somewhere in the language.
+const WORDS: [&str; 24] = [
+    "any",
+    "self",
+    "all",
+    "0",
+    "-1",
+    "99999",
+    "10.0.0.0/8",
+    "::/0",
+    "fe80::",
+    "[",
+    "]",
+    "{",
+    "}",
+    ": ",
+    "- ",
+    "\n",
+    "\t",
+    "\"",
+    "#",
+    "&a ",
+    "*a",
+    "!!x ",
+    "\u{202e}",
+    "名",
+];
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Cut(usize, usize),
+    Repeat(usize, usize),
+    Insert(usize, &'static str),
+    Byte(usize, u8),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let at = 0..6000_usize;
+    prop_oneof![
+        (at.clone(), 1..60_usize).prop_map(|(at, length)| Edit::Cut(at, length)),
+        (at.clone(), 1..60_usize).prop_map(|(at, length)| Edit::Repeat(at, length)),
+        (at.clone(), prop::sample::select(WORDS.to_vec()))
+            .prop_map(|(at, word)| Edit::Insert(at, word)),
+        (at, any::<u8>()).prop_map(|(at, byte)| Edit::Byte(at, byte)),
+    ]
+}
+
+fn edited(mut text: Vec<u8>, edits: &[Edit]) -> Vec<u8> {
+    for edit in edits {
+        let length = text.len().max(1);
+        let range = |at: usize, size: usize| {
+            (at % length).min(text.len())..(at % length + size).min(text.len())
+        };
+        match *edit {
+            Edit::Cut(at, size) => drop(text.drain(range(at, size))),
+            Edit::Repeat(at, size) => {
+                let piece = text[range(at, size)].to_vec();
+                let at = (at % length).min(text.len());
+                text.splice(at..at, piece);
+            }
+            Edit::Insert(at, word) => {
+                let at = (at % length).min(text.len());
+                text.splice(at..at, word.bytes());
+            }
+            Edit::Byte(at, byte) => {
+                if let Some(old) = text.get_mut(at % length) {
+                    *old = byte;
+                }
+            }
+        }
+    }
+    text
+}
+
+/// Loads, and prints all that is said in every form.
+fn exercise(text: Vec<u8>) -> Vec<Diagnostic> {
+    let files =
+        MemoryFiles::new().with("rules/site.yaml", SITE.clone()).with("rules/web.yaml", text);
+    let options = Options { allow_unsupported: true, now: Some(UNIX_EPOCH), own_addresses: None };
+    let found = match load(&files, &Subject::File("rules/web.yaml".into()), &options) {
+        Ok(loaded) => loaded.warnings,
+        Err(report) => {
+            assert!(report.diagnostics.iter().any(Diagnostic::is_error), "refused without a word");
+            assert!(report.diagnostics.len() <= SHOWN);
+            report.diagnostics
+        }
+    };
+    for diagnostic in &found {
+        let text = diagnostic.render(Style::Plain);
+        assert!(!text.contains('\u{202e}') && !text.contains('\x1b'), "{text}");
+        assert!(!diagnostic.render(Style::Colour).is_empty());
+        assert!(serde_json::to_string(diagnostic).is_ok());
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_edit_of_a_rule_file_makes_it_panic(
+        text in 0..1000_usize,
+        edits in prop::collection::vec(edit(), 1..6),
+    ) {
+        exercise(edited(TEXTS[text % TEXTS.len()].clone(), &edits));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(text in prop::collection::vec(any::<u8>(), 0..200)) {
+        exercise(text);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "(?s)[\\[\\]{}:,#&*!|>'\"%@` \n\ta-z0-9é-]{0,120}") {
+        exercise(text.into_bytes());
+    }
+}
+
+/// A quarter of what a file may have; what takes more than linear time shows.
+const LENGTH: usize = 1 << 18;
+
+/// Hostile files are answered as fast as others.
+#[test]
+fn a_hostile_file_takes_no_longer() {
+    let mut texts = Vec::new();
+    let repeat = |line: &dyn Fn(usize) -> String, head: &str| {
+        let mut text = String::from(head);
+        for number in 0.. {
+            let next = line(number);
+            if text.len() + next.len() > LENGTH {
+                return text;
+            }
+            text.push_str(&next);
+        }
+        text
+    };
+    let head = "version: 1\nrole: web\n";
+    texts.push(repeat(&|number| format!("k{number}: 1\n"), head));
+    texts.push(repeat(
+        &|number| format!("  g{number}: [g{}]\n", number + 1),
+        &format!("{head}groups:\n"),
+    ));
+    texts.push(repeat(
+        &|number| format!("  g{number}: [1.2.3.{number}]\n"),
+        &format!("{head}groups:\n"),
+    ));
+    texts.push(format!("{head}groups:\n  a: [{}]\n", "10.0.0.1, ".repeat(LENGTH / 10)));
+    texts.push("[".repeat(LENGTH));
+    texts.push(format!("{head}description: \"{}", "\\".repeat(LENGTH / 2)));
+    let start = std::time::Instant::now();
+    for text in texts {
+        exercise(text.into_bytes());
+    }
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
