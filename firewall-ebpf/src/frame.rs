@@ -1,0 +1,296 @@
+//! Packet bytes in the kernel: all packet `unsafe` is here.
+//!
+//! The verifier accepts a read behind `pointer + N <= data_end`, with the offset
+//! bounded; that comparison is the safety argument of every block.
+
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{
+    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+};
+use firewall_common::abi::tables::Cell;
+use firewall_common::frame::{Frame, Header};
+use firewall_common::packet::Packet;
+use firewall_common::pipeline::Arrival;
+use firewall_common::policy::Context;
+use firewall_common::request::{Entry, Kind, Tally};
+use firewall_common::verdict::{Direction, Reason};
+
+use crate::outline;
+
+/// No header lies beyond; keeps offsets in what the verifier tracks.
+const MAX_OFFSET: usize = 0x7fff;
+
+/// `N` bytes of packet memory, compared with `data_end`.
+pub(crate) struct PacketHeader<const N: usize>(usize);
+
+/// The header at `data + offset`, if it ends before `data_end`.
+#[inline(always)]
+fn header<const N: usize>(data: usize, data_end: usize, offset: usize) -> Option<PacketHeader<N>> {
+    if offset > MAX_OFFSET {
+        return None;
+    }
+    let start = data + offset;
+    if start + N > data_end { None } else { Some(PacketHeader(start)) }
+}
+
+/// Loads one field in one instruction: a BPF load needs no alignment, which Rust
+/// has no other word for.
+macro_rules! load {
+    ($header:expr, $width:literal, $type:ty, $offset:ident) => {{
+        const { assert!($offset + size_of::<$type>() <= N) };
+        let value: u64;
+        // SAFETY: the field lies inside the header, which was compared with
+        // `data_end`; the load has no other effect.
+        #[cfg(target_arch = "bpf")]
+        unsafe {
+            core::arch::asm!(
+                concat!("{value} = *(", $width, " *)({start} + {offset})"),
+                value = out(reg) value,
+                start = in(reg) $header.0,
+                offset = const $offset,
+                options(pure, readonly, nostack, preserves_flags)
+            );
+        }
+        // SAFETY: as above; for the linter, which reads this crate on the host.
+        #[cfg(not(target_arch = "bpf"))]
+        unsafe {
+            value = (($header.0 + $offset) as *const $type).read_unaligned() as u64;
+        }
+        <$type>::from_be(value as $type)
+    }};
+}
+
+impl<const N: usize> Header for PacketHeader<N> {
+    #[inline(always)]
+    fn u8<const OFFSET: usize>(&self) -> u8 {
+        load!(self, "u8", u8, OFFSET)
+    }
+
+    #[inline(always)]
+    fn u16<const OFFSET: usize>(&self) -> u16 {
+        load!(self, "u16", u16, OFFSET)
+    }
+
+    #[inline(always)]
+    fn u32<const OFFSET: usize>(&self) -> u32 {
+        load!(self, "u32", u32, OFFSET)
+    }
+
+    #[inline(always)]
+    fn u64<const OFFSET: usize>(&self) -> u64 {
+        load!(self, "u64", u64, OFFSET)
+    }
+}
+
+/// A copy of `N` bytes at `data + offset`, if they end before `data_end`.
+#[inline(always)]
+fn copy<const N: usize>(data: usize, data_end: usize, offset: usize) -> Option<[u8; N]> {
+    let PacketHeader::<N>(start) = header(data, data_end, offset)?;
+    // SAFETY: the N bytes from `start` lie before `data_end`, as just compared.
+    Some(unsafe { (start as *const [u8; N]).read_unaligned() })
+}
+
+/// A frame, and what differs between hooks beside it.
+pub(crate) trait Hook: Frame {
+    /// The context of the running program.
+    fn context(&self) -> *mut c_void;
+    /// Counts the requests of the packet being judged.
+    fn count_requests(&self, cell: Cell, direction: Direction);
+}
+
+/// A frame at the XDP hook.
+pub(crate) struct XdpFrame {
+    ctx: *mut xdp_md,
+    data: usize,
+    data_end: usize,
+}
+
+impl XdpFrame {
+    /// The frame of a context.
+    #[inline(always)]
+    pub(crate) fn new(ctx: *mut xdp_md) -> Self {
+        // SAFETY: `ctx` is the context of the running program.
+        let xdp = unsafe { &*ctx };
+        Self { ctx, data: xdp.data as usize, data_end: xdp.data_end as usize }
+    }
+
+    /// What the hook knows of the frame.
+    #[inline(always)]
+    pub(crate) fn arrival(&self) -> Arrival {
+        Arrival {
+            direction: Direction::Ingress,
+            // SAFETY: `ctx` is the context of the running program.
+            ifindex: unsafe { (*self.ctx).ingress_ifindex },
+            tag: Context::UNTAGGED,
+            segments: 1,
+            length: (self.data_end - self.data) as u32,
+        }
+    }
+}
+
+impl Hook for XdpFrame {
+    #[inline(always)]
+    fn context(&self) -> *mut c_void {
+        self.ctx.cast()
+    }
+
+    #[inline(always)]
+    fn count_requests(&self, cell: Cell, direction: Direction) {
+        outline::count_xdp(self.ctx, cell.0, direction as u32);
+    }
+}
+
+impl Frame for XdpFrame {
+    type Header<const N: usize> = PacketHeader<N>;
+
+    #[inline(always)]
+    fn header<const N: usize>(&self, offset: usize) -> Option<PacketHeader<N>> {
+        header(self.data, self.data_end, offset)
+    }
+
+    #[inline(always)]
+    fn reaches(&self, end: usize) -> bool {
+        self.data_end - self.data >= end || self.length() >= end
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: `ctx` is the context of the running program.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if let Some(bytes) = copy(self.data, self.data_end, offset) {
+            return Some(bytes);
+        }
+        let mut bytes = [0; N];
+        // SAFETY: the helper writes N bytes to `bytes`, or fails.
+        let failed = unsafe {
+            bpf_xdp_load_bytes(self.ctx, offset as u32, bytes.as_mut_ptr().cast(), N as u32)
+        };
+        if failed == 0 { Some(bytes) } else { None }
+    }
+
+    #[inline(always)]
+    fn parse_v6(&self, _: &mut Packet, offset: usize) -> Result<(), Reason> {
+        // The packet is the scratch that the global function finds by itself.
+        outline::result(outline::parse_v6_xdp(self.ctx, offset as u64))
+    }
+
+    #[inline(always)]
+    fn next_unit(&self, kind: Kind, entry: &mut Entry, _: &Packet, tally: &mut Tally) -> bool {
+        outline::next_unit_xdp(self.ctx, entry, tally, kind as u32) != 0
+    }
+}
+
+/// A frame at a TC hook.
+pub(crate) struct TcFrame {
+    skb: *mut __sk_buff,
+    data: usize,
+    data_end: usize,
+}
+
+/// Bytes of headers, and of the packet inside an ICMP error, that must be
+/// directly readable.
+const HEADERS: u32 = 192;
+
+impl TcFrame {
+    /// The frame of a context; pulls its headers into the linear part.
+    #[inline(always)]
+    pub(crate) fn new(skb: *mut __sk_buff) -> Self {
+        let frame = Self::pulled(skb);
+        let linear = (frame.data_end - frame.data) as u32;
+        let length = frame.length() as u32;
+        if linear >= HEADERS || linear >= length {
+            return frame;
+        }
+        // SAFETY: `skb` is the context of the running program. A failure leaves
+        // the frame as it is, and the parser finds it truncated.
+        unsafe { bpf_skb_pull_data(skb, if length < HEADERS { length } else { HEADERS }) };
+        Self::pulled(skb)
+    }
+
+    /// The frame of a context whose headers are in the linear part.
+    #[inline(always)]
+    pub(crate) fn pulled(skb: *mut __sk_buff) -> Self {
+        // SAFETY: `skb` is the context of the running program.
+        let context = unsafe { &*skb };
+        Self { skb, data: context.data as usize, data_end: context.data_end as usize }
+    }
+
+    /// What the hook knows of the frame.
+    #[inline(always)]
+    pub(crate) fn arrival(&self, direction: Direction) -> Arrival {
+        // SAFETY: `skb` is the context of the running program.
+        let skb = unsafe { &*self.skb };
+        Arrival {
+            direction,
+            ifindex: skb.ifindex,
+            tag: if skb.vlan_present != 0 {
+                (skb.vlan_tci & 0xfff) as u16
+            } else {
+                Context::UNTAGGED
+            },
+            segments: if skb.gso_segs > 1 { skb.gso_segs } else { 1 },
+            length: skb.len,
+        }
+    }
+}
+
+impl Hook for TcFrame {
+    #[inline(always)]
+    fn context(&self) -> *mut c_void {
+        self.skb.cast()
+    }
+
+    #[inline(always)]
+    fn count_requests(&self, cell: Cell, direction: Direction) {
+        outline::count_tc(self.skb, cell.0, direction as u32);
+    }
+}
+
+impl Frame for TcFrame {
+    type Header<const N: usize> = PacketHeader<N>;
+
+    #[inline(always)]
+    fn header<const N: usize>(&self, offset: usize) -> Option<PacketHeader<N>> {
+        header(self.data, self.data_end, offset)
+    }
+
+    #[inline(always)]
+    fn reaches(&self, end: usize) -> bool {
+        self.length() >= end
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: `skb` is the context of the running program.
+        unsafe { (*self.skb).len as usize }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if let Some(bytes) = copy(self.data, self.data_end, offset) {
+            return Some(bytes);
+        }
+        let mut bytes = [0; N];
+        // SAFETY: the helper writes N bytes to `bytes`, or fails.
+        let failed = unsafe {
+            bpf_skb_load_bytes(self.skb.cast(), offset as u32, bytes.as_mut_ptr().cast(), N as u32)
+        };
+        if failed == 0 { Some(bytes) } else { None }
+    }
+
+    #[inline(always)]
+    fn parse_v6(&self, _: &mut Packet, offset: usize) -> Result<(), Reason> {
+        // The packet is the scratch that the global function finds by itself.
+        outline::result(outline::parse_v6_tc(self.skb, offset as u64))
+    }
+
+    #[inline(always)]
+    fn next_unit(&self, kind: Kind, entry: &mut Entry, _: &Packet, tally: &mut Tally) -> bool {
+        outline::next_unit_tc(self.skb, entry, tally, kind as u32) != 0
+    }
+}

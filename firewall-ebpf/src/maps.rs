@@ -1,0 +1,127 @@
+//! Every map, with size, key, value, writer, reader and what a full one does.
+//!
+//! User space creates all of them and hands them to the loader by pin, so the
+//! sizes here are only the smallest the verifier needs: see
+//! `firewall-userspace/src/kernel/maps.rs` for the real ones. Maps marked
+//! *shared* outlive generations and the agent; `TABLES` belongs to one
+//! generation.
+
+use aya_ebpf::Global;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::control::{Control, Word};
+use firewall_common::abi::counter::INTERFACES;
+use firewall_common::abi::event::Sampler;
+use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::tables::Setting;
+use firewall_common::packet::Packet;
+use firewall_common::{fragment, guard, request};
+
+/// Load-time settings of a generation, frozen before the verifier looks. Never
+/// folded: every read is volatile.
+#[unsafe(no_mangle)]
+pub(crate) static SETTINGS: Global<[u32; Setting::COUNT]> = Global::new([0; Setting::COUNT]);
+
+/// The control word. Shared; written by user space.
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// The compiled policy: one value of `Setting::TableWords` words, frozen.
+#[map]
+pub(crate) static TABLES: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Outcome counters: one value, a row per CPU. Shared; written here.
+#[map]
+pub(crate) static OUTCOMES: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Rule counters: one value, a row per CPU. Shared; written here.
+#[map]
+pub(crate) static RULES: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Request counters: one value, a row per CPU. Shared; written here.
+#[map]
+pub(crate) static REQUESTS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Interface indexes that are counted apart. Shared; written by user space.
+#[map]
+pub(crate) static IFACES: Array<[u32; INTERFACES as usize]> = Array::with_max_entries(1, 0);
+
+/// Flows this host opened. Shared; written at egress and by seeding. Full: the
+/// least recently used gives way; a flow that finds no place is refused.
+#[map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(1, 0);
+
+/// Bans. Shared; written by user space. Full: the new ban is refused there.
+#[map]
+pub(crate) static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(1, 0);
+
+/// Token buckets of the baseline. Shared; written here. Colliding sources share.
+#[map]
+pub(crate) static GUARDS: Array<[u64; guard::SLOTS as usize]> = Array::with_max_entries(1, 0);
+
+/// Verdicts of first fragments. Shared; written here. The newest has the slot.
+#[map]
+pub(crate) static FRAGMENTS: Array<[u64; fragment::SLOTS as usize]> = Array::with_max_entries(1, 0);
+
+/// What request counting keeps of a flow. Shared; written here, for flows with a
+/// socket only. Full: the least recently used gives way, which costs a count at
+/// most.
+#[map]
+pub(crate) static REQUEST_FLOWS: LruHashMap<FlowKey, request::Entry> =
+    LruHashMap::with_max_entries(1, 0);
+
+/// Sampled events. Shared; written here, read by the agent. Full: counted as
+/// lost.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// What each CPU has sent of late. Shared; written here.
+#[map]
+pub(crate) static SAMPLER: PerCpuArray<Sampler> = PerCpuArray::with_max_entries(1, 0);
+
+/// Generations' `judge_xdp`. Shared; written by user space.
+#[map]
+pub(crate) static JUDGES_XDP: ProgramArray = ProgramArray::with_max_entries(Word::SLOTS, 0);
+
+/// Generations' `judge_ingress`. Shared; written by user space.
+#[map]
+pub(crate) static JUDGES_INGRESS: ProgramArray = ProgramArray::with_max_entries(Word::SLOTS, 0);
+
+/// Generations' `judge_egress`. Shared; written by user space.
+#[map]
+pub(crate) static JUDGES_EGRESS: ProgramArray = ProgramArray::with_max_entries(Word::SLOTS, 0);
+
+/// What one run works on. In a map, not on the stack: the verifier does not
+/// follow what it holds, and so checks the code behind the parser once.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// The packet being judged.
+    pub(crate) packet: Packet,
+    /// What it adds to request counters.
+    pub(crate) tally: request::Tally,
+}
+
+/// Scratch of the run on this CPU, of no use to anyone else.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The scratch of this run.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own, for the one run on it; global functions take it up
+    // while their callers do not touch it.
+    Some(unsafe { &mut *scratch })
+}
+
+/// Reads a setting where it is used: the verifier sees a constant there, and
+/// deletes the branches it closes.
+#[inline(always)]
+pub(crate) fn setting(setting: Setting) -> u32 {
+    let first = (&raw const SETTINGS).cast::<u32>();
+    // SAFETY: every `Setting` is below `Setting::COUNT`.
+    let place = unsafe { first.add(setting as usize) };
+    // SAFETY: `place` lies in a static of that type.
+    unsafe { place.read_volatile() }
+}

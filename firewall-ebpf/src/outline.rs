@@ -1,0 +1,190 @@
+//! Look-ups that the verifier checks once, on their own.
+//!
+//! An exported function is a *global* function to BPF: it takes scalars, is
+//! verified without its callers, and so keeps the cost of verification from
+//! multiplying with the places that need it.
+
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use firewall_common::abi::tables::Cell;
+use firewall_common::packet::{Address, Family};
+use firewall_common::parse;
+use firewall_common::pipeline::{self, Arrival};
+use firewall_common::policy::{self, MISSING, Tuple};
+use firewall_common::request::{self, Entry, Kind, Tally};
+use firewall_common::service::ServiceIndex;
+use firewall_common::verdict::{Direction, Reason};
+
+use crate::frame::{Hook, TcFrame, XdpFrame};
+use crate::maps;
+use crate::world::{Kernel, SharedBans, Words};
+
+/// The class of an IPv6 address.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn class_v6(hi: u64, lo: u64) -> u32 {
+    match Words::new() {
+        Some(words) => policy::walk_v6(&words, Address { hi, lo }),
+        None => MISSING,
+    }
+}
+
+/// A [`Tuple`] as the five scalars that a global function takes.
+pub(crate) struct Packed([u64; 5]);
+
+impl Packed {
+    /// Packs a tuple.
+    #[inline(always)]
+    pub(crate) fn of(tuple: &Tuple) -> Self {
+        let rest = u64::from(tuple.service.0)
+            | (tuple.family as u64) << 32
+            | (tuple.direction as u64) << 40;
+        Self([tuple.remote.hi, tuple.remote.lo, tuple.local.hi, tuple.local.lo, rest])
+    }
+
+    /// Asks the policy.
+    #[inline(always)]
+    pub(crate) fn admits(self) -> bool {
+        let Self([remote_hi, remote_lo, local_hi, local_lo, rest]) = self;
+        admits(remote_hi, remote_lo, local_hi, local_lo, rest) != 0
+    }
+}
+
+/// Whether a chain admits a packed tuple; 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn admits(
+    remote_hi: u64,
+    remote_lo: u64,
+    local_hi: u64,
+    local_lo: u64,
+    rest: u64,
+) -> u32 {
+    let Some(words) = Words::new() else { return 0 };
+    let tuple = Tuple {
+        direction: direction((rest >> 40 & 1) as u32),
+        remote: Address { hi: remote_hi, lo: remote_lo },
+        local: Address { hi: local_hi, lo: local_lo },
+        family: family((rest >> 32) as u32 & 0xff),
+        service: ServiceIndex(rest as u32),
+    };
+    u32::from(policy::admitted(&words, &tuple))
+}
+
+/// Whether a source is banned; 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn banned(hi: u64, lo: u64, version: u32) -> u32 {
+    u32::from(pipeline::banned(&mut SharedBans, Address { hi, lo }, family(version)))
+}
+
+/// [`parse::parse_v6`] into the scratch packet; see [`result`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn parse_v6_xdp(ctx: *mut xdp_md, offset: u64) -> u32 {
+    parse_v6(&XdpFrame::new(ctx), offset)
+}
+
+/// The same at TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn parse_v6_tc(skb: *mut __sk_buff, offset: u64) -> u32 {
+    parse_v6(&TcFrame::pulled(skb), offset)
+}
+
+#[inline(always)]
+fn parse_v6<H: Hook>(frame: &H, offset: u64) -> u32 {
+    let Some(scratch) = maps::scratch() else { return PARSED };
+    match parse::parse_v6(frame, &mut scratch.packet, (offset & 0xff) as usize) {
+        Ok(()) => PARSED,
+        Err(reason) => reason as u32,
+    }
+}
+
+/// No reason has this number.
+const PARSED: u32 = Reason::COUNT;
+
+/// What a number returned by a parser says.
+#[inline(always)]
+pub(crate) fn result(number: u32) -> Result<(), Reason> {
+    match Reason::from_number((number & 0xff) as u8) {
+        Some(reason) => Err(reason),
+        None => Ok(()),
+    }
+}
+
+/// Counts the requests of the scratch packet; returns nothing of use.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn count_xdp(ctx: *mut xdp_md, cell: u32, way: u32) -> u32 {
+    let frame = XdpFrame::new(ctx);
+    count(&frame, &frame.arrival(), cell, way)
+}
+
+/// The same at TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff, cell: u32, way: u32) -> u32 {
+    let frame = TcFrame::pulled(skb);
+    count(&frame, &frame.arrival(direction(way)), cell, way)
+}
+
+#[inline(always)]
+fn count<H: Hook>(frame: &H, arrival: &Arrival, cell: u32, way: u32) -> u32 {
+    let (Some(mut world), Some(scratch)) = (Kernel::new(frame, arrival), maps::scratch()) else {
+        return 0;
+    };
+    let maps::Scratch { packet, tally } = scratch;
+    request::count(&mut world, frame, packet, Cell(cell), direction(way), tally);
+    0
+}
+
+/// Reads one unit of the scratch packet's payload; 1 if there is another, else 0.
+///
+/// Entry and tally are map values, which a global function takes as memory of the
+/// size of their type.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn next_unit_xdp(
+    ctx: *mut xdp_md,
+    entry: *mut Entry,
+    tally: *mut Tally,
+    kind: u32,
+) -> u32 {
+    next_unit(&XdpFrame::new(ctx), entry, tally, kind)
+}
+
+/// The same at TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn next_unit_tc(
+    skb: *mut __sk_buff,
+    entry: *mut Entry,
+    tally: *mut Tally,
+    kind: u32,
+) -> u32 {
+    next_unit(&TcFrame::pulled(skb), entry, tally, kind)
+}
+
+#[inline(always)]
+fn next_unit<H: Hook>(frame: &H, entry: *mut Entry, tally: *mut Tally, kind: u32) -> u32 {
+    // SAFETY: the verifier has checked what the caller passes against the type.
+    let entry = unsafe { entry.as_mut() };
+    // SAFETY: as above.
+    let tally = unsafe { tally.as_mut() };
+    let (Some(entry), Some(tally), Some(scratch), Some(kind)) =
+        (entry, tally, maps::scratch(), Kind::from_number(kind))
+    else {
+        return 0;
+    };
+    u32::from(request::next_unit_of(frame, kind, entry, &scratch.packet, tally))
+}
+
+#[inline(always)]
+const fn direction(number: u32) -> Direction {
+    if number == 0 { Direction::Ingress } else { Direction::Egress }
+}
+
+#[inline(always)]
+const fn family(number: u32) -> Family {
+    if number == 4 { Family::V4 } else { Family::V6 }
+}

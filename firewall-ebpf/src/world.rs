@@ -1,0 +1,435 @@
+//! The kernel's side of [`World`]: maps, helpers and clocks.
+
+use aya_ebpf::bindings::bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as TupleV6;
+use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{
+    bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_sk_release,
+    bpf_skc_lookup_tcp,
+};
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::counter::{INTERFACES, METRICS};
+use firewall_common::abi::event::{EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler};
+use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::tables::{Cell, Setting};
+use firewall_common::frame::Frame;
+use firewall_common::guard::mix;
+use firewall_common::packet::{Address, Family, Packet};
+use firewall_common::parse::ethertype;
+use firewall_common::pipeline::{Arrival, Bans, World};
+use firewall_common::policy::{MISSING, Tables, Tuple};
+use firewall_common::request;
+use firewall_common::time::Nanos;
+use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
+
+use crate::frame::Hook;
+use crate::{maps, outline};
+
+/// State of one run of a judge.
+pub(crate) struct Kernel<'a, H> {
+    frame: &'a H,
+    tables: Words,
+    arrival: &'a Arrival,
+}
+
+impl<'a, H: Hook> Kernel<'a, H> {
+    /// The maps of this generation; `None` never happens, but the verifier asks.
+    #[inline(always)]
+    pub(crate) fn new(frame: &'a H, arrival: &'a Arrival) -> Option<Self> {
+        Some(Self { frame, tables: Words::new()?, arrival })
+    }
+}
+
+/// The tables of this generation.
+pub(crate) struct Words(*const u32);
+
+impl Words {
+    /// The one value of the map.
+    #[inline(always)]
+    pub(crate) fn new() -> Option<Self> {
+        maps::TABLES.get_ptr(0).map(Self)
+    }
+}
+
+impl Tables for Words {
+    #[inline(always)]
+    fn setting(&self, setting: Setting) -> u32 {
+        maps::setting(setting)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        let index = one_register(u64::from(index));
+        if index >= u64::from(maps::setting(Setting::TableWords)) {
+            return MISSING;
+        }
+        // SAFETY: the value is `TableWords` words long: user space creates the
+        // map by the setting, and the verifier checks one against the other.
+        let place = unsafe { self.0.add(index as usize) };
+        // SAFETY: as above.
+        unsafe { place.read() }
+    }
+
+    #[inline(always)]
+    fn class_v6(&self, address: Address) -> u32 {
+        outline::class_v6(address.hi, address.lo)
+    }
+
+    #[inline(always)]
+    fn admits(&self, tuple: &Tuple) -> bool {
+        outline::Packed::of(tuple).admits()
+    }
+}
+
+impl<H: Hook> Tables for Kernel<'_, H> {
+    #[inline(always)]
+    fn setting(&self, setting: Setting) -> u32 {
+        self.tables.setting(setting)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        self.tables.word(index)
+    }
+
+    #[inline(always)]
+    fn class_v6(&self, address: Address) -> u32 {
+        self.tables.class_v6(address)
+    }
+
+    #[inline(always)]
+    fn admits(&self, tuple: &Tuple) -> bool {
+        self.tables.admits(tuple)
+    }
+}
+
+/// The number itself, in a way that the compiler cannot look through: else it may
+/// compare one copy and use another, of which the verifier knows no bound.
+#[inline(always)]
+fn one_register(number: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: a move of a register to itself.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
+}
+
+/// The bans of this host.
+pub(crate) struct SharedBans;
+
+impl Bans for SharedBans {
+    #[inline(always)]
+    fn now(&self) -> Nanos {
+        // SAFETY: the helper only reads a clock.
+        Nanos(unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    #[inline(always)]
+    fn ban_lengths(&self) -> [u64; 3] {
+        match maps::CONTROL.get(0) {
+            Some(control) => {
+                let [low, high] = control.ban_v6_lengths;
+                [control.ban_v4_lengths, low, high]
+            }
+            None => [0; 3],
+        }
+    }
+
+    #[inline(always)]
+    fn ban(&mut self, key: &BanKey) -> Option<&mut Ban> {
+        ban(key)
+    }
+}
+
+impl<H: Hook> Bans for Kernel<'_, H> {
+    #[inline(always)]
+    fn now(&self) -> Nanos {
+        SharedBans.now()
+    }
+
+    #[inline(always)]
+    fn ban_lengths(&self) -> [u64; 3] {
+        SharedBans.ban_lengths()
+    }
+
+    #[inline(always)]
+    fn ban(&mut self, key: &BanKey) -> Option<&mut Ban> {
+        ban(key)
+    }
+}
+
+#[inline(always)]
+fn ban(key: &BanKey) -> Option<&'static mut Ban> {
+    let ban = maps::BANS.get_ptr_mut(key)?;
+    // SAFETY: map values stay readable until the program ends; `hits` is
+    // approximate.
+    Some(unsafe { &mut *ban })
+}
+
+impl<H: Hook> World for Kernel<'_, H> {
+    #[inline(always)]
+    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
+        let flow = maps::FLOWS.get_ptr_mut(key)?;
+        // SAFETY: map values stay readable until the program ends; a torn time
+        // of last sight does no harm.
+        Some(unsafe { &mut *flow })
+    }
+
+    #[inline(always)]
+    fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool {
+        maps::FLOWS.insert(key, flow, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn has_socket(&mut self, key: &FlowKey) -> bool {
+        has_socket(self.frame.context(), key)
+    }
+
+    #[inline(always)]
+    fn bans(&mut self, source: Address, family: Family) -> bool {
+        // Most hosts have no ban most of the time: one look before the call.
+        self.ban_lengths() != [0; 3] && outline::banned(source.hi, source.lo, family as u32) != 0
+    }
+
+    #[inline(always)]
+    fn count_requests<F: Frame>(&mut self, _: &F, _: &Packet, cell: Cell, direction: Direction) {
+        // Frame and packet are what the global function finds by itself.
+        self.frame.count_requests(cell, direction);
+    }
+
+    #[inline(always)]
+    fn guard(&mut self, slot: u32) -> Option<&mut u64> {
+        let slots = maps::GUARDS.get_ptr_mut(0)?;
+        // SAFETY: a map value, used by this run only until it ends.
+        unsafe { &mut *slots }.get_mut(slot as usize)
+    }
+
+    #[inline(always)]
+    fn fragment(&mut self, slot: u32) -> Option<&mut u64> {
+        let slots = maps::FRAGMENTS.get_ptr_mut(0)?;
+        // SAFETY: as above.
+        unsafe { &mut *slots }.get_mut(slot as usize)
+    }
+
+    #[inline(always)]
+    fn request(&mut self, key: &FlowKey) -> Option<&mut request::Entry> {
+        let entry = maps::REQUEST_FLOWS.get_ptr_mut(key)?;
+        // SAFETY: as for flows: one flow is handled by one CPU at a time.
+        Some(unsafe { &mut *entry })
+    }
+
+    #[inline(always)]
+    fn open_request(&mut self, key: &FlowKey, entry: &request::Entry) {
+        // A full table loses a count, never a verdict.
+        let _lost = maps::REQUEST_FLOWS.insert(key, entry, 0);
+    }
+
+    #[inline(always)]
+    fn count_outcome(&mut self, reason: Reason, packets: u64, bytes: u64) {
+        add_outcome(self.arrival, reason, packets, bytes);
+    }
+
+    #[inline(always)]
+    fn count_rule(&mut self, slot: u32, packets: u64, bytes: u64, new_flows: u64) {
+        let slots = maps::setting(Setting::RuleSlots);
+        if slot >= slots {
+            return;
+        }
+        let Some(row) = row(slots) else { return };
+        let Some(counters) = maps::RULES.get_ptr_mut(0) else { return };
+        add(counters, (row + slot) * 4, packets);
+        add(counters, (row + slot) * 4 + 1, bytes);
+        if new_flows != 0 {
+            add(counters, (row + slot) * 4 + 2, new_flows);
+        }
+    }
+
+    #[inline(always)]
+    fn count_request(&mut self, request_slot: u32, metric: request::Metric, added: u64) {
+        let slots = maps::setting(Setting::RequestSlotCount);
+        if request_slot >= slots {
+            return;
+        }
+        let Some(row) = row(slots) else { return };
+        let Some(counters) = maps::REQUESTS.get_ptr_mut(0) else { return };
+        let metric = metric as u32 & (METRICS - 1);
+        add(counters, (row + request_slot) * METRICS + metric, added);
+    }
+
+    #[inline(always)]
+    fn event(&mut self, decision: &Decision, packet: &Packet) {
+        sample(self.arrival, decision, packet);
+    }
+}
+
+/// First slot of this CPU's row; `None` on a CPU that user space did not count.
+#[inline(always)]
+fn row(slots: u32) -> Option<u32> {
+    // SAFETY: the helper only reads the CPU number.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if cpu >= maps::setting(Setting::Cpus) { None } else { Some(cpu * slots) }
+}
+
+/// Adds to a counter of this CPU's row.
+#[inline(always)]
+fn add(counters: *mut u64, index: u32, by: u64) {
+    // SAFETY: row and slot were checked against the settings by which user space
+    // made the value; the verifier checks one against the other.
+    let counter = unsafe { counters.add(index as usize) };
+    // SAFETY: as above; no other CPU writes this row.
+    unsafe { *counter += by };
+}
+
+/// Counts a packet that no generation judged.
+#[inline(always)]
+pub(crate) fn count(arrival: &Arrival, reason: Reason) -> Verdict {
+    add_outcome(arrival, reason, u64::from(arrival.segments), u64::from(arrival.length));
+    reason.verdict()
+}
+
+#[inline(always)]
+fn add_outcome(arrival: &Arrival, reason: Reason, packets: u64, bytes: u64) {
+    let Some(counters) = maps::OUTCOMES.get_ptr_mut(0) else { return };
+    let Some(row) = row(INTERFACES * 2 * Reason::COUNT) else { return };
+    let chain = interface(arrival.ifindex) * 2 + arrival.direction as u32;
+    let outcome = row + chain * Reason::COUNT + (reason as u32 & (Reason::COUNT - 1));
+    add(counters, outcome * 2, packets);
+    add(counters, outcome * 2 + 1, bytes);
+}
+
+/// Number of the interface among those counted apart; 0 = any other.
+///
+/// User space enters an index at the first free place from `index & 15` on, at
+/// most four away; place 0 is never used.
+#[inline(always)]
+fn interface(ifindex: u32) -> u32 {
+    let Some(known) = maps::IFACES.get(0) else { return 0 };
+    for probe in 0..4 {
+        let place = (ifindex + probe) & (INTERFACES - 1);
+        if known.get(place as usize) == Some(&ifindex) {
+            return place;
+        }
+    }
+    0
+}
+
+/// `TCP_LISTEN` of `enum` in `net/tcp_states.h`.
+const TCP_LISTEN: u32 = 10;
+
+/// Looks a tuple up among the kernel's TCP sockets of this namespace, the way an
+/// arriving segment would be.
+#[inline(never)]
+fn has_socket(ctx: *mut c_void, key: &FlowKey) -> bool {
+    let (sport, dport) = (key.remote_port.to_be(), key.local_port.to_be());
+    let [remote_hi, remote_lo] = key.remote;
+    let [local_hi, local_lo] = key.local;
+    // SAFETY: an all-zero tuple is a valid one.
+    let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+    let size = if key.family == Family::V4 as u8 {
+        tuple.__bindgen_anon_1.ipv4 = TupleV4 {
+            saddr: ((remote_hi >> 32) as u32).to_be(),
+            daddr: ((local_hi >> 32) as u32).to_be(),
+            sport,
+            dport,
+        };
+        size_of::<TupleV4>()
+    } else {
+        tuple.__bindgen_anon_1.ipv6 = TupleV6 {
+            saddr: halves(remote_hi, remote_lo),
+            daddr: halves(local_hi, local_lo),
+            sport,
+            dport,
+        };
+        size_of::<TupleV6>()
+    };
+    // SAFETY: the helper reads `size` bytes of the tuple.
+    let socket = unsafe { bpf_skc_lookup_tcp(ctx, &raw mut tuple, size as u32, u64::MAX, 0) };
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: the reference that the look-up took is held.
+    let state = unsafe { (*socket).state };
+    // SAFETY: gives that reference back.
+    unsafe { bpf_sk_release(socket.cast()) };
+    state != TCP_LISTEN
+}
+
+/// An IPv6 address as four words in network order.
+#[inline(always)]
+const fn halves(hi: u64, lo: u64) -> [u32; 4] {
+    [
+        ((hi >> 32) as u32).to_be(),
+        (hi as u32).to_be(),
+        ((lo >> 32) as u32).to_be(),
+        (lo as u32).to_be(),
+    ]
+}
+
+/// Raises an event unless this CPU, or this source, has had its share of the
+/// window. Under a flood this is one comparison and one addition.
+#[inline(never)]
+fn sample(arrival: &Arrival, decision: &Decision, packet: &Packet) {
+    let Some(sampler) = maps::SAMPLER.get_ptr_mut(0) else { return };
+    // SAFETY: a per-CPU map value.
+    let sampler = unsafe { &mut *sampler };
+    // SAFETY: the helper only reads a counter.
+    let window = unsafe { bpf_jiffies64() } >> Sampler::WINDOW_SHIFT;
+    if sampler.window != window {
+        sampler.window = window;
+        sampler.sent = 0;
+    }
+    if sampler.sent >= u64::from(EVENTS_PER_WINDOW) {
+        sampler.suppressed += 1;
+        return;
+    }
+    let slot = decision.cell.slot();
+    let kind = u64::from(slot) | (decision.reason as u64) << 32;
+    let hash = mix(maps::setting(Setting::Seed), [packet.source.hi, kind, window]);
+    let Some(last) = sampler.last.get_mut((hash & u64::from(SAMPLER_SLOTS - 1)) as usize) else {
+        return;
+    };
+    if *last == hash {
+        sampler.suppressed += 1;
+        return;
+    }
+    *last = hash;
+    sampler.sent += 1;
+    if !send(arrival, decision, packet) {
+        sampler.lost += 1;
+    }
+}
+
+/// Writes an event to the ring; false if there is no room.
+#[inline(always)]
+fn send(arrival: &Arrival, decision: &Decision, packet: &Packet) -> bool {
+    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else { return false };
+    let known = matches!(packet.ethertype, ethertype::IPV4 | ethertype::IPV6);
+    entry.write(Event {
+        // SAFETY: the helper only reads a clock.
+        time_ns: unsafe { bpf_ktime_get_coarse_ns() },
+        source: [packet.source.hi, packet.source.lo],
+        destination: [packet.destination.hi, packet.destination.lo],
+        slot: decision.cell.slot(),
+        ifindex: arrival.ifindex,
+        length: arrival.length,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        ethertype: packet.ethertype,
+        vlan: packet.vlan,
+        protocol: packet.protocol,
+        family: if known { packet.family as u8 } else { 0 },
+        tcp_flags: packet.tcp_flags,
+        reason: decision.reason as u8,
+        direction: arrival.direction as u8,
+        generation: maps::setting(Setting::Generation) as u8,
+        reserved: [0; 6],
+    });
+    entry.submit(0);
+    true
+}
