@@ -1,0 +1,192 @@
+//! What the agent knows, renewed once a second.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use firewall_common::service::{ServiceIndex, proto};
+use firewall_policy::ir::{Action, Policy, Rule};
+
+use super::events::Log;
+use crate::collect::{self, Extra, Known, Sample, Series};
+use crate::host::{clock, docker, process};
+use crate::kernel::clock::monotonic_ns;
+use crate::kernel::pins::Pins;
+use crate::kernel::store::Store;
+use crate::report::exposition::{Format, write};
+use crate::report::history::History;
+use crate::report::metrics::families;
+use crate::report::snapshot::{Agent, Bans, Flows, Snapshot};
+
+/// State that tasks of the one thread share; never borrowed across a wait.
+pub(super) type Shared = Rc<RefCell<State>>;
+
+/// Counting a table takes a system call per entry: it may take this share of the
+/// time.
+const TABLE_SHARE: u32 = 500;
+/// Tables are counted this often at most.
+const TABLES_EVERY: Duration = Duration::from_secs(10);
+/// A sample that is not older is as good as a new one.
+const FRESH: Duration = Duration::from_millis(20);
+/// A ban that ends within this is worth telling.
+const SOON: Duration = Duration::from_mins(10);
+
+/// What the agent knows.
+pub(super) struct State {
+    /// Where everything is pinned.
+    pub pins: Pins,
+    /// The pinned firewall.
+    pub store: Store,
+    /// The policy in force, by its metadata.
+    pub known: Known,
+    /// The policy in force, if the files still say it.
+    pub policy: Option<Policy>,
+    /// The stream of events.
+    pub events: Log,
+    /// What a person should look at, by what it is about.
+    pub warnings: BTreeMap<&'static str, String>,
+    sample: Sample,
+    history: History<Series>,
+    flows: Flows,
+    bans: Bans,
+    tables_due: Duration,
+    agent: Agent,
+}
+
+impl State {
+    /// Of a pinned firewall.
+    pub(super) fn new(
+        pins: Pins,
+        store: Store,
+        known: Known,
+        policy: Option<Policy>,
+    ) -> Result<Self> {
+        let sample = Sample::take(&store)?;
+        let agent = Agent {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_ms: clock::unix_ms(),
+        };
+        let mut state = Self {
+            events: Log::new((sample.suppressed, sample.lost)),
+            pins,
+            store,
+            known,
+            policy,
+            warnings: BTreeMap::new(),
+            sample,
+            history: History::default(),
+            flows: Flows::default(),
+            bans: Bans::default(),
+            tables_due: Duration::ZERO,
+            agent,
+        };
+        state.tick()?;
+        Ok(state)
+    }
+
+    /// Once a second.
+    pub(super) fn tick(&mut self) -> Result<()> {
+        self.sample = Sample::take(&self.store)?;
+        self.history.record(self.sample.at, self.sample.series(&self.known));
+        self.events.close((self.sample.suppressed, self.sample.lost));
+        if self.sample.at >= self.tables_due {
+            self.count_tables()?;
+        }
+        Ok(())
+    }
+
+    /// Counts flows and bans, and lets go of bans that have ended.
+    fn count_tables(&mut self) -> Result<()> {
+        let start = clock::monotonic();
+        let (entries, capacity) = self.store.flow_usage()?;
+        self.flows = Flows { entries: Some(entries as u64), capacity: Some(capacity.into()) };
+        let mut table = self.store.bans()?;
+        let now = monotonic_ns();
+        let ended = table.expire(now)?;
+        if ended > 0 {
+            log::info!("{ended} bans have ended");
+        }
+        let bans = table.all()?;
+        let soon = now.saturating_add(u64::try_from(SOON.as_nanos()).unwrap_or(u64::MAX));
+        let ending = bans.iter().filter(|(_, ban)| ban.until_ns <= soon).count();
+        self.bans = Bans { count: bans.len() as u64, ending_soon: ending as u64 };
+        self.note_docker();
+        let taken = clock::monotonic().saturating_sub(start);
+        self.tables_due = self.sample.at + TABLES_EVERY.max(taken * TABLE_SHARE);
+        Ok(())
+    }
+
+    /// Ports that Docker publishes and no rule admits.
+    fn note_docker(&mut self) {
+        let Some(policy) = &self.policy else { return };
+        let shut = docker::published().into_iter().filter(|one| {
+            let protocol = if one.protocol == "udp" { proto::UDP } else { proto::TCP };
+            let service = ServiceIndex::of(protocol, one.listens.port()).0;
+            let chain = &policy.ingress;
+            let admits = |rule: &Rule| rule.services.contains(service);
+            let admitted = chain.failsafe.iter().chain(&chain.allow).any(admits);
+            !one.listens.ip().is_loopback() && !admitted && policy.ingress.default == Action::Drop
+        });
+        let shut: Vec<String> =
+            shut.map(|one| format!("{}/{}", one.listens, one.protocol)).collect();
+        if shut.is_empty() {
+            self.warnings.remove("docker");
+        } else {
+            let warning =
+                format!("docker publishes {} → it is dropped by default-in", shut.join(", "));
+            self.warnings.insert("docker", warning);
+        }
+    }
+
+    /// Whether somebody else has put another policy in force.
+    pub(super) fn is_stale(&self) -> bool {
+        self.known.meta.slot != self.store.word().active()
+    }
+
+    /// Counts the tables at the next tick, whatever that costs.
+    pub(super) fn count_again(&mut self) {
+        self.tables_due = Duration::ZERO;
+    }
+
+    /// Takes over what is in force now. Maps may have been replaced by larger
+    /// ones, so everything is opened anew.
+    pub(super) fn adopt(&mut self, store: Store, policy: Option<Policy>) -> Result<()> {
+        let known = Known::new(store.meta()?.context("no policy is in force any more")?);
+        let same = known.meta.generation == self.known.meta.generation;
+        self.known = known;
+        self.store = store;
+        self.policy = policy;
+        self.count_again();
+        if !same {
+            self.history.retain(|series| self.known.means(*series));
+        }
+        Ok(())
+    }
+
+    /// Everything at this moment: totals are read anew, rates are those of the
+    /// last second.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        if clock::monotonic() >= self.sample.at + FRESH {
+            match Sample::take(&self.store) {
+                Ok(sample) => self.sample = sample,
+                Err(error) => log::error!("{error:#}"),
+            }
+        }
+        let extra = Extra {
+            agent: Some(self.agent.clone()),
+            flows: self.flows,
+            bans: self.bans,
+            events_read: self.events.read,
+            warnings: self.warnings.values().cloned().collect(),
+        };
+        collect::snapshot(&self.sample, Some(&self.known), &self.history, extra)
+    }
+
+    /// `/metrics`.
+    pub(super) fn metrics(&mut self, format: Format) -> String {
+        write(&families(&self.snapshot(), &process::process()), format)
+    }
+}

@@ -1,0 +1,288 @@
+//! `firewall apply`.
+
+use anyhow::Result;
+use firewall_policy::Loaded;
+use firewall_policy::codes::Code;
+use firewall_policy::diagnostic::Diagnostic;
+use serde::Serialize;
+
+use super::client::{open_store, tell_agent};
+use super::{Context, Json};
+use crate::candidate::{self, Wanted};
+use crate::enforce::{self, Attached, Detached, Ready};
+use crate::failure::{Exit, Failure, as_root};
+use crate::host::session::Session;
+use crate::host::users;
+use crate::host::{addresses, interfaces};
+use crate::kernel::store::Store;
+use crate::lock::Lock;
+use crate::paths;
+use crate::probe::session::reach;
+use crate::remembered::Remembered;
+use crate::report::snapshot::SCHEMA;
+use crate::report::status::short_hash;
+use crate::report::units;
+use crate::verify;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sudo firewall apply                         what host.yaml and its roles say
+  sudo firewall apply rules/web.yaml          one role file, without host.yaml
+  sudo firewall apply --dry-run               check, test, compare; change nothing
+
+The policy is read, checked, compiled and tested first; any error leaves what is enforced as it is.
+The swap is one store for both directions and all CPUs. A policy equal to the one in force changes
+nothing. Exit code 0 done or nothing to do, 1 refused, 2 --dry-run found changes.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Apply even if that cuts the SSH session you are typing in
+    #[arg(long)]
+    i_have_console: bool,
+    #[command(flatten)]
+    json: Json,
+    /// Who applies, if not the user who logged in (the agent says so)
+    #[arg(long = "as", value_name = "WHO", hide = true)]
+    on_behalf_of: Option<String>,
+    /// Why the agent applies: at boot a failed test is a warning; after a new interface even the
+    /// policy in force is loaded again
+    #[arg(long, hide = true, value_parser = ["boot", "interface"])]
+    occasion: Option<String>,
+}
+
+#[derive(Default, Serialize)]
+struct Document {
+    schema: u32,
+    changed: bool,
+    dry_run: bool,
+    generation: Option<u64>,
+    before: Option<String>,
+    hash: String,
+    tests: usize,
+    seeded_flows: Option<usize>,
+    switch_us: Option<u64>,
+    load_us: Option<u64>,
+    attached: Vec<String>,
+    detached: Vec<String>,
+    warnings: Vec<String>,
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
+    let what = arguments.wanted.words();
+    let loaded = candidate::read(&context.config, &arguments.wanted)
+        .map_err(|report| super::check::refused(context, &report, &what))?;
+    if users::effective_uid() != 0 {
+        return Err(Failure::not_permitted("only root may change what is enforced")
+            .help(as_root())
+            .into());
+    }
+    let _lock = Lock::take(&paths::lock(), &format!("apply {what}"))?;
+    let store = open_store(context)?;
+    let ready = Ready::new(store.as_ref(), &loaded.policy)?;
+    for warning in &loaded.warnings {
+        context.out.diagnostics(&format!("{}\n", warning.render(context.out.style())));
+    }
+    let mut document = Document {
+        schema: SCHEMA,
+        dry_run: arguments.dry_run,
+        before: ready.before.as_ref().map(|meta| meta.hash.clone()),
+        hash: ready.generation.hash.clone(),
+        ..Document::default()
+    };
+    let boot = arguments.occasion.as_deref() == Some("boot");
+    if !ready.is_in_force() {
+        document.tests = test(context, &loaded, &ready, boot)?;
+        guard(context, &loaded, arguments)?;
+        document.changed = true;
+    }
+    document.changed |= arguments.occasion.as_deref() == Some("interface");
+    if arguments.dry_run {
+        return dry_run(context, arguments, &loaded, &document, store.as_ref());
+    }
+    let who = arguments.on_behalf_of.clone().unwrap_or_else(users::who);
+    change(context, &loaded, store, ready, who, &mut document)?;
+    report(context, arguments, &loaded, &document)?;
+    // At boot the agent waits for this process, and looks then.
+    if !boot {
+        tell_agent(context, true);
+    }
+    Ok(if document.warnings.is_empty() { Exit::Ok } else { Exit::Error })
+}
+
+/// The policy's own tests, on the programs that would enforce it.
+fn test(context: &Context, loaded: &Loaded, ready: &Ready, boot: bool) -> Result<usize> {
+    let verified = verify::on_program(&loaded.policy, &ready.generation)?;
+    for failure in &verified.failures {
+        context.out.diagnostics(&format!("{}\n", failure.render(context.out.style())));
+    }
+    // A host that boots without a policy is worse off.
+    if verified.passed() || boot {
+        return Ok(verified.tests.len() - verified.failures.len());
+    }
+    let failed = units::plural(verified.failures.len(), "test");
+    Err(Failure::new(format!("{failed} of the policy failed; nothing was changed")).into())
+}
+
+/// Refuses a policy that would cut the session it is applied from.
+fn guard(context: &Context, loaded: &Loaded, arguments: &Arguments) -> Result<()> {
+    let Some(session) = Session::current() else { return Ok(()) };
+    let policy = &loaded.policy.interfaces;
+    // A session by an interface that the policy leaves alone is in no danger.
+    let enforced = addresses::interface_to(session.peer.ip())
+        .is_none_or(|name| interfaces::selected(&name, &policy.matches, &policy.ignore));
+    let reach = reach(&loaded.policy, &session);
+    if !enforced || reach.allowed || arguments.i_have_console || arguments.dry_run {
+        return Ok(());
+    }
+    let Session { peer, local } = session;
+    let mut error = Diagnostic::new(Code::CutsSession, "this policy would cut the session you are typing in")
+        .note(format!("your session   {peer} → {local}"))
+        .note(format!(
+            "after          dropped by {}; inbound connections keep no state, so the next packet decides",
+            reach.by
+        ))
+        .help("admit your address, or apply with --i-have-console");
+    if let Some(nearest) = reach.nearest {
+        error = error.note(format!("nearest        {nearest}"));
+    }
+    context.out.diagnostics(&format!("{}\n", error.render(context.out.style())));
+    Err(Failure::new("nothing was changed").into())
+}
+
+fn change(
+    context: &Context,
+    loaded: &Loaded,
+    store: Option<Store>,
+    ready: Ready,
+    who: String,
+    document: &mut Document,
+) -> Result<()> {
+    let policy = &loaded.policy;
+    let mut store = match store {
+        Some(store) if !document.changed => store,
+        // Also completes what a crash has left half made.
+        _ => enforce::create(&context.pins, policy, &ready)?,
+    };
+    let seeded = enforce::seed(&store, loaded)?;
+    document.seeded_flows = seeded;
+    if document.changed {
+        let installed = enforce::install(&mut store, ready, policy, who)?;
+        let micros =
+            |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        document.generation = Some(installed.meta.generation);
+        document.switch_us = Some(micros(installed.timings.switch));
+        document.load_us = Some(micros(installed.timings.tables + installed.timings.load));
+    } else {
+        document.generation = ready.before.map(|meta| meta.generation);
+    }
+    Detached::remove(None)?;
+    let Attached { made, removed, failed } = enforce::interfaces(&store, &Remembered::of(policy))?;
+    document.attached = made.into_iter().map(|(name, _)| name).collect();
+    document.detached = removed;
+    document.warnings =
+        failed.into_iter().map(|(name, error)| format!("{name} is OPEN: {error:#}")).collect();
+    if store.attached()?.is_empty() && document.warnings.is_empty() {
+        let globs = policy.interfaces.matches.join(", ");
+        document.warnings.push(format!(
+            "no interface of this host matches `interfaces: {{ match: [{globs}] }}`: every packet passes"
+        ));
+    }
+    Ok(())
+}
+
+fn report(
+    context: &Context,
+    arguments: &Arguments,
+    loaded: &Loaded,
+    document: &Document,
+) -> Result<()> {
+    if arguments.json.json {
+        return context.out.json(document);
+    }
+    let hash = short_hash(&document.hash);
+    let generation = document.generation.unwrap_or_default();
+    let out = &context.out;
+    match document.switch_us {
+        Some(micros) => out.line(&format!(
+            "swapped to generation {generation} (policy {hash}, {}) in {}; loaded in {}, {}",
+            loaded.policy.roles.join(", "),
+            units::elapsed(std::time::Duration::from_micros(micros)),
+            units::elapsed(std::time::Duration::from_micros(document.load_us.unwrap_or_default())),
+            match document.tests {
+                0 => "no tests".to_owned(),
+                tests => format!("{} passed", units::plural(tests, "test")),
+            },
+        ))?,
+        None if document.attached.is_empty() && document.detached.is_empty() => {
+            out.line(&format!(
+                "nothing to do: generation {generation} (policy {hash}) says the same"
+            ))?;
+        }
+        None => out.line(&format!("generation {generation} (policy {hash}) stays in force"))?,
+    }
+    if let Some(flows) = document.seeded_flows {
+        let kept = units::plural(flows, "connection");
+        out.line(&format!("kept {kept} that this host had opened already"))?;
+    }
+    for name in &document.attached {
+        out.line(&format!("attached {name}"))?;
+    }
+    for name in &document.detached {
+        out.line(&format!(
+            "detached {name}: the policy does not name it; every packet passes there"
+        ))?;
+    }
+    for warning in &document.warnings {
+        out.note(&format!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+fn dry_run(
+    context: &Context,
+    arguments: &Arguments,
+    loaded: &Loaded,
+    document: &Document,
+    store: Option<&Store>,
+) -> Result<Exit> {
+    let exit = if document.changed { Exit::Findings } else { Exit::Ok };
+    if arguments.json.json {
+        context.out.json(document)?;
+        return Ok(exit);
+    }
+    let hash = short_hash(&document.hash);
+    let out = &context.out;
+    match &document.before {
+        _ if !document.changed => out.line(&format!("nothing to do: policy {hash} is in force"))?,
+        Some(before) => out.line(&format!("policy {} → {hash}", short_hash(before)))?,
+        None => out.line(&format!("no policy → {hash}"))?,
+    }
+    let policy = &loaded.policy.interfaces;
+    let attached = store.map_or_else(|| Ok(Vec::new()), Store::attached)?;
+    for one in interfaces::all() {
+        let wanted = interfaces::selected(&one.name, &policy.matches, &policy.ignore);
+        let is = attached.iter().any(|link| link.ifindex == one.ifindex);
+        match (wanted, is) {
+            (true, false) => out.line(&format!("would attach {}", one.name))?,
+            (false, true) => out.line(&format!("would detach {}", one.name))?,
+            _ => {}
+        }
+    }
+    if let Some(session) = Session::current() {
+        let reach = reach(&loaded.policy, &session);
+        let verb = if reach.allowed { "stay connected" } else { "would be CUT" };
+        let (peer, port) = (session.peer, session.local.port());
+        out.line(&format!("you {verb}: {peer} → :{port} by {} ({})", reach.by, reach.place))?;
+    }
+    if document.changed {
+        out.line(&format!(
+            "{} passed; nothing was changed",
+            units::plural(document.tests, "test")
+        ))?;
+    }
+    Ok(exit)
+}

@@ -1,0 +1,314 @@
+//! `firewall ban`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::packet::Address;
+use serde::Serialize;
+
+use super::client::{open_store, tell_agent};
+use super::value::{self, Network};
+use super::{Context, Json};
+use crate::banning::{Protected, Refused, written};
+use crate::collect::Known;
+use crate::failure::{Exit, Failure, as_root};
+use crate::host::addresses::Addresses;
+use crate::host::clock::wall_ms;
+use crate::host::session::Session;
+use crate::host::users;
+use crate::kernel::bans;
+use crate::kernel::clock::monotonic_ns;
+use crate::kernel::store::Store;
+use crate::report::snapshot::SCHEMA;
+use crate::report::table::{Align, Table};
+use crate::report::units;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sudo firewall ban add 203.0.113.7 --for 1h --reason 'login attempts'
+  sudo firewall ban add 2001:db8:bad::/64 --for 10m
+  firewall ban list
+  sudo firewall ban del 203.0.113.7
+
+A ban drops everything that an address sends, established connections included, and nothing that
+this host sends. It always ends: rules that stay belong into the policy, under `deny:`.")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Ban an address or a network
+    Add(Add),
+    /// Lift a ban
+    Del(Del),
+    /// Bans in force, as the kernel has them
+    List(ListArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// Address or network
+    #[arg(value_parser = value::network)]
+    network: Network,
+    /// For how long; 30d at most
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = value::duration)]
+    time: Duration,
+    /// Why; 40 bytes are kept
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Even if it is the far end of your own session
+    #[arg(long)]
+    even_me: bool,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct Del {
+    /// Address or network, as it was banned
+    #[arg(value_parser = value::network)]
+    network: Network,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArguments {
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Longest ban.
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    bans: Vec<Banned>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Banned {
+    network: String,
+    /// Milliseconds since 1970.
+    since_ms: u64,
+    until_ms: u64,
+    seconds_left: u64,
+    /// Approximate.
+    hits: u64,
+    reason: String,
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
+    match &arguments.action {
+        Action::Add(arguments) => add(context, arguments),
+        Action::Del(arguments) => del(context, arguments),
+        Action::List(arguments) => list(context, arguments),
+    }
+}
+
+fn store(context: &Context) -> Result<Store> {
+    open_store(context)?.ok_or_else(|| {
+        Failure::new("nothing is pinned: no policy has been applied on this host")
+            .help("sudo firewall apply")
+            .into()
+    })
+}
+
+fn add(context: &Context, arguments: &Add) -> Result<Exit> {
+    let Network { address, length } = arguments.network;
+    if arguments.time > LONGEST {
+        return Err(Failure::new("a ban lasts 30 days at most")
+            .help("what stays belongs into the policy, under `deny:`")
+            .into());
+    }
+    let store = store(context)?;
+    let known = store.meta()?.map(Known::new);
+    let protected = Protected {
+        failsafe: known.map_or_else(Vec::new, |known| known.remembered.failsafe),
+        addresses: Addresses::of_this_host(),
+        session: Session::current(),
+    };
+    match protected.refusal(address, length) {
+        Some(Refused { only_me: true, .. }) if arguments.even_me => {}
+        Some(Refused { why, only_me }) => {
+            let refused = Failure::new(format!("refused: {why}"));
+            return Err(
+                if only_me { refused.help("add --even-me to insist") } else { refused }.into()
+            );
+        }
+        None => {}
+    }
+    let now = monotonic_ns();
+    let until_ns = now.saturating_add(u64::try_from(arguments.time.as_nanos()).unwrap_or(u64::MAX));
+    let key = bans::key(address, length);
+    let ban = Ban { until_ns, since_ns: now, hits: 0, reason: reason(&arguments.reason) };
+    if !arguments.dry_run {
+        require_root()?;
+        let mut table = store.bans()?;
+        table.insert(key, ban)?;
+        let back = table.all()?.into_iter().find(|(other, _)| *other == key);
+        back.context("the kernel does not have the ban that it has just taken")?;
+    }
+    let banned = banned(&key, &ban);
+    if arguments.json.json {
+        context.out.json(&Document { schema: SCHEMA, bans: vec![banned] })?;
+    } else {
+        let verb = if arguments.dry_run { "would ban" } else { "banned" };
+        let time = units::age(arguments.time);
+        context.out.line(&format!(
+            "{verb} {} for {time}: everything from there is dropped",
+            banned.network
+        ))?;
+    }
+    if !arguments.dry_run {
+        tell_agent(context, false);
+    }
+    Ok(if arguments.dry_run { Exit::Findings } else { Exit::Ok })
+}
+
+fn del(context: &Context, arguments: &Del) -> Result<Exit> {
+    let Network { address, length } = arguments.network;
+    let store = store(context)?;
+    let mut table = store.bans()?;
+    let key = bans::key(address, length);
+    let Some((_, ban)) = table.all()?.into_iter().find(|(other, _)| *other == key) else {
+        return Err(Failure::new(format!("{} is not banned", written(address, length)))
+            .help("firewall ban list    names what is")
+            .into());
+    };
+    if !arguments.dry_run {
+        require_root()?;
+        table.remove(key)?;
+    }
+    let banned = banned(&key, &ban);
+    if arguments.json.json {
+        context.out.json(&Document { schema: SCHEMA, bans: vec![banned] })?;
+    } else {
+        let verb = if arguments.dry_run { "would lift" } else { "lifted" };
+        context.out.line(&format!(
+            "{verb} the ban of {}   {} hits",
+            banned.network,
+            units::count(banned.hits)
+        ))?;
+    }
+    if !arguments.dry_run {
+        tell_agent(context, false);
+    }
+    Ok(if arguments.dry_run { Exit::Findings } else { Exit::Ok })
+}
+
+fn list(context: &Context, arguments: &ListArguments) -> Result<Exit> {
+    let store = store(context)?;
+    let now = monotonic_ns();
+    let mut bans: Vec<Banned> = store
+        .bans()?
+        .all()?
+        .iter()
+        .filter(|(_, ban)| ban.until_ns > now)
+        .map(|(key, ban)| banned(key, ban))
+        .collect();
+    bans.sort_by_key(|ban| ban.until_ms);
+    if arguments.json.json {
+        context.out.json(&Document { schema: SCHEMA, bans })?;
+        return Ok(Exit::Ok);
+    }
+    if bans.is_empty() {
+        context.out.line("no bans")?;
+        return Ok(Exit::Ok);
+    }
+    let (left, right) = (Align::Left, Align::Right);
+    let mut table = Table::new([
+        ("banned", left),
+        ("ends in", right),
+        ("since", right),
+        ("hits", right),
+        ("reason", left),
+    ]);
+    for ban in bans {
+        let since = units::age(Duration::from_millis(wall_ms(now).saturating_sub(ban.since_ms)));
+        let ends = units::age(Duration::from_secs(ban.seconds_left));
+        table.row([ban.network, ends, format!("{since} ago"), units::count(ban.hits), ban.reason]);
+    }
+    context.out.text(&table.render())?;
+    Ok(Exit::Ok)
+}
+
+fn require_root() -> Result<()> {
+    if users::effective_uid() == 0 {
+        return Ok(());
+    }
+    Err(Failure::not_permitted("only root may change what is dropped").help(as_root()).into())
+}
+
+fn banned(key: &BanKey, ban: &Ban) -> Banned {
+    let address = Address { hi: key.hi, lo: key.lo };
+    let address = match key.family {
+        4 => IpAddr::V4(address.v4().into()),
+        _ => IpAddr::V6(address.v6().into()),
+    };
+    let length = u8::try_from(key.length).unwrap_or(u8::MAX);
+    let text = ban.reason.split(|byte| *byte == 0).next().unwrap_or_default();
+    Banned {
+        network: written(address, length),
+        since_ms: wall_ms(ban.since_ns),
+        until_ms: wall_ms(ban.until_ns),
+        seconds_left: ban.until_ns.saturating_sub(monotonic_ns()) / 1_000_000_000,
+        hits: ban.hits,
+        reason: String::from_utf8_lossy(text).into_owned(),
+    }
+}
+
+/// The first bytes of a text, cut between characters.
+fn reason(text: &str) -> [u8; 40] {
+    let mut bytes = [0; 40];
+    let mut end = text.len().min(bytes.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    for (to, from) in bytes.iter_mut().zip(text.bytes().take(end)) {
+        *to = from;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_reasons_survive_the_map() {
+        for (address, length) in [("203.0.113.0", 24), ("2001:db8::", 64), ("192.0.2.7", 32)] {
+            let key = bans::key(address.parse().unwrap(), length);
+            let ban = Ban {
+                until_ns: u64::MAX,
+                since_ns: 0,
+                hits: 3,
+                reason: reason("scan of näive ports"),
+            };
+            let shown = banned(&key, &ban);
+            assert_eq!(shown.network, written(address.parse().unwrap(), length));
+            assert_eq!(shown.reason, "scan of näive ports");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let cut = reason(&"ä".repeat(30));
+        assert_eq!(std::str::from_utf8(&cut[..40]).unwrap(), "ä".repeat(20));
+        let cut = reason(&format!("x{}", "ä".repeat(30)));
+        assert_eq!(cut[39], 0);
+    }
+}

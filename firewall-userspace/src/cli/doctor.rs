@@ -1,0 +1,283 @@
+//! `firewall doctor`: reads, and changes nothing.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Context, Json};
+use crate::candidate::{self, Wanted};
+use crate::enforce::Ready;
+use crate::failure::Exit;
+use crate::host::kernel::{self, Version};
+use crate::host::{docker, ethtool, interfaces, netlink, users};
+use crate::kernel::store::Store;
+use crate::remembered::Remembered;
+use crate::report::snapshot::SCHEMA;
+use crate::report::units;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  firewall doctor
+  firewall doctor --json | jq '.findings[] | select(.level != \"ok\")'
+
+Exit code 0 if all is well, 2 with findings.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Level {
+    Ok,
+    Note,
+    Warn,
+    Fail,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    level: Level,
+    about: String,
+    text: String,
+    help: Option<String>,
+}
+
+impl Finding {
+    fn new(level: Level, about: &str, text: impl Into<String>) -> Self {
+        Self { level, about: about.to_owned(), text: text.into(), help: None }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    findings: &'a [Finding],
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
+    let mut findings = of_kernel(context.pins.directory());
+    let (finding, remembered) = of_policy(context);
+    findings.push(finding);
+    findings.extend(of_interfaces(context, remembered.as_ref()));
+    findings.extend(of_docker());
+    if arguments.json.json {
+        context.out.json(&Document { schema: SCHEMA, findings: &findings })?;
+    } else {
+        for Finding { level, about, text, help } in &findings {
+            let help = help.as_ref().map_or(String::new(), |help| format!("        {help}"));
+            context.out.line(&format!("{level:5} {about:10} {text}{help}"))?;
+        }
+    }
+    let worst = findings.iter().map(|finding| finding.level).max();
+    Ok(if worst >= Some(Level::Warn) { Exit::Findings } else { Exit::Ok })
+}
+
+/// Whether the policy of the files is sound, and what it would take.
+fn of_policy(context: &Context) -> (Finding, Option<Remembered>) {
+    let place = context.config.display();
+    let loaded = match candidate::read(&context.config, &Wanted::default()) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            let errors = units::plural(report.diagnostics.len() + report.hidden, "finding");
+            let finding = Finding::new(Level::Warn, "policy", format!("{errors} in {place}"));
+            return (finding.help("firewall check"), None);
+        }
+    };
+    let finding = match Ready::new(None, &loaded.policy) {
+        Ok(Ready { generation, .. }) => {
+            let memory = units::memory(generation.memory.total_bytes());
+            let text = format!("{place} is sound; it takes {memory} of kernel memory");
+            Finding::new(Level::Ok, "policy", text)
+        }
+        Err(error) => Finding::new(Level::Fail, "policy", format!("{error:#}")),
+    };
+    (finding, Some(Remembered::of(&loaded.policy)))
+}
+
+fn of_kernel(pins: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let release = kernel::release().unwrap_or_else(|| "of unknown version".to_owned());
+    let version = kernel::Version::running();
+    let has = |needed: Version| version.is_some_and(|running| running >= needed);
+    findings.push(if has(Version::FLOOR) {
+        Finding::new(Level::Ok, "kernel", format!("Linux {release}, BPF links"))
+    } else {
+        let needed = format!("Linux {release} is too old: {} or newer is needed", Version::FLOOR);
+        Finding::new(Level::Fail, "kernel", needed)
+    });
+    findings.push(if has(Version::TCX) {
+        Finding::new(Level::Ok, "tcx", "TC programs are attached as links, first in their order")
+    } else {
+        let text =
+            format!("before Linux {} TC programs are attached by a clsact qdisc", Version::TCX);
+        Finding::new(Level::Note, "tcx", text)
+    });
+    findings.push(if has(Version::XDP_FRAGS) {
+        Finding::new(Level::Ok, "xdp.frags", "XDP sees jumbo frames")
+    } else {
+        let text =
+            format!("before Linux {} XDP does not work with jumbo frames", Version::XDP_FRAGS);
+        Finding::new(Level::Note, "xdp.frags", text)
+    });
+    findings.push(if kernel::has_btf() {
+        Finding::new(Level::Ok, "btf", "the kernel describes its types")
+    } else {
+        Finding::new(
+            Level::Fail,
+            "btf",
+            "/sys/kernel/btf/vmlinux is missing: programs cannot be loaded",
+        )
+        .help("a kernel with CONFIG_DEBUG_INFO_BTF=y")
+    });
+    findings.push(if kernel::is_bpffs(pins) {
+        Finding::new(Level::Ok, "bpffs", "mounted: enforcement survives the agent")
+    } else {
+        Finding::new(
+            Level::Fail,
+            "bpffs",
+            format!("{} is not on a BPF file system", pins.display()),
+        )
+        .help("mount -t bpf bpf /sys/fs/bpf")
+    });
+    let jit = crate::host::read("/proc/sys/net/core/bpf_jit_enable");
+    if jit.as_deref() == Some("0") {
+        let finding =
+            Finding::new(Level::Warn, "jit", "BPF programs are interpreted: several times slower");
+        findings.push(finding.help("sysctl net.core.bpf_jit_enable=1"));
+    }
+    findings
+}
+
+fn of_interfaces(context: &Context, remembered: Option<&Remembered>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let programs = netlink::xdp_programs().unwrap_or_default();
+    let ours = Store::open(&context.pins).ok().flatten().and_then(|store| store.attached().ok());
+    let ours = ours.unwrap_or_default();
+    let mut selected = 0;
+    for one in interfaces::all() {
+        let wanted = remembered.is_some_and(|remembered| {
+            interfaces::selected(&one.name, &remembered.matches, &remembered.ignore)
+        });
+        let attached = ours.iter().any(|link| link.ifindex == one.ifindex);
+        let foreign = programs.get(&one.ifindex).filter(|_| !attached);
+        if !wanted && !attached {
+            continue;
+        }
+        selected += 1;
+        findings.extend(of_interface(&one, foreign));
+    }
+    if remembered.is_some() && selected == 0 {
+        let finding =
+            Finding::new(Level::Warn, "interfaces", "the policy names no interface of this host");
+        findings.push(finding.help("ip -br link    and `interfaces: { match: [...] }`"));
+    }
+    findings
+}
+
+fn of_interface(one: &interfaces::Interface, foreign: Option<&Vec<u32>>) -> Vec<Finding> {
+    let name = one.name.as_str();
+    let mut findings = Vec::new();
+    if let Some(ids) = foreign {
+        let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+        let who = if users::effective_uid() == 0 { "" } else { " (or ours: root can tell)" };
+        let text = format!("another XDP program sits there: id {}{who}", ids.join(", "));
+        findings.push(
+            Finding::new(Level::Fail, name, text).help(format!(
+                "bpftool prog show id {}; then remove it, or ingress-hook: tc",
+                ids[0]
+            )),
+        );
+    }
+    let driver = interfaces::driver(name);
+    match ethtool::offloads(name) {
+        Ok(offloads) => {
+            if offloads.large_receive {
+                let text = "LRO is on: native XDP will be refused by the driver";
+                findings.push(
+                    Finding::new(Level::Warn, name, text)
+                        .help(format!("ethtool -K {name} lro off")),
+                );
+            }
+            if offloads.vlan_strip && driver.is_some() {
+                let text = "rx-vlan-offload is on: `vlan:` rules cannot match in XDP";
+                findings.push(
+                    Finding::new(Level::Note, name, text)
+                        .help(format!("ingress-hook: tc    or    ethtool -K {name} rxvlan off")),
+                );
+            }
+        }
+        Err(error) => {
+            let text = format!("offloads cannot be read: {error}");
+            findings.push(Finding::new(Level::Note, name, text));
+        }
+    }
+    if one.mtu.is_some_and(|mtu| mtu > 3_498) {
+        let text = format!(
+            "MTU {}: some drivers refuse native XDP above about 3,500",
+            one.mtu.unwrap_or_default()
+        );
+        findings.push(
+            Finding::new(Level::Note, name, text).help("ingress-hook: tc, if attaching fails"),
+        );
+    }
+    if findings.iter().all(|finding| finding.level < Level::Warn) {
+        let driver = driver
+            .map_or_else(|| "no driver of its own".to_owned(), |driver| format!("driver {driver}"));
+        let mtu = one.mtu.map_or(String::new(), |mtu| format!(", MTU {mtu}"));
+        findings.insert(0, Finding::new(Level::Ok, name, format!("{driver}{mtu}")));
+    }
+    findings
+}
+
+fn of_docker() -> Vec<Finding> {
+    let published = docker::published();
+    if published.is_empty() {
+        return Vec::new();
+    }
+    let ports: Vec<String> =
+        published.iter().map(|one| format!("{}/{}", one.listens, one.protocol)).collect();
+    let text = format!(
+        "docker publishes {}: what no rule admits is dropped before docker sees it",
+        ports.join(", ")
+    );
+    vec![Finding::new(Level::Note, "docker", text)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_finding_decides() {
+        assert!(Level::Fail > Level::Warn && Level::Warn > Level::Note && Level::Note > Level::Ok);
+        assert_eq!(format!("{:5}|", Level::Ok), "ok   |");
+    }
+
+    #[test]
+    fn a_file_system_of_another_kind_is_a_failure() {
+        let findings = of_kernel(Path::new("/proc/firewall"));
+        let bpffs = findings.iter().find(|finding| finding.about == "bpffs").unwrap();
+        assert_eq!(bpffs.level, Level::Fail);
+        assert!(bpffs.help.as_deref().unwrap().starts_with("mount -t bpf"));
+    }
+}

@@ -1,0 +1,260 @@
+//! `firewall explain`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use firewall_policy::ir::{self, Direction};
+use serde::Serialize;
+
+use super::client::open_store;
+use super::says::described;
+use super::value;
+use super::walk::{self, Step};
+use super::{Context, Json};
+use crate::candidate::{self, Wanted};
+use crate::enforce::Ready;
+use crate::failure::{Exit, Failure};
+use crate::host::users;
+use crate::kernel::store::Store;
+use crate::probe::engine::Engine;
+use crate::probe::{Probe, pcap};
+use crate::report::snapshot::{Action, SCHEMA, Way};
+use crate::report::status::short_hash;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  firewall explain out --from 10.0.2.11 --to 10.0.4.10 --tcp 3306
+  firewall explain in --from 10.0.3.12 --to 10.0.2.11 --tcp 8080:50000 --state established
+  firewall explain in --pcap capture.pcap
+  firewall explain in --from 192.0.2.1 --to 10.0.2.11 --tcp 22 --file rules/web.yaml --model
+
+Runs the programs that enforce the policy, on a packet made for it, with maps of their own: nothing
+that is enforced or counted is touched. As a reply (--state established) a packet belongs to a flow
+only if the policy lets this host open that flow.")]
+pub(super) struct Arguments {
+    /// Arriving at this host, or sent by it
+    #[arg(value_parser = ["in", "out"])]
+    direction: String,
+    /// Source address
+    #[arg(long, required_unless_present = "pcap")]
+    from: Option<IpAddr>,
+    /// Destination address
+    #[arg(long, required_unless_present = "pcap")]
+    to: Option<IpAddr>,
+    #[command(flatten)]
+    transport: Transport,
+    /// The opening packet, or one of a running connection
+    #[arg(long, value_parser = ["new", "established"], default_value = "new")]
+    state: String,
+    /// 802.1Q tag
+    #[arg(long, value_parser = clap::value_parser!(u16).range(0..4095))]
+    vlan: Option<u16>,
+    /// A later fragment: no ports
+    #[arg(long)]
+    fragment: bool,
+    /// Explain every Ethernet frame of a capture instead, one after the other
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "transport"])]
+    pcap: Option<PathBuf>,
+    /// A role file instead of what host.yaml says
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Use the model instead of the BPF programs; needs no root
+    #[arg(long)]
+    model: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "transport", multiple = false)]
+struct Transport {
+    /// Destination port, or SOURCE:DESTINATION
+    #[arg(long, value_name = "PORT", value_parser = value::ports)]
+    tcp: Option<(Option<u16>, u16)>,
+    /// Destination port, or SOURCE:DESTINATION
+    #[arg(long, value_name = "PORT", value_parser = value::ports)]
+    udp: Option<(Option<u16>, u16)>,
+    /// Type
+    #[arg(long, value_name = "TYPE")]
+    icmp: Option<u8>,
+    /// Type
+    #[arg(long, value_name = "TYPE")]
+    icmpv6: Option<u8>,
+    /// Protocol number
+    #[arg(long, value_name = "NUMBER")]
+    ip_proto: Option<u8>,
+}
+
+/// Source port of a probe that names none.
+const EPHEMERAL: u16 = 50_000;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    packet: String,
+    verdict: Action,
+    by: String,
+    place: Option<String>,
+    reason: &'static str,
+    engine: &'static str,
+    policy: &'a str,
+    in_force: bool,
+    generation: Option<u64>,
+    steps: &'a [Step],
+    effect: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Frames {
+    schema: u32,
+    frames: Vec<Frame>,
+}
+
+#[derive(Serialize)]
+struct Frame {
+    number: usize,
+    verdict: Action,
+    by: String,
+    reason: &'static str,
+    bytes: usize,
+    packet: String,
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
+    let wanted = Wanted { file: arguments.file.clone(), roles: Vec::new() };
+    let loaded = candidate::read(&context.config, &wanted)
+        .map_err(|report| super::check::refused(context, &report, &wanted.words()))?;
+    // Without root nobody can say what is in force; the explanation says so.
+    let is_root = users::effective_uid() == 0;
+    let store = if is_root { open_store(context)? } else { None };
+    let ready = Ready::new(store.as_ref(), &loaded.policy)?;
+    let mut engine = super::test::engine(&ready, arguments.model)?;
+    let direction = match arguments.direction.as_str() {
+        "in" => Direction::Ingress,
+        _ => Direction::Egress,
+    };
+    if let Some(path) = &arguments.pcap {
+        return capture(context, arguments, &mut engine, direction, path);
+    }
+    let probe = probe(arguments, direction)?;
+    let outcome = engine.ask(&probe)?;
+    let bans = store.as_ref().map_or_else(|| Ok(Vec::new()), bans_of)?;
+    let walk = walk::of(&loaded.policy, &probe, &outcome, &bans);
+    let in_force = ready.is_in_force();
+    let (hash, generation) =
+        (ready.generation.hash.as_str(), ready.before.map(|meta| meta.generation));
+    let generation = generation.filter(|_| in_force);
+    if arguments.json.json {
+        context.out.json(&Document {
+            schema: SCHEMA,
+            packet: probe.words(),
+            verdict: walk.verdict,
+            by: walk.by.clone(),
+            place: walk.place.clone(),
+            reason: outcome.reason.name(),
+            engine: engine.name(),
+            policy: hash,
+            in_force,
+            generation,
+            steps: &walk.steps,
+            effect: walk.effect,
+        })?;
+        return Ok(Exit::Ok);
+    }
+    let of = match (generation, is_root) {
+        (Some(number), _) => format!("generation {number}, policy {}", short_hash(hash)),
+        (None, true) => {
+            format!("policy {}, which is NOT in force: `firewall apply` takes it", short_hash(hash))
+        }
+        (None, false) => format!("policy {} of the files", short_hash(hash)),
+    };
+    context.out.text(&walk.text(&probe, &format!("ran {} ({of})", engine.name())))?;
+    Ok(Exit::Ok)
+}
+
+fn probe(arguments: &Arguments, direction: Direction) -> Result<Probe> {
+    let (Some(from), Some(to)) = (arguments.from, arguments.to) else {
+        return Err(Failure::new("a packet has --from and --to").into());
+    };
+    let (from, to) = (from.to_canonical(), to.to_canonical());
+    if from.is_ipv4() != to.is_ipv4() {
+        return Err(Failure::new(format!("{from} and {to} are of different families")).into());
+    }
+    let established = arguments.state == "established";
+    let Transport { tcp, udp, icmp, icmpv6, ip_proto } = &arguments.transport;
+    let ported =
+        |(source, destination): (Option<u16>, u16)| (source.unwrap_or(EPHEMERAL), destination);
+    let transport = match (tcp, udp, icmp, icmpv6, ip_proto) {
+        (Some(ports), ..) => {
+            let (source, destination) = ported(*ports);
+            ir::Probe::Tcp(source, destination)
+        }
+        (_, Some(ports), ..) => {
+            let (source, destination) = ported(*ports);
+            ir::Probe::Udp(source, destination)
+        }
+        (_, _, Some(kind), ..) => ir::Probe::Icmp(*kind),
+        (_, _, _, Some(kind), _) => ir::Probe::Icmpv6(*kind),
+        (_, _, _, _, Some(number)) => ir::Probe::Proto(*number),
+        _ => {
+            return Err(Failure::new("the packet has no protocol")
+                .help("add --tcp PORT, --udp PORT, --icmp TYPE, --icmpv6 TYPE or --ip-proto NUMBER")
+                .into());
+        }
+    };
+    let (vlan, fragment) = (arguments.vlan, arguments.fragment);
+    Ok(Probe { direction, from, to, transport, established, vlan, fragment })
+}
+
+/// Bans in force: first address and prefix length.
+fn bans_of(store: &Store) -> Result<Vec<(IpAddr, u8)>> {
+    let now = crate::kernel::clock::monotonic_ns();
+    let all = store.bans()?.all()?;
+    let network = |key: firewall_common::abi::ban::BanKey| {
+        let address = firewall_common::packet::Address { hi: key.hi, lo: key.lo };
+        let address = match key.family {
+            4 => IpAddr::V4(address.v4().into()),
+            _ => IpAddr::V6(address.v6().into()),
+        };
+        (address, u8::try_from(key.length).unwrap_or(u8::MAX))
+    };
+    Ok(all.into_iter().filter(|(_, ban)| ban.until_ns > now).map(|(key, _)| network(key)).collect())
+}
+
+fn capture(
+    context: &Context,
+    arguments: &Arguments,
+    engine: &mut Engine,
+    direction: Direction,
+    path: &PathBuf,
+) -> Result<Exit> {
+    let file = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+    let frames =
+        pcap::frames(&file).with_context(|| format!("could not read {}", path.display()))?;
+    let mut found = Vec::new();
+    for (number, frame) in (1..).zip(&frames) {
+        let outcome = engine.judge(direction, frame).with_context(|| format!("frame {number}"))?;
+        found.push(Frame {
+            number,
+            verdict: crate::verify::action(outcome.action),
+            by: outcome.by(),
+            reason: outcome.reason.name(),
+            bytes: frame.len(),
+            packet: described(frame),
+        });
+    }
+    if arguments.json.json {
+        context.out.json(&Frames { schema: SCHEMA, frames: found })?;
+        return Ok(Exit::Ok);
+    }
+    let way = Way::from(direction).short();
+    for Frame { number, verdict, by, packet, .. } in &found {
+        context.out.line(&format!("{number:5}  {:5}  {way:3}  {packet}   {by}", verdict.name()))?;
+    }
+    let dropped = found.iter().filter(|frame| frame.verdict == Action::Drop).count();
+    let frames = crate::report::units::plural(found.len(), "frame");
+    context.out.line(&format!("{frames}, {dropped} dropped; ran {}", engine.name()))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,106 @@
+//! The only place that prints.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::Result;
+use firewall_policy::diagnostic::Style;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Standard output and error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Out {
+    /// Somebody looks at it.
+    terminal: bool,
+    /// Standard error takes colours.
+    colour: bool,
+}
+
+impl Out {
+    /// As this process was started: plain text where nobody looks, or where
+    /// `NO_COLOR` is set.
+    pub(crate) fn new() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { terminal: io::stdout().is_terminal(), colour: wanted && io::stderr().is_terminal() }
+    }
+
+    /// Prints text as it is.
+    #[expect(clippy::unused_self, reason = "printing goes through this type")]
+    pub(crate) fn text(self, text: &str) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        Ok(stdout.flush()?)
+    }
+
+    /// Prints a line.
+    pub(crate) fn line(self, text: &str) -> Result<()> {
+        self.text(&format!("{text}\n"))
+    }
+
+    /// Prints a document for programs: indented for eyes, one line for pipes.
+    pub(crate) fn json(self, document: &impl Serialize) -> Result<()> {
+        let text = if self.terminal {
+            serde_json::to_string_pretty(document)?
+        } else {
+            serde_json::to_string(document)?
+        };
+        self.line(&text)
+    }
+
+    /// Prints a remark beside the output.
+    pub(crate) fn note(self, text: &str) {
+        self.error_text(&format!("{text}\n"));
+    }
+
+    /// Prints an error.
+    pub(crate) fn failure(self, failure: &Failure) {
+        let head = if self.colour { "\x1b[1;31merror\x1b[0m" } else { "error" };
+        self.error_text(&format!("{head}: {failure}\n"));
+    }
+
+    /// Prints rendered diagnostics.
+    pub(crate) fn diagnostics(self, text: &str) {
+        self.error_text(text);
+    }
+
+    /// How diagnostics are rendered.
+    pub(crate) fn style(self) -> Style {
+        if self.colour { Style::Colour } else { Style::Plain }
+    }
+
+    /// Begins a repetition: a fresh screen, or an empty line where there is none.
+    pub(crate) fn fresh(self, first: bool) -> Result<()> {
+        match (self.terminal, first) {
+            (true, true) => self.text("\x1b[2J\x1b[H"),
+            // Overwrite in place: clearing first would flicker.
+            (true, false) => self.text("\x1b[H"),
+            (false, true) => Ok(()),
+            (false, false) => self.line(""),
+        }
+    }
+
+    /// Ends a repetition: what an earlier, longer one left below is cleared.
+    pub(crate) fn settle(self) -> Result<()> {
+        if self.terminal { self.text("\x1b[J") } else { Ok(()) }
+    }
+
+    /// Text whose lines clear what was there before, for a screen that is
+    /// overwritten.
+    pub(crate) fn screen(self, text: &str) -> Result<()> {
+        if self.terminal { self.text(&text.replace('\n', "\x1b[K\n")) } else { self.text(text) }
+    }
+
+    // Errors of standard error have nowhere to go.
+    #[expect(clippy::unused_self, reason = "printing goes through this type")]
+    fn error_text(self, text: &str) {
+        let _unheard = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Whether the reader of our output has gone.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,223 @@
+//! Changing what is enforced: install a policy, attach, detach.
+//!
+//! Everything goes through the pins, under one lock, whether the agent lives or
+//! not; an agent is told afterwards.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use firewall_policy::Loaded;
+use firewall_policy::compile::{Generation, SlotTable};
+use firewall_policy::ir::{Action, Policy};
+
+use crate::candidate;
+use crate::host::{clock, interfaces};
+use crate::kernel::attach::Attachment;
+use crate::kernel::generation::Timings;
+use crate::kernel::maps::Capacity;
+use crate::kernel::meta::Meta;
+use crate::kernel::pins::Pins;
+use crate::kernel::store::Store;
+use crate::paths;
+use crate::remembered::Remembered;
+
+/// A policy that is ready to be installed.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// Compiled.
+    pub generation: Generation,
+    /// Counter slots as they will be.
+    slots: SlotTable,
+    /// What is in force now.
+    pub before: Option<Meta>,
+}
+
+impl Ready {
+    /// Compiles a policy against what is pinned now.
+    pub(crate) fn new(store: Option<&Store>, policy: &Policy) -> Result<Self> {
+        let before = store.map_or(Ok(None), Store::meta)?;
+        let mut slots = before.as_ref().map_or_else(SlotTable::default, |meta| meta.slots.clone());
+        let free = before.as_ref().map_or(0, |meta| u8::from(meta.slot == 0));
+        let generation = candidate::compile(policy, free, &mut slots)?;
+        Ok(Self { generation, slots, before })
+    }
+
+    /// Whether the policy is the one in force.
+    pub(crate) fn is_in_force(&self) -> bool {
+        self.before.as_ref().is_some_and(|meta| meta.hash == self.generation.hash)
+    }
+}
+
+/// What installing a policy did.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    /// Its metadata.
+    pub meta: Meta,
+    /// How long the parts took.
+    pub timings: Timings,
+}
+
+/// Makes a policy the one in force. Interfaces stay as they are.
+///
+/// # Errors
+/// Nothing in force has changed then.
+pub(crate) fn install(
+    store: &mut Store,
+    ready: Ready,
+    policy: &Policy,
+    applied_by: String,
+) -> Result<Installed> {
+    let Ready { generation, slots, before } = ready;
+    let capacity = Capacity::new(policy.state.flows, slots.rules(), slots.requests())?;
+    let word = |action: Action| match action {
+        Action::Allow => "allow".to_owned(),
+        Action::Drop => "drop".to_owned(),
+    };
+    let mut meta = Meta {
+        generation: before.map_or(1, |before| before.generation + 1),
+        slot: 0,
+        hash: generation.hash.clone(),
+        roles: policy.roles.clone(),
+        files: candidate::files(policy),
+        applied_at: clock::unix_ms() / 1000,
+        applied_by,
+        defaults: [policy.ingress.default, policy.egress.default].map(word),
+        rules: generation.rules.clone(),
+        slots,
+        capacity,
+        memory_bytes: generation.memory.total_bytes(),
+        agent: serde_json::to_value(Remembered::of(policy))?,
+    };
+    let timings = store.install(&generation, &mut meta)?;
+    Ok(Installed { meta, timings })
+}
+
+/// Opens the pinned firewall, or makes one for a policy.
+///
+/// # Errors
+/// If the kernel refuses.
+pub(crate) fn create(pins: &Pins, policy: &Policy, ready: &Ready) -> Result<Store> {
+    let (rules, requests) = (ready.slots.rules(), ready.slots.requests());
+    Store::create(pins, &Capacity::new(policy.state.flows, rules, requests)?)
+}
+
+/// What became of the interfaces.
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    /// Newly attached: name, and how.
+    pub made: Vec<(String, Vec<Attachment>)>,
+    /// Detached, because the policy does not name them any more, or they are
+    /// gone.
+    pub removed: Vec<String>,
+    /// Could not be attached, and why.
+    pub failed: Vec<(String, anyhow::Error)>,
+}
+
+/// Brings the interfaces into line with the policy in force: attaches those it
+/// names, lets go of the others. Those that the operator has detached are left
+/// alone.
+///
+/// # Errors
+/// If the pins cannot be read; an interface that refuses is reported apart.
+pub(crate) fn interfaces(store: &Store, remembered: &Remembered) -> Result<Attached> {
+    let links = store.attached()?;
+    let present = interfaces::all();
+    let detached = Detached::read();
+    let mut outcome = Attached::default();
+    for one in &present {
+        let wanted = interfaces::selected(&one.name, &remembered.matches, &remembered.ignore);
+        let hooks: Vec<bool> = links
+            .iter()
+            .filter(|link| link.ifindex == one.ifindex)
+            .map(|link| link.hook.is_ingress())
+            .collect();
+        let whole = hooks.contains(&true) && hooks.contains(&false);
+        if wanted && !whole && !detached.contains(&one.name) {
+            match store.attach(one.ifindex, remembered.hook()) {
+                Ok(links) => outcome.made.push((one.name.clone(), links)),
+                Err(error) => outcome.failed.push((one.name.clone(), error)),
+            }
+        } else if !wanted && !hooks.is_empty() {
+            store.detach(Some(one.ifindex))?;
+            outcome.removed.push(one.name.clone());
+        }
+    }
+    let gone: BTreeSet<u32> = links
+        .iter()
+        .map(|link| link.ifindex)
+        .filter(|ifindex| !present.iter().any(|one| one.ifindex == *ifindex))
+        .collect();
+    for ifindex in gone {
+        store.detach(Some(ifindex))?;
+    }
+    Ok(outcome)
+}
+
+/// Interfaces that the operator has detached: until `firewall attach`, `firewall
+/// apply` or a reboot nobody attaches them again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Detached(BTreeSet<String>);
+
+impl Detached {
+    fn path() -> PathBuf {
+        paths::run().join("detached")
+    }
+
+    /// As noted in the run-time directory.
+    pub(crate) fn read() -> Self {
+        let text = crate::host::read(Self::path()).unwrap_or_default();
+        Self(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Whether an interface was detached.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
+    /// Notes interfaces.
+    pub(crate) fn add(names: impl IntoIterator<Item = String>) -> Result<()> {
+        let mut detached = Self::read();
+        detached.0.extend(names);
+        detached.write()
+    }
+
+    /// Forgets interfaces; all of them without a name.
+    pub(crate) fn remove(names: Option<&[String]>) -> Result<()> {
+        let mut detached = Self::read();
+        match names {
+            Some(names) => detached.0.retain(|name| !names.contains(name)),
+            None => detached.0.clear(),
+        }
+        detached.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        let path = Self::path();
+        if self.0.is_empty() {
+            return match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| format!("could not remove {}", path.display()))
+                }
+                _ => Ok(()),
+            };
+        }
+        std::fs::create_dir_all(paths::run())
+            .with_context(|| format!("could not create {}", paths::run().display()))?;
+        let lines: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        std::fs::write(&path, lines.join("\n"))
+            .with_context(|| format!("could not write {}", path.display()))
+    }
+}
+
+/// Flows that were open before the first enforcement get entries, if nothing has
+/// been enforced yet and the policy does not forbid it.
+///
+/// # Errors
+/// If the table refuses; replies to running connections would be dropped then.
+pub(crate) fn seed(store: &Store, loaded: &Loaded) -> Result<Option<usize>> {
+    if !loaded.policy.state.seed || !store.attached()?.is_empty() {
+        return Ok(None);
+    }
+    store.seed().map(Some).context("could not note the connections that are open already")
+}

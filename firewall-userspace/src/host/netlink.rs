@@ -1,0 +1,157 @@
+//! One question to the kernel's routing netlink: which XDP programs sit on which
+//! interfaces, ours or not.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+/// `IFLA_XDP` and what it holds, `linux/if_link.h`.
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+const IFLA_XDP_DRV_PROG_ID: u16 = 5;
+const IFLA_XDP_SKB_PROG_ID: u16 = 6;
+const IFLA_XDP_HW_PROG_ID: u16 = 7;
+/// Lower bits of an attribute's type: the rest are flags.
+const TYPE: u16 = 0x3fff;
+/// Bytes of `nlmsghdr` and of `ifinfomsg`.
+const HEADER: usize = 16;
+const LINK: usize = 16;
+
+/// Ids of the XDP programs on each interface that has any, by interface index.
+pub(crate) fn xdp_programs() -> io::Result<BTreeMap<u32, Vec<u32>>> {
+    // SAFETY: makes a new descriptor; no memory is involved.
+    let fd = unsafe {
+        libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor.
+    let mut socket = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    socket.write_all(&request())?;
+    let mut found = BTreeMap::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let length = socket.read(&mut buffer)?;
+        if length == 0 || !messages(&buffer[..length], &mut found)? {
+            return Ok(found);
+        }
+    }
+}
+
+/// `RTM_GETLINK` for every interface.
+fn request() -> Vec<u8> {
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
+    let mut bytes = Vec::with_capacity(HEADER + LINK);
+    bytes.extend(32_u32.to_ne_bytes());
+    bytes.extend(libc::RTM_GETLINK.to_ne_bytes());
+    bytes.extend(u16::try_from(flags).unwrap_or_default().to_ne_bytes());
+    bytes.resize(HEADER + LINK, 0);
+    bytes
+}
+
+/// Reads the messages of a datagram; false after the last one of the dump.
+fn messages(mut bytes: &[u8], found: &mut BTreeMap<u32, Vec<u32>>) -> io::Result<bool> {
+    while let (Some(length), Some(kind)) = (u32_at(bytes, 0), u16_at(bytes, 4)) {
+        let length = length as usize;
+        let Some(message) = bytes.get(HEADER..length) else { break };
+        match i32::from(kind) {
+            libc::NLMSG_DONE => return Ok(false),
+            libc::NLMSG_ERROR => {
+                let code = u32_at(message, 0).unwrap_or_default().cast_signed();
+                return Err(io::Error::from_raw_os_error(-code));
+            }
+            _ if kind == libc::RTM_NEWLINK => link(message, found),
+            _ => {}
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(true)
+}
+
+fn link(message: &[u8], found: &mut BTreeMap<u32, Vec<u32>>) {
+    let Some(ifindex) = u32_at(message, 4) else { return };
+    let attributes = message.get(LINK..).unwrap_or_default();
+    for (_, xdp) in attributes_of(attributes).filter(|(kind, _)| *kind == IFLA_XDP) {
+        let attached = attributes_of(xdp)
+            .any(|(kind, value)| kind == IFLA_XDP_ATTACHED && value.first() != Some(&0));
+        let ids = attributes_of(xdp).filter_map(|(kind, value)| {
+            let is_id = matches!(
+                kind,
+                IFLA_XDP_PROG_ID
+                    | IFLA_XDP_DRV_PROG_ID
+                    | IFLA_XDP_SKB_PROG_ID
+                    | IFLA_XDP_HW_PROG_ID
+            );
+            u32_at(value, 0).filter(|id| is_id && *id != 0)
+        });
+        let mut ids: Vec<u32> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if attached && !ids.is_empty() {
+            found.insert(ifindex, ids);
+        }
+    }
+}
+
+/// Attributes: length with its header, type, value, padded to four bytes.
+fn attributes_of(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = u16_at(bytes, 0)? as usize;
+        let kind = u16_at(bytes, 2)? & TYPE;
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(value.len() + 4).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn programs_are_read_from_a_link_message() {
+        let xdp = [
+            attribute(IFLA_XDP_ATTACHED, &[1]),
+            attribute(IFLA_XDP_PROG_ID, &214_u32.to_ne_bytes()),
+        ];
+        let mut body = vec![0; LINK];
+        body[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+        body.extend(attribute(3, b"eth1\0"));
+        body.extend(attribute(IFLA_XDP, &xdp.concat()));
+        let length = u32::try_from(HEADER + body.len()).unwrap();
+        let mut message = length.to_ne_bytes().to_vec();
+        message.extend(libc::RTM_NEWLINK.to_ne_bytes());
+        message.resize(HEADER, 0);
+        message.extend(body);
+        let mut found = BTreeMap::new();
+        assert!(messages(&message, &mut found).unwrap());
+        assert_eq!(found, BTreeMap::from([(7, vec![214])]));
+        for cut in 0..message.len() {
+            let _ = messages(&message[..cut], &mut BTreeMap::new());
+        }
+    }
+
+    #[test]
+    fn this_kernel_answers() {
+        xdp_programs().unwrap();
+    }
+}

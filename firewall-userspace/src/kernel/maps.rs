@@ -1,0 +1,239 @@
+//! The shared maps: their real shapes, and opening or creating them.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use aya_obj::generated::bpf_map_type;
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::control::{Control, Word};
+use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
+use firewall_common::abi::event::Sampler;
+use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::verdict::Reason;
+use firewall_common::{fragment, guard, request};
+use serde::{Deserialize, Serialize};
+
+use super::sys::{self, Shape};
+
+/// `BPF_F_MMAPABLE`: user space reads and writes the value through a mapping.
+pub const MMAPABLE: u32 = 1 << 10;
+
+/// How much the shared maps hold. Chosen when they are created; rule and request
+/// slots grow with the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Flows this host opened.
+    pub flows: u32,
+    /// Bans.
+    pub bans: u32,
+    /// Flows whose requests are counted.
+    pub request_flows: u32,
+    /// Rule counters.
+    pub rule_slots: u32,
+    /// Request counters.
+    pub request_slots: u32,
+    /// Possible CPUs.
+    pub cpus: u32,
+}
+
+impl Capacity {
+    /// For a policy with that many flows and slots, on this machine.
+    ///
+    /// # Errors
+    /// If the kernel does not tell how many CPUs there can be.
+    pub fn new(flows: u32, rule_slots: u32, request_slots: u32) -> Result<Self> {
+        Ok(Self {
+            flows,
+            bans: 1 << 18,
+            request_flows: 1 << 16,
+            rule_slots: rule_slots.next_power_of_two().max(256),
+            request_slots: request_slots.next_power_of_two().max(16),
+            cpus: cpus()?,
+        })
+    }
+}
+
+/// CPUs that can ever come up: rows of a counter map.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn cpus() -> Result<u32> {
+    let cpus = aya::util::nr_cpus()
+        .map_err(|(path, error)| anyhow::anyhow!("could not read {path}: {error}"))?;
+    Ok(u32::try_from(cpus)?)
+}
+
+/// Names of the shared maps that programs use.
+pub const NAMES: [&str; 15] = [
+    "CONTROL",
+    "OUTCOMES",
+    "RULES",
+    "REQUESTS",
+    "IFACES",
+    "FLOWS",
+    "BANS",
+    "GUARDS",
+    "FRAGMENTS",
+    "REQUEST_FLOWS",
+    "EVENTS",
+    "SAMPLER",
+    "JUDGES_XDP",
+    "JUDGES_INGRESS",
+    "JUDGES_EGRESS",
+];
+
+/// `BPF_F_NO_PREALLOC`: a million possible bans must not cost their memory.
+const NO_PREALLOC: u32 = 1;
+
+/// Counter maps have one row per CPU, and one more that user space writes when a
+/// map grows: what was counted in the smaller one.
+#[must_use]
+pub fn rows(capacity: &Capacity) -> u32 {
+    capacity.cpus + 1
+}
+
+/// The shape of a shared map.
+///
+/// # Errors
+/// If there is no such map.
+pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
+    let array = |value: usize| -> Result<Shape> {
+        Ok(Shape {
+            kind: bpf_map_type::BPF_MAP_TYPE_ARRAY,
+            key: 4,
+            value: u32::try_from(value)?,
+            entries: 1,
+            flags: MMAPABLE,
+        })
+    };
+    let table = |kind, key: usize, value: usize, entries, flags| -> Result<Shape> {
+        Ok(Shape { kind, key: u32::try_from(key)?, value: u32::try_from(value)?, entries, flags })
+    };
+    let counters = |slots: u32, width: usize| array(width * (slots * rows(capacity)) as usize);
+    match name {
+        "CONTROL" => array(size_of::<Control>()),
+        "OUTCOMES" => counters(INTERFACES * 2 * Reason::COUNT, size_of::<Traffic>()),
+        "RULES" => counters(capacity.rule_slots, size_of::<RuleCounter>()),
+        "REQUESTS" => counters(capacity.request_slots * METRICS, size_of::<u64>()),
+        "IFACES" => array(4 * INTERFACES as usize),
+        "GUARDS" => array(8 * guard::SLOTS as usize),
+        "FRAGMENTS" => array(8 * fragment::SLOTS as usize),
+        "FLOWS" => table(
+            bpf_map_type::BPF_MAP_TYPE_LRU_HASH,
+            size_of::<FlowKey>(),
+            size_of::<Flow>(),
+            capacity.flows,
+            0,
+        ),
+        "REQUEST_FLOWS" => table(
+            bpf_map_type::BPF_MAP_TYPE_LRU_HASH,
+            size_of::<FlowKey>(),
+            size_of::<request::Entry>(),
+            capacity.request_flows,
+            0,
+        ),
+        "BANS" => table(
+            bpf_map_type::BPF_MAP_TYPE_HASH,
+            size_of::<BanKey>(),
+            size_of::<Ban>(),
+            capacity.bans,
+            NO_PREALLOC,
+        ),
+        "EVENTS" => table(bpf_map_type::BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 18, 0),
+        "SAMPLER" => table(bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<Sampler>(), 1, 0),
+        "JUDGES_XDP" | "JUDGES_INGRESS" | "JUDGES_EGRESS" => {
+            table(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 4, Word::SLOTS, 0)
+        }
+        _ => bail!("no shared map is called {name}"),
+    }
+}
+
+/// Open shared maps, by name.
+#[derive(Debug)]
+pub struct Maps(BTreeMap<&'static str, OwnedFd>);
+
+impl Maps {
+    /// Opens what is pinned and creates the rest.
+    ///
+    /// A pinned map keeps its own capacity; one of another layout is an error,
+    /// which the ABI version in the path makes impossible short of tampering.
+    ///
+    /// # Errors
+    /// As above, and if the kernel refuses a map.
+    pub fn open_or_create(
+        path_of: impl Fn(&str) -> std::path::PathBuf,
+        capacity: &Capacity,
+    ) -> Result<Self> {
+        let mut maps = BTreeMap::new();
+        for name in NAMES {
+            let path = path_of(name);
+            let fd = match sys::open(&path)? {
+                Some(fd) => {
+                    check(name, fd.as_fd(), &shape(name, capacity)?)?;
+                    fd
+                }
+                None => create(name, &shape(name, capacity)?, &path)?,
+            };
+            maps.insert(name, fd);
+        }
+        Ok(Self(maps))
+    }
+
+    /// Opens what is pinned; `None` unless everything is.
+    ///
+    /// # Errors
+    /// If a pin may not be opened.
+    pub fn open(path_of: impl Fn(&str) -> std::path::PathBuf) -> Result<Option<Self>> {
+        let mut maps = BTreeMap::new();
+        for name in NAMES {
+            match sys::open(&path_of(name))? {
+                Some(fd) => maps.insert(name, fd),
+                None => return Ok(None),
+            };
+        }
+        Ok(Some(Self(maps)))
+    }
+
+    /// A map's descriptor.
+    ///
+    /// # Errors
+    /// If there is no such map.
+    pub fn fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        Ok(self.0.get(name).with_context(|| format!("no shared map is called {name}"))?.as_fd())
+    }
+
+    /// Puts another map in a name's place.
+    pub fn replace(&mut self, name: &'static str, fd: OwnedFd) {
+        self.0.insert(name, fd);
+    }
+}
+
+/// Creates a map and pins it.
+///
+/// # Errors
+/// If the kernel refuses the map or the pin.
+pub fn create(name: &str, shape: &Shape, path: &Path) -> Result<OwnedFd> {
+    let fd = sys::create_map(name, shape).with_context(|| {
+        format!(
+            "could not create the map {name} ({} entries of {} bytes)",
+            shape.entries, shape.value
+        )
+    })?;
+    sys::pin(fd.as_fd(), path)?;
+    Ok(fd)
+}
+
+/// Refuses a pinned map that is not of our layout; capacities may differ.
+fn check(name: &str, fd: BorrowedFd<'_>, wanted: &Shape) -> Result<()> {
+    let found = sys::shape(fd)?;
+    let counter = matches!(name, "RULES" | "REQUESTS");
+    if found.kind != wanted.kind
+        || found.key != wanted.key
+        || (found.value != wanted.value && !counter)
+    {
+        bail!("the pinned map {name} is not ours: {found:?}, wanted {wanted:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! What people need to know of a generation, kept beside it in the kernel.
+//!
+//! A pinned map holds it as JSON, so that a restarted agent, or a command with no
+//! agent at all, names rules and policies without a second truth on disk.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use aya_obj::generated::bpf_map_type;
+use firewall_policy::compile::{RuleInfo, SlotTable};
+use serde::{Deserialize, Serialize};
+
+use super::maps::{self, Capacity, MMAPABLE};
+use super::sys::{self, Mapping, Shape};
+
+/// A generation, as people know it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// Counts up from 1 with every policy applied on this host since boot.
+    pub generation: u64,
+    /// Program slot it was loaded into.
+    pub slot: u8,
+    /// Digest of the policy.
+    pub hash: String,
+    /// Roles in force.
+    pub roles: Vec<String>,
+    /// Files it was read from, as people know them.
+    pub files: Vec<String>,
+    /// When it was applied, seconds since the epoch.
+    pub applied_at: u64,
+    /// Who applied it.
+    pub applied_by: String,
+    /// Verdict where no rule matches, `allow` or `drop`: ingress, egress.
+    pub defaults: [String; 2],
+    /// Its rules.
+    pub rules: Vec<RuleInfo>,
+    /// Every rule name that has had a counter since the maps were made.
+    pub slots: SlotTable,
+    /// Capacity of the shared maps it was loaded with.
+    pub capacity: Capacity,
+    /// Bytes its tables take.
+    pub memory_bytes: u64,
+    /// Whatever the agent wants to know again after a restart.
+    #[serde(default)]
+    pub agent: serde_json::Value,
+}
+
+impl Meta {
+    /// Writes the metadata to a map of its own, frozen and pinned.
+    ///
+    /// # Errors
+    /// If the kernel refuses the map.
+    pub fn store(&self, path: &Path) -> Result<OwnedFd> {
+        let json = serde_json::to_vec(self).context("could not write metadata")?;
+        let mut words = vec![u32::try_from(json.len())?];
+        words.extend(json.chunks(4).map(|chunk| {
+            let mut bytes = [0; 4];
+            for (to, from) in bytes.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            u32::from_ne_bytes(bytes)
+        }));
+        store_words("META", &words, path)
+    }
+
+    /// Reads the metadata of a pinned generation; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        let Some(fd) = sys::open(path)? else { return Ok(None) };
+        let bytes = bytes(fd.as_fd())?;
+        let meta = serde_json::from_slice(&bytes)
+            .with_context(|| format!("the metadata at {} is broken", path.display()))?;
+        Ok(Some(meta))
+    }
+}
+
+fn bytes(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    let size = sys::shape(fd)?.value as usize;
+    let mapping = Mapping::new(fd, size, false).context("could not map metadata")?;
+    let raw: Vec<u8> = (0..size / 8).flat_map(|i| mapping.word(i).to_ne_bytes()).collect();
+    let (length, rest) = raw.split_first_chunk::<4>().context("empty metadata")?;
+    let length = u32::from_ne_bytes(*length) as usize;
+    ensure!(length <= rest.len(), "metadata cut short");
+    Ok(rest.get(..length).unwrap_or_default().to_vec())
+}
+
+/// Stores words in a new map of one value, freezes and pins it.
+///
+/// # Errors
+/// If the kernel refuses the map: before Linux 6.0 a value ends at 4 MiB.
+pub fn store_words(name: &str, words: &[u32], path: &Path) -> Result<OwnedFd> {
+    let bytes = (words.len() * 4).next_multiple_of(8);
+    let shape = Shape {
+        kind: bpf_map_type::BPF_MAP_TYPE_ARRAY,
+        key: 4,
+        value: u32::try_from(bytes)?,
+        entries: 1,
+        flags: MMAPABLE,
+    };
+    let fd = maps::create(name, &shape, path)
+        .with_context(|| format!("{name} takes {} MiB in one map value", bytes / (1 << 20)))?;
+    Mapping::new(fd.as_fd(), bytes, true)
+        .with_context(|| format!("could not map {name}"))?
+        .fill(words);
+    sys::freeze(fd.as_fd()).with_context(|| format!("could not freeze {name}"))?;
+    Ok(fd)
+}

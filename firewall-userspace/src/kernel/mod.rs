@@ -1,0 +1,26 @@
+//! The kernel's side of user space: the only module that names aya.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | [`store`] | everything pinned: open, install a generation, read counters |
+//! | [`attach`] | links of the root programs to interfaces |
+//! | [`generation`], [`object`] | loading programs with their tables and settings |
+//! | [`sandbox`] | the same programs with maps of their own, for tests and `explain` |
+//! | [`counters`], [`events`], [`bans`], [`seed`] | one family of maps each |
+//! | [`maps`], [`meta`], [`pins`], [`pod`], [`sys`], [`clock`] | what these stand on |
+
+pub mod attach;
+pub mod bans;
+pub mod clock;
+pub mod counters;
+pub mod events;
+pub mod generation;
+pub mod maps;
+pub mod meta;
+pub mod object;
+pub mod pins;
+pub mod pod;
+pub mod sandbox;
+pub mod seed;
+pub mod store;
+pub mod sys;

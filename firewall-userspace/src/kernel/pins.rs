@@ -1,0 +1,67 @@
+//! Where everything that outlives the agent is pinned.
+//!
+//! ```text
+//! <root>/v<ABI>/maps/CONTROL ...        shared maps
+//! <root>/v<ABI>/roots/root_xdp ...      root programs
+//! <root>/v<ABI>/links/<hook>-<ifindex>  attachments
+//! <root>/v<ABI>/gen-0, gen-1            tables, metadata and programs of a generation
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use firewall_common::ABI_VERSION;
+
+/// The pin directory of this ABI version.
+#[derive(Clone, Debug)]
+pub struct Pins(PathBuf);
+
+impl Pins {
+    /// Environment variable that names another root than
+    /// [`Pins::DEFAULT_ROOT`], for tests and for several agents on one kernel.
+    pub const ENVIRONMENT: &'static str = "FIREWALL_PINS";
+
+    /// Root on a server.
+    pub const DEFAULT_ROOT: &'static str = "/sys/fs/bpf/firewall";
+
+    /// The pins of this process.
+    pub fn from_environment() -> Self {
+        let root = std::env::var_os(Self::ENVIRONMENT);
+        Self::at(root.as_deref().map_or(Path::new(Self::DEFAULT_ROOT), Path::new))
+    }
+
+    /// The pins below a root.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self(root.join(format!("v{ABI_VERSION}")))
+    }
+
+    /// The whole directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+
+    /// A shared map.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.0.join("maps").join(name)
+    }
+
+    /// A root program.
+    #[must_use]
+    pub fn root(&self, name: &str) -> PathBuf {
+        self.0.join("roots").join(name)
+    }
+
+    /// All attachments.
+    #[must_use]
+    pub fn links(&self) -> PathBuf {
+        self.0.join("links")
+    }
+
+    /// Everything of one generation.
+    #[must_use]
+    pub fn generation(&self, slot: u8) -> PathBuf {
+        self.0.join(format!("gen-{slot}"))
+    }
+}

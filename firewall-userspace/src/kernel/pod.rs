@@ -1,0 +1,34 @@
+//! Shared types in the form aya's maps want.
+//!
+//! `Pod` may only be implemented here for types of this crate, hence the
+//! transparent wrappers. Each wrapped type is `repr(C)` without padding, and any
+//! bit pattern is a value of it; `firewall-common` asserts the layouts.
+
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::event::Sampler;
+use firewall_common::abi::flow::{Flow, FlowKey};
+
+macro_rules! pod {
+    ($($(#[$doc:meta])* $name:ident($type:ty);)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        #[repr(transparent)]
+        pub struct $name(pub $type);
+
+        // SAFETY: see the module's first lines.
+        unsafe impl aya::Pod for $name {}
+    )*};
+}
+
+pod! {
+    /// Key of a flow.
+    Key(FlowKey);
+    /// A flow.
+    Entry(Flow);
+    /// Key of a ban.
+    Network(BanKey);
+    /// A ban.
+    Term(Ban);
+    /// What a CPU has sent of events.
+    Sent(Sampler);
+}

@@ -1,0 +1,394 @@
+//! The real programs with maps of their own: what would happen to a frame?
+//!
+//! `firewall test` and `explain`, and every datapath test, run the loaded
+//! programs here through `BPF_PROG_TEST_RUN`, without touching a live counter.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{HashMap, Map, MapData, ProgramArray};
+use aya::programs::{TestRun as _, TestRunOptions};
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::counter::{METRICS, RuleCounter, Traffic};
+use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::verdict::{Direction, Reason, Verdict};
+use firewall_policy::compile::Generation;
+
+use super::bans;
+use super::counters::{self, Counters, Outcomes};
+use super::generation::{self, Loaded};
+use super::maps::{self, Capacity, Maps};
+use super::object;
+use super::pins::Pins;
+use super::pod;
+use super::sys::{self, Mapping};
+
+/// Which program judges a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// `judge_xdp`.
+    Xdp,
+    /// `judge_ingress`.
+    TcIngress,
+    /// `judge_egress`.
+    TcEgress,
+}
+
+impl Hook {
+    /// The program that judges at this hook.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Xdp => "judge_xdp",
+            Self::TcIngress => "judge_ingress",
+            Self::TcEgress => "judge_egress",
+        }
+    }
+
+    /// The root program of this hook, and the array in which it finds a judge.
+    #[must_use]
+    pub fn root(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Xdp => ("root_xdp", "JUDGES_XDP"),
+            Self::TcIngress => ("root_ingress", "JUDGES_INGRESS"),
+            Self::TcEgress => ("root_egress", "JUDGES_EGRESS"),
+        }
+    }
+
+    /// The direction of packets at this hook.
+    #[must_use]
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Xdp | Self::TcIngress => Direction::Ingress,
+            Self::TcEgress => Direction::Egress,
+        }
+    }
+}
+
+/// What happened to a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What the program returned.
+    pub verdict: Verdict,
+    /// The outcome counter that moved.
+    pub reason: Reason,
+    /// The rule counter that moved, if one did.
+    pub slot: Option<u32>,
+}
+
+/// Every counter of a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// By interface, direction and reason.
+    pub outcomes: Outcomes,
+    /// By rule slot.
+    pub rules: Vec<RuleCounter>,
+    /// By request slot and metric.
+    pub requests: Vec<[u64; METRICS as usize]>,
+}
+
+/// A generation with maps of its own.
+#[derive(Debug)]
+pub struct Sandbox {
+    maps: Maps,
+    loaded: Loaded,
+    /// Programs that are loaded.
+    ready: Vec<&'static str>,
+    outcomes: Counters,
+    rules: Counters,
+    requests: Counters,
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Sandbox {
+    /// Loads a generation. The pins it needs while loading are gone afterwards.
+    ///
+    /// # Errors
+    /// Without root, without bpffs, or if the kernel refuses the programs.
+    pub fn new(generation: &Generation) -> Result<Self> {
+        let capacity = Capacity {
+            flows: 4096,
+            bans: 4096,
+            request_flows: 4096,
+            ..Capacity::new(0, slots(generation), slots(generation))?
+        };
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let root = Pins::from_environment()
+            .directory()
+            .join(format!("sandbox-{}-{number}", std::process::id()));
+        let directory = Removed(root.clone());
+        fs::create_dir_all(root.join("maps")).with_context(|| {
+            format!("could not create {}: is a BPF file system mounted there?", root.display())
+        })?;
+        let map_path = |name: &str| root.join("maps").join(name);
+        let maps = Maps::open_or_create(map_path, &capacity)?;
+        let loaded = generation::open(&root.join("gen"), map_path, generation, &capacity)?;
+        drop(directory);
+        let rows = maps::rows(&capacity);
+        Ok(Self {
+            outcomes: Counters::open(&maps, "OUTCOMES", rows, false)?,
+            rules: Counters::open(&maps, "RULES", rows, false)?,
+            requests: Counters::open(&maps, "REQUESTS", rows, false)?,
+            maps,
+            loaded,
+            ready: Vec::new(),
+        })
+    }
+
+    /// Loads a program when it is first asked for: passing the verifier is what
+    /// takes time.
+    fn ready(&mut self, program: &'static str) -> Result<()> {
+        if !self.ready.contains(&program) {
+            let start = Instant::now();
+            object::load(&mut self.loaded.object, program)?;
+            self.loaded.timings.load += start.elapsed();
+            self.ready.push(program);
+        }
+        Ok(())
+    }
+
+    /// Runs a frame through a program once.
+    ///
+    /// # Errors
+    /// If the kernel refuses the frame (shorter than an Ethernet header), or if
+    /// not exactly one outcome counter moved.
+    pub fn judge(&mut self, hook: Hook, frame: &[u8]) -> Result<Judged> {
+        let before = self.ledger();
+        let verdict = self.run(hook, frame, 1)?;
+        let after = self.ledger();
+        let direction = hook.direction();
+        let moved = |&&reason: &&Reason| {
+            after.outcomes.total(direction, reason).packets
+                != before.outcomes.total(direction, reason).packets
+        };
+        let mut reasons = Reason::ALL.iter().filter(moved);
+        let (Some(&reason), None) = (reasons.next(), reasons.next()) else {
+            bail!("not exactly one outcome counter moved");
+        };
+        let slot = before
+            .rules
+            .iter()
+            .zip(&after.rules)
+            .position(|(before, after)| before.packets != after.packets);
+        Ok(Judged { verdict, reason, slot: slot.map(u32::try_from).transpose()? })
+    }
+
+    /// Runs a frame through a program `repeat` times.
+    ///
+    /// # Errors
+    /// As [`judge`](Self::judge).
+    pub fn run(&mut self, hook: Hook, frame: &[u8], repeat: u32) -> Result<Verdict> {
+        self.run_as(hook, frame, None, repeat)
+    }
+
+    /// As [`run`](Self::run), with a context of the hook's own type: what is known
+    /// of the frame beside its bytes.
+    ///
+    /// # Errors
+    /// As [`judge`](Self::judge), and if the kernel refuses the context.
+    pub fn run_as(
+        &mut self,
+        hook: Hook,
+        frame: &[u8],
+        context: Option<&[u8]>,
+        repeat: u32,
+    ) -> Result<Verdict> {
+        self.execute(hook, hook.program(), (frame, context), repeat)
+    }
+
+    /// As [`run`](Self::run), from the hook's root program on.
+    ///
+    /// # Errors
+    /// As [`judge`](Self::judge).
+    pub fn run_root(&mut self, hook: Hook, frame: &[u8]) -> Result<Verdict> {
+        self.execute(hook, hook.root().0, (frame, None), 1)
+    }
+
+    /// Lets the root program of a hook find this generation's judge in a slot, as
+    /// installing a generation does.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn install(&mut self, hook: Hook, slot: u32) -> Result<()> {
+        self.ready(hook.program())?;
+        let data = MapData::from_fd(sys::duplicate(&self.maps.fd(hook.root().1)?)?)?;
+        let mut judges = ProgramArray::try_from(Map::ProgramArray(data))?;
+        let object = &mut self.loaded.object;
+        let fd = match hook {
+            Hook::Xdp => object::xdp(object, hook.program())?.fd()?,
+            Hook::TcIngress | Hook::TcEgress => object::tc(object, hook.program())?.fd()?,
+        };
+        Ok(judges.set(slot, fd, 0)?)
+    }
+
+    fn execute(
+        &mut self,
+        hook: Hook,
+        program: &'static str,
+        (frame, context): (&[u8], Option<&[u8]>),
+        repeat: u32,
+    ) -> Result<Verdict> {
+        let options = || TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: context,
+            repeat,
+            ..TestRunOptions::new()
+        };
+        self.ready(program)?;
+        let object = &mut self.loaded.object;
+        let result = match hook {
+            Hook::Xdp => object::xdp(object, program)?.test_run(options()),
+            Hook::TcIngress | Hook::TcEgress => object::tc(object, program)?.test_run(options()),
+        };
+        let value = result.context("the kernel would not run the program")?.return_value;
+        match (hook, value) {
+            (Hook::Xdp, XDP_PASS) | (_, TC_ACT_UNSPEC) => Ok(Verdict::Pass),
+            (Hook::Xdp, XDP_DROP) | (_, TC_ACT_SHOT) => Ok(Verdict::Drop),
+            _ => bail!("the program returned {value}, which is no verdict"),
+        }
+    }
+
+    /// Every counter, now.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Ledger {
+            outcomes: Outcomes::read(&self.outcomes),
+            rules: counters::rules(&self.rules),
+            requests: counters::requests(&self.requests),
+        }
+    }
+
+    /// One outcome counter, without reading the others. No interface is counted
+    /// apart here.
+    #[must_use]
+    pub fn outcome(&self, direction: Direction, reason: Reason) -> Traffic {
+        let slot = (direction as u32 * Reason::COUNT + reason as u32) as usize;
+        Traffic { packets: self.outcomes.sum(slot * 2), bytes: self.outcomes.sum(slot * 2 + 1) }
+    }
+
+    /// Packets of one rule, without reading the other counters.
+    #[must_use]
+    pub fn rule_packets(&self, slot: u32) -> u64 {
+        self.rules.sum(slot as usize * 4)
+    }
+
+    /// The value of a map that has one, for tests that set state.
+    ///
+    /// # Errors
+    /// If the map is not of that kind.
+    pub fn value(&self, name: &str) -> Result<Mapping> {
+        let fd = self.maps.fd(name)?;
+        let bytes = sys::shape(fd)?.value as usize;
+        Mapping::new(fd, bytes, true).with_context(|| format!("could not map {name}"))
+    }
+
+    /// The flow table.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn flows(&self) -> Result<HashMap<MapData, pod::Key, pod::Entry>> {
+        super::store::flows(&self.maps)
+    }
+
+    /// Writes a flow, as if this host had opened it now.
+    ///
+    /// # Errors
+    /// If the table would not take it.
+    pub fn open_flow(&self, key: FlowKey) -> Result<()> {
+        let now = super::clock::monotonic_ns();
+        self.write_flow(key, Flow { seen_ns: now, opened_ns: now, slot: 0, flags: 0 })
+    }
+
+    /// Writes a flow as it is.
+    ///
+    /// # Errors
+    /// If the table would not take it.
+    pub fn write_flow(&self, key: FlowKey, flow: Flow) -> Result<()> {
+        self.flows()?.insert(pod::Key(key), pod::Entry(flow), 0)?;
+        Ok(())
+    }
+
+    /// Empties the flow table.
+    ///
+    /// # Errors
+    /// If an entry cannot be removed.
+    pub fn forget_flows(&self) -> Result<()> {
+        let mut flows = self.flows()?;
+        let keys: Vec<_> = flows.keys().collect::<Result<_, _>>()?;
+        for key in keys {
+            flows.remove(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Bans a network.
+    ///
+    /// # Errors
+    /// If the table would not take it.
+    pub fn ban(&self, key: BanKey, ban: Ban) -> Result<()> {
+        bans::Bans::open(&self.maps)?.insert(key, ban)
+    }
+
+    /// Lifts every ban.
+    ///
+    /// # Errors
+    /// If one cannot be lifted.
+    pub fn lift_bans(&self) -> Result<()> {
+        bans::Bans::open(&self.maps)?.expire(u64::MAX)?;
+        Ok(())
+    }
+
+    /// Program facts, for reports: name, instructions the verifier walked, bytes
+    /// of machine code.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn programs(&mut self) -> Result<Vec<(String, u32, u32)>> {
+        for hook in [Hook::Xdp, Hook::TcIngress, Hook::TcEgress] {
+            self.ready(hook.program())?;
+        }
+        let mut facts = Vec::new();
+        for (name, program) in self.loaded.object.programs() {
+            if let Ok(info) = program.info() {
+                let verified = info.verified_instruction_count().unwrap_or(0);
+                facts.push((name.to_owned(), verified, info.size_jitted()));
+            }
+        }
+        Ok(facts)
+    }
+
+    /// How long loading took.
+    #[must_use]
+    pub fn timings(&self) -> generation::Timings {
+        self.loaded.timings
+    }
+
+    /// The programs, for tests that run them in other ways.
+    pub fn object(&mut self) -> &mut aya::Ebpf {
+        &mut self.loaded.object
+    }
+}
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const TC_ACT_UNSPEC: u32 = u32::MAX;
+const TC_ACT_SHOT: u32 = 2;
+
+/// One past the highest rule slot.
+fn slots(generation: &Generation) -> u32 {
+    generation.rules.iter().map(|rule| rule.slot + 1).max().unwrap_or(0)
+}
+
+/// A directory that goes when this does.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // Nothing depends on it; the next start sweeps what is left.
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}

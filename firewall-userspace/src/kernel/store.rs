@@ -1,0 +1,426 @@
+//! Everything that is pinned: the one handle to the firewall in the kernel.
+
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{HashMap, Map, MapData, ProgramArray};
+use firewall_common::abi::control::{Control, Word};
+use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter};
+use firewall_policy::compile::Generation;
+use firewall_policy::ir::IngressHook;
+
+use super::attach::{self, Attachment};
+use super::bans::Bans;
+use super::counters::{self, Counters, Outcomes};
+use super::events::{self, Events, Sampled};
+use super::generation::{self, Loaded, Timings};
+use super::maps::{self, Capacity, Maps};
+use super::meta::Meta;
+use super::object::{self, JUDGES, ROOTS, Settings};
+use super::pins::Pins;
+use super::pod;
+use super::seed;
+use super::sys::{self, Mapping};
+
+/// The pinned firewall of this host.
+#[derive(Debug)]
+pub struct Store {
+    pins: Pins,
+    maps: Maps,
+    control: Mapping,
+    /// Counter maps that a growing policy has left behind in this call.
+    outgrown: Vec<(&'static str, Counters)>,
+}
+
+/// Program arrays, beside the judges they hold.
+const ARRAYS: [&str; 3] = ["JUDGES_XDP", "JUDGES_INGRESS", "JUDGES_EGRESS"];
+
+impl Store {
+    /// Opens what is pinned; `None` if this host has no firewall yet.
+    ///
+    /// # Errors
+    /// If the pins may not be read.
+    pub fn open(pins: &Pins) -> Result<Option<Self>> {
+        let Some(maps) = Maps::open(|name| pins.map(name))? else { return Ok(None) };
+        Self::with(pins.clone(), maps).map(Some)
+    }
+
+    /// Opens what is pinned and creates the rest: shared maps and root programs.
+    /// Nothing is enforced before a generation is installed and attached.
+    ///
+    /// # Errors
+    /// If the BPF file system is not there, or the kernel refuses a map or a
+    /// program.
+    pub fn create(pins: &Pins, capacity: &Capacity) -> Result<Self> {
+        for part in ["maps", "roots", "links"] {
+            let directory = pins.directory().join(part);
+            fs::create_dir_all(&directory).with_context(|| {
+                format!(
+                    "could not create {}; is the BPF file system mounted? \
+                     (mount -t bpf bpf /sys/fs/bpf)",
+                    directory.display()
+                )
+            })?;
+        }
+        let fresh = !pins.map("CONTROL").exists();
+        let maps = Maps::open_or_create(|name| pins.map(name), capacity)?;
+        let store = Self::with(pins.clone(), maps)?;
+        if fresh {
+            let open = Word::new(Word::PASS_ALL, Word::PASS_ALL, true, [false, false]);
+            store.control.set_word(WORD, open.0);
+        }
+        store.load_roots(capacity)?;
+        Ok(store)
+    }
+
+    fn with(pins: Pins, maps: Maps) -> Result<Self> {
+        // Readers without the right to write still get a mapping.
+        let fd = maps.fd("CONTROL")?;
+        let control = Mapping::new(fd, size_of::<Control>(), true)
+            .or_else(|_| Mapping::new(fd, size_of::<Control>(), false))
+            .context("could not map the control word")?;
+        Ok(Self { pins, maps, control, outgrown: Vec::new() })
+    }
+
+    fn load_roots(&self, capacity: &Capacity) -> Result<()> {
+        if ROOTS.iter().all(|name| self.pins.root(name).exists()) {
+            return Ok(());
+        }
+        let mut settings = Settings([0; _]);
+        if let Some(cpus) = settings.0.get_mut(firewall_common::abi::tables::Setting::Cpus as usize)
+        {
+            *cpus = capacity.cpus;
+        }
+        let mut object = object::open(|name| self.pins.map(name), None, &settings)?;
+        for name in ROOTS {
+            let path = self.pins.root(name);
+            if !path.exists() {
+                object::load(&mut object, name)?
+                    .pin(&path)
+                    .with_context(|| format!("could not pin {name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where everything is pinned.
+    #[must_use]
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The shared maps.
+    #[must_use]
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// The control word.
+    #[must_use]
+    pub fn word(&self) -> Word {
+        Word(self.control.word(WORD))
+    }
+
+    /// Metadata of the active generation; `None` if every packet passes.
+    ///
+    /// # Errors
+    /// If it is there and broken.
+    pub fn meta(&self) -> Result<Option<Meta>> {
+        match self.word().active() {
+            Word::PASS_ALL => Ok(None),
+            slot => Meta::open(&self.pins.generation(slot).join("META")),
+        }
+    }
+
+    /// Loads a generation into the free slot and makes it the active one, on all
+    /// hooks and CPUs with one store.
+    ///
+    /// `meta` is completed with the slot and capacity.
+    ///
+    /// # Errors
+    /// If anything fails before the store, nothing in force has changed.
+    pub fn install(&mut self, generation: &Generation, meta: &mut Meta) -> Result<Timings> {
+        let before = self.word();
+        let slot = u8::from(before.active() == 0);
+        self.grow(&meta.capacity)?;
+        self.clear_new(generation)?;
+        meta.slot = slot;
+        let directory = self.pins.generation(slot);
+        let map_path = |name: &str| self.pins.map(name);
+        let Loaded { mut object, mut timings } =
+            generation::load(&directory, map_path, generation, &meta.capacity, meta)?;
+
+        let start = Instant::now();
+        for (array, judge) in ARRAYS.into_iter().zip(JUDGES) {
+            let data = MapData::from_fd(sys::duplicate(&self.maps.fd(array)?)?)?;
+            let mut judges = ProgramArray::try_from(Map::ProgramArray(data))?;
+            let program = object.program_mut(judge).with_context(|| format!("no {judge}"))?;
+            let fd = match program {
+                aya::programs::Program::Xdp(xdp) => xdp.fd()?,
+                aya::programs::Program::SchedClassifier(tc) => tc.fd()?,
+                _ => bail!("{judge} is of no type we use"),
+            };
+            judges
+                .set(u32::from(slot), fd, 0)
+                .with_context(|| format!("could not place {judge}"))?;
+        }
+        let closed = meta.defaults.each_ref().map(|verdict| verdict == "drop");
+        let word = Word::new(slot, before.active(), true, closed);
+        self.control.set_word(WORD, word.0);
+        timings.switch = start.elapsed();
+        self.carry_over()?;
+        Ok(timings)
+    }
+
+    /// Outcome counters of all interfaces.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn outcomes(&self) -> Result<Outcomes> {
+        Ok(Outcomes::read(&self.counters("OUTCOMES", false)?))
+    }
+
+    /// Rule counters by slot.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn rules(&self) -> Result<Vec<RuleCounter>> {
+        Ok(counters::rules(&self.counters("RULES", false)?))
+    }
+
+    /// Request counters by request slot and metric.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn requests(&self) -> Result<Vec<[u64; METRICS as usize]>> {
+        Ok(counters::requests(&self.counters("REQUESTS", false)?))
+    }
+
+    /// A counter map, row by row.
+    ///
+    /// # Errors
+    /// If the map cannot be mapped.
+    pub fn counters(&self, name: &str, writable: bool) -> Result<Counters> {
+        Counters::open(&self.maps, name, maps::cpus()? + 1, writable)
+    }
+
+    /// The table of bans.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn bans(&self) -> Result<Bans> {
+        Bans::open(&self.maps)
+    }
+
+    /// The ring of events.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn events(&self) -> Result<Events> {
+        Events::open(&self.maps)
+    }
+
+    /// What was kept back of events.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn sampled(&self) -> Result<Sampled> {
+        events::sampled(&self.maps)
+    }
+
+    /// Flows this host opened: entries now, and room.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub fn flow_usage(&self) -> Result<(usize, u32)> {
+        let capacity = sys::shape(self.maps.fd("FLOWS")?)?.entries;
+        Ok((flows(&self.maps)?.keys().flatten().count(), capacity))
+    }
+
+    /// Writes entries for the flows that are open already.
+    ///
+    /// # Errors
+    /// If sockets cannot be listed or the table refuses.
+    pub fn seed(&self) -> Result<usize> {
+        seed::seed(&self.maps)
+    }
+
+    /// What is attached.
+    ///
+    /// # Errors
+    /// If the pins cannot be read.
+    pub fn attached(&self) -> Result<Vec<Attachment>> {
+        attach::list(&self.pins)
+    }
+
+    /// Attaches the root programs to an interface.
+    ///
+    /// # Errors
+    /// If a hook is taken or the driver refuses.
+    pub fn attach(&self, ifindex: u32, wanted: IngressHook) -> Result<Vec<Attachment>> {
+        attach::check_interface(&interface_name(ifindex)?)?;
+        self.count_apart(ifindex)?;
+        attach::attach(&self.pins, ifindex, wanted)
+    }
+
+    /// Detaches from one interface, or from all: they are open from now on.
+    ///
+    /// # Errors
+    /// If a link cannot be removed.
+    pub fn detach(&self, ifindex: Option<u32>) -> Result<Vec<Attachment>> {
+        let mut removed = Vec::new();
+        for link in self.attached()? {
+            if ifindex.is_none_or(|wanted| wanted == link.ifindex) {
+                attach::remove(&self.pins, &link)?;
+                removed.push(link);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Interface indexes that are counted apart, by place; 0 = free.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn places(&self) -> Result<[u32; INTERFACES as usize]> {
+        let mapping = Mapping::new(self.maps.fd("IFACES")?, 4 * INTERFACES as usize, false)?;
+        let mut places = [0; INTERFACES as usize];
+        for (pair, two) in places.chunks_mut(2).enumerate() {
+            let bytes = mapping.word(pair).to_ne_bytes();
+            let (low, high) = bytes.split_at(4);
+            for (place, half) in two.iter_mut().zip([low, high]) {
+                *place = u32::from_ne_bytes(half.try_into()?);
+            }
+        }
+        Ok(places)
+    }
+
+    /// Enters an interface at the first free place from `index & 15` on. Where
+    /// none of four is free, it is counted with "any other".
+    fn count_apart(&self, ifindex: u32) -> Result<()> {
+        let mut places = self.places()?;
+        let alive = |index: u32| index != 0 && interface_name(index).is_ok();
+        for probe in 0..4 {
+            let place = ((ifindex + probe) % INTERFACES) as usize;
+            if place == 0 {
+                continue;
+            }
+            let Some(known) = places.get_mut(place) else { continue };
+            if *known == ifindex {
+                return Ok(());
+            }
+            if !alive(*known) {
+                *known = ifindex;
+                return self.set_places(&places);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_places(&self, places: &[u32; INTERFACES as usize]) -> Result<()> {
+        let mapping = Mapping::new(self.maps.fd("IFACES")?, 4 * INTERFACES as usize, true)?;
+        mapping.fill(places);
+        Ok(())
+    }
+
+    /// Zeroes the counters of slots that a rule has been given just now: an older
+    /// rule, long gone, may have left its counts there.
+    fn clear_new(&self, generation: &Generation) -> Result<()> {
+        let rules = self.counters("RULES", true)?;
+        let requests = self.counters("REQUESTS", true)?;
+        for rule in generation.rules.iter().filter(|rule| rule.new) {
+            let width = size_of::<RuleCounter>() / 8;
+            rules.clear(rule.slot as usize * width, width);
+            if let Some(slot) = rule.request_slot {
+                requests.clear(slot as usize * METRICS as usize, METRICS as usize);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes room for more rules: a larger map in the old one's place, which
+    /// starts with what the old one had counted.
+    fn grow(&mut self, capacity: &Capacity) -> Result<()> {
+        for name in ["RULES", "REQUESTS"] {
+            let wanted = maps::shape(name, capacity)?;
+            if sys::shape(self.maps.fd(name)?)?.value >= wanted.value {
+                continue;
+            }
+            let old = self.counters(name, false)?;
+            // Names in a BPF file system have no dots.
+            let larger = self.pins.map(&format!("{name}-larger"));
+            let _left = fs::remove_file(&larger);
+            let fd = maps::create(name, &wanted, &larger)?;
+            fs::rename(&larger, self.pins.map(name))
+                .with_context(|| format!("could not put the larger {name} in place"))?;
+            self.maps.replace(name, fd);
+            let new = self.counters(name, true)?;
+            for word in 0..old.row_words() {
+                new.carry(word, old.sum(word));
+            }
+            self.outgrown.push((name, old));
+        }
+        Ok(())
+    }
+
+    /// Adds what the generation before counted in an outgrown map until the last
+    /// packet left it.
+    fn carry_over(&mut self) -> Result<()> {
+        if self.outgrown.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(LAST_PACKET);
+        for (name, old) in std::mem::take(&mut self.outgrown) {
+            let new = self.counters(name, true)?;
+            for word in 0..old.row_words() {
+                new.carry(word, old.sum(word));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Longer than a program can run on one batch of packets.
+const LAST_PACKET: Duration = Duration::from_millis(50);
+
+/// Word of [`Control`] that holds the [`Word`].
+const WORD: usize = std::mem::offset_of!(Control, word) / 8;
+
+/// The table of flows.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn flows(maps: &Maps) -> Result<HashMap<MapData, pod::Key, pod::Entry>> {
+    let data = MapData::from_fd(sys::duplicate(&maps.fd("FLOWS")?)?)?;
+    Ok(HashMap::try_from(Map::LruHashMap(data))?)
+}
+
+/// Name of an interface of this network namespace.
+///
+/// # Errors
+/// If there is none with that index.
+pub fn interface_name(ifindex: u32) -> Result<String> {
+    let mut buffer = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer is as long as the call demands.
+    let name = unsafe { libc::if_indextoname(ifindex, buffer.as_mut_ptr()) };
+    if name.is_null() {
+        bail!("there is no interface {ifindex}");
+    }
+    // SAFETY: the call has written a terminated string to `buffer`.
+    Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}
+
+/// Index of an interface of this network namespace.
+///
+/// # Errors
+/// If there is none of that name.
+pub fn interface_index(name: &str) -> Result<u32> {
+    let c_name = CString::new(name).with_context(|| format!("bad interface name {name:?}"))?;
+    // SAFETY: a terminated string.
+    match unsafe { libc::if_nametoindex(c_name.as_ptr()) } {
+        0 => bail!("there is no interface {name}"),
+        index => Ok(index),
+    }
+}

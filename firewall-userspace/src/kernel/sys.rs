@@ -1,0 +1,229 @@
+//! The few `bpf(2)` calls that aya does not offer: maps of a size known only at
+//! run time, freezing, and pins of bare descriptors.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_info, bpf_map_type};
+
+/// What a map is, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Map type.
+    pub kind: bpf_map_type,
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes of a value.
+    pub value: u32,
+    /// Entries; bytes for a ring buffer.
+    pub entries: u32,
+    /// `BPF_F_*`.
+    pub flags: u32,
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<RawFd> {
+    // SAFETY: `attr` is a whole attribute union; every pointer in it outlives the
+    // call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, attr, size_of::<bpf_attr>())
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        RawFd::try_from(result).map_err(io::Error::other)
+    }
+}
+
+fn attr() -> bpf_attr {
+    // SAFETY: all-zero is what the kernel takes for "not given".
+    unsafe { std::mem::zeroed() }
+}
+
+fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just given us this descriptor.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .with_context(|| format!("bad path {}", path.display()))
+}
+
+/// Creates a map.
+///
+/// # Errors
+/// The kernel's.
+pub fn create_map(name: &str, shape: &Shape) -> io::Result<OwnedFd> {
+    let mut attr = attr();
+    // SAFETY: writing a field of a zeroed union whose fields are plain data.
+    let create = unsafe { &mut attr.__bindgen_anon_1 };
+    create.map_type = shape.kind as u32;
+    create.key_size = shape.key;
+    create.value_size = shape.value;
+    create.max_entries = shape.entries;
+    create.map_flags = shape.flags;
+    for (to, from) in create.map_name.iter_mut().zip(name.bytes().take(15)) {
+        *to = from.cast_signed();
+    }
+    bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
+}
+
+/// Pins a map, program or link.
+///
+/// # Errors
+/// The kernel's, with the path.
+pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let c_path = c_path(path)?;
+    let mut attr = attr();
+    // SAFETY: as in `create_map`.
+    let object = unsafe { &mut attr.__bindgen_anon_4 };
+    object.pathname = c_path.as_ptr() as u64;
+    object.bpf_fd = u32::try_from(fd.as_raw_fd())?;
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr)
+        .with_context(|| format!("could not pin at {}", path.display()))?;
+    Ok(())
+}
+
+/// Opens a pin; `None` if there is nothing.
+///
+/// # Errors
+/// The kernel's, with the path.
+pub fn open(path: &Path) -> Result<Option<OwnedFd>> {
+    let c_path = c_path(path)?;
+    let mut attr = attr();
+    // SAFETY: as in `create_map`.
+    unsafe { &mut attr.__bindgen_anon_4 }.pathname = c_path.as_ptr() as u64;
+    match bpf(bpf_cmd::BPF_OBJ_GET, &mut attr) {
+        Ok(fd) => Ok(Some(owned(fd))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("could not open {}", path.display())),
+    }
+}
+
+/// Makes a map read-only for user space, for good.
+///
+/// # Errors
+/// The kernel's: a writable mapping is left.
+pub fn freeze(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = attr();
+    // SAFETY: as in `create_map`.
+    unsafe { &mut attr.__bindgen_anon_2 }.map_fd =
+        u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)?;
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(|_| ())
+}
+
+/// The shape of an open map.
+///
+/// # Errors
+/// If the kernel does not tell, or the map is of a type unknown here.
+pub fn shape(fd: BorrowedFd<'_>) -> Result<Shape> {
+    // SAFETY: an all-zero info is a valid one.
+    let mut info: bpf_map_info = unsafe { std::mem::zeroed() };
+    let mut attr = attr();
+    // SAFETY: as in `create_map`.
+    let query = unsafe { &mut attr.info };
+    query.bpf_fd = u32::try_from(fd.as_raw_fd())?;
+    query.info_len = u32::try_from(size_of::<bpf_map_info>())?;
+    query.info = (&raw mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).context("could not ask what a map is")?;
+    let kind = bpf_map_type::try_from(info.type_).ok().context("a map of a type unknown here")?;
+    Ok(Shape {
+        kind,
+        key: info.key_size,
+        value: info.value_size,
+        entries: info.max_entries,
+        flags: info.map_flags,
+    })
+}
+
+/// A map's single value, mapped into memory.
+///
+/// The other side of the mapping is the datapath on every CPU, so everything is
+/// read and written one aligned word at a time.
+#[derive(Debug)]
+pub struct Mapping {
+    start: *mut u8,
+    length: usize,
+}
+
+// SAFETY: the mapping is shared memory by design; accesses go through volatile
+// reads and writes of single words.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `length` bytes of a map made with `BPF_F_MMAPABLE`.
+    ///
+    /// # Errors
+    /// The kernel's: the map is not mappable, or frozen and `writable` asked.
+    pub fn new(fd: BorrowedFd<'_>, length: usize, writable: bool) -> io::Result<Self> {
+        let access = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start: start.cast(), length })
+    }
+
+    /// Place of a word of `T`.
+    ///
+    /// # Panics
+    /// If the word is not inside: indexes come from our own layout.
+    fn place<T>(&self, index: usize) -> *mut T {
+        assert!(
+            (index + 1) * size_of::<T>() <= self.length,
+            "word {index} is past the map's value"
+        );
+        // SAFETY: inside the mapping, as just checked.
+        unsafe { self.start.cast::<T>().add(index) }
+    }
+
+    /// The 64-bit word at `index`.
+    #[must_use]
+    pub fn word(&self, index: usize) -> u64 {
+        // SAFETY: an aligned place inside the mapping.
+        unsafe { self.place::<u64>(index).read_volatile() }
+    }
+
+    /// Stores a 64-bit word in one go.
+    pub fn set_word(&self, index: usize, value: u64) {
+        // SAFETY: as above; the mapping is writable or the caller gets a fault.
+        unsafe { self.place::<u64>(index).write_volatile(value) };
+    }
+
+    /// Fills the start of the value; nobody else may know the map yet.
+    ///
+    /// # Panics
+    /// If it is too short: sizes come from our own layout.
+    #[expect(clippy::cast_ptr_alignment, reason = "mappings are page-aligned")]
+    pub fn fill(&self, words: &[u32]) {
+        assert!(size_of_val(words) <= self.length, "more words than the map's value holds");
+        // SAFETY: checked to fit; source and mapping do not overlap.
+        unsafe {
+            std::ptr::copy_nonoverlapping(words.as_ptr(), self.start.cast::<u32>(), words.len());
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, no reference to which is left.
+        unsafe { libc::munmap(self.start.cast(), self.length) };
+    }
+}
+
+/// Keeps a descriptor usable as a borrowed one.
+///
+/// # Errors
+/// If the process has no descriptor left.
+pub fn duplicate(fd: &impl AsFd) -> Result<OwnedFd> {
+    fd.as_fd().try_clone_to_owned().context("could not duplicate a descriptor")
+}

@@ -1,0 +1,75 @@
+//! One change of the policy at a time, whoever makes it.
+//!
+//! An advisory lock on a file that names its holder: it goes with the process,
+//! however that ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::failure::Failure;
+use crate::host::{clock, users};
+
+/// The right to change the policy, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+
+impl Lock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// If somebody else holds it: who, and since when.
+    pub(crate) fn take(path: &Path, purpose: &str) -> Result<Self> {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("could not create {}", directory.display()))?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(|| format!("could not open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _unreadable = file.read_to_string(&mut holder);
+                let holder = holder.trim();
+                let who = if holder.is_empty() { "another process" } else { holder };
+                return Err(Failure::new(format!("the policy is being changed by {who}"))
+                    .help("wait until that has ended, then look at `firewall status`")
+                    .into());
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("could not lock {}", path.display()));
+            }
+        }
+        let since = clock::Local::of(clock::unix_ms()).date_and_time();
+        let process = std::process::id();
+        let text = format!("{} ({purpose}, process {process}, since {since})\n", users::who());
+        file.rewind()?;
+        file.set_len(0)?;
+        file.write_all(text.as_bytes()).context("could not write who holds the lock")?;
+        Ok(Self(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_it() {
+        let path = std::env::temp_dir().join(format!("firewall-lock-{}", std::process::id()));
+        let first = Lock::take(&path, "apply web.yaml").unwrap();
+        let refused = Lock::take(&path, "apply").unwrap_err().to_string();
+        assert!(refused.contains("apply web.yaml, process"), "{refused}");
+        drop(first);
+        Lock::take(&path, "apply").unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+}

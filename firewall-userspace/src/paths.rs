@@ -1,0 +1,30 @@
+//! Where things are, and the environment variables that move them.
+
+use std::path::PathBuf;
+
+/// Directory of host.yaml, `rules/` and `lists/`; moved by `FIREWALL_CONFIG`.
+pub(crate) fn configuration() -> PathBuf {
+    from_environment("FIREWALL_CONFIG", firewall_policy::source::ROOT)
+}
+
+/// Directory of the agent's socket and of the lock of `apply`; moved by
+/// `FIREWALL_RUN`.
+pub(crate) fn run() -> PathBuf {
+    from_environment("FIREWALL_RUN", "/run/firewall")
+}
+
+/// The agent's socket.
+pub(crate) fn socket() -> PathBuf {
+    run().join("firewall.sock")
+}
+
+/// The lock that every change of the policy holds.
+pub(crate) fn lock() -> PathBuf {
+    run().join("apply.lock")
+}
+
+fn from_environment(variable: &str, otherwise: &str) -> PathBuf {
+    std::env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map_or_else(|| otherwise.into(), PathBuf::from)
+}

@@ -1,0 +1,142 @@
+//! The datapath on the host: the same code over ordinary collections, for those
+//! who may not run BPF programs.
+
+use std::collections::HashMap;
+
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::tables::Setting;
+use firewall_common::packet::Packet;
+use firewall_common::pipeline::{self, Arrival, Bans, World};
+use firewall_common::policy::{Context, MISSING, Tables};
+use firewall_common::request::{Entry, Metric};
+use firewall_common::time::Nanos;
+use firewall_common::verdict::{Decision, Direction, Reason};
+use firewall_common::{fragment, guard};
+use firewall_policy::compile::Generation;
+
+use crate::host::clock;
+use crate::kernel::sandbox::Judged;
+
+/// A generation with state of its own, on the host.
+#[derive(Debug)]
+pub(crate) struct Model {
+    words: Vec<u32>,
+    settings: [u32; Setting::COUNT],
+    flows: HashMap<FlowKey, Flow>,
+    guards: Vec<u64>,
+    fragments: Vec<u64>,
+    /// Outcome and rule counter of the packet that is being judged.
+    counted: (Option<Reason>, Option<u32>),
+}
+
+impl Model {
+    /// Of a compiled policy.
+    pub(crate) fn new(generation: &Generation) -> Self {
+        let mut settings = generation.settings;
+        // Where the kernel counts is none of the model's business.
+        for setting in [Setting::RuleSlots, Setting::RequestSlotCount] {
+            if let Some(slots) = settings.get_mut(setting as usize) {
+                *slots = u32::MAX;
+            }
+        }
+        Self {
+            words: generation.words.clone(),
+            settings,
+            flows: HashMap::new(),
+            guards: vec![0; guard::SLOTS as usize],
+            fragments: vec![0; fragment::SLOTS as usize],
+            counted: (None, None),
+        }
+    }
+
+    /// Judges a frame.
+    pub(crate) fn judge(&mut self, direction: Direction, frame: &[u8]) -> Judged {
+        let arrival = Arrival {
+            direction,
+            ifindex: 0,
+            tag: Context::UNTAGGED,
+            segments: 1,
+            length: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        };
+        self.counted = (None, None);
+        let mut packet = Packet::EMPTY;
+        let decision = pipeline::process(self, &frame, &arrival, &mut packet);
+        let reason = decision.reason;
+        debug_assert_eq!(self.counted.0, Some(reason));
+        Judged { verdict: reason.verdict(), reason, slot: self.counted.1 }
+    }
+
+    /// Empties every table.
+    pub(crate) fn forget(&mut self) {
+        self.flows.clear();
+        self.guards.fill(0);
+        self.fragments.fill(0);
+    }
+}
+
+impl Tables for Model {
+    fn setting(&self, setting: Setting) -> u32 {
+        self.settings.get(setting as usize).copied().unwrap_or(0)
+    }
+
+    fn word(&self, index: u32) -> u32 {
+        self.words.get(index as usize).copied().unwrap_or(MISSING)
+    }
+}
+
+/// Nobody is banned: a probe asks what the policy says.
+impl Bans for Model {
+    fn now(&self) -> Nanos {
+        Nanos(u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn ban_lengths(&self) -> [u64; 3] {
+        [0; 3]
+    }
+
+    fn ban(&mut self, _: &BanKey) -> Option<&mut Ban> {
+        None
+    }
+}
+
+impl World for Model {
+    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
+        self.flows.get_mut(key)
+    }
+
+    fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool {
+        self.flows.insert(*key, *flow);
+        true
+    }
+
+    fn has_socket(&mut self, _: &FlowKey) -> bool {
+        false
+    }
+
+    fn guard(&mut self, slot: u32) -> Option<&mut u64> {
+        self.guards.get_mut(slot as usize)
+    }
+
+    fn fragment(&mut self, slot: u32) -> Option<&mut u64> {
+        self.fragments.get_mut(slot as usize)
+    }
+
+    fn request(&mut self, _: &FlowKey) -> Option<&mut Entry> {
+        None
+    }
+
+    fn open_request(&mut self, _: &FlowKey, _: &Entry) {}
+
+    fn count_outcome(&mut self, reason: Reason, _: u64, _: u64) {
+        self.counted.0 = Some(reason);
+    }
+
+    fn count_rule(&mut self, slot: u32, _: u64, _: u64, _: u64) {
+        self.counted.1 = Some(slot);
+    }
+
+    fn count_request(&mut self, _: u32, _: Metric, _: u64) {}
+
+    fn event(&mut self, _: &Decision, _: &Packet) {}
+}

@@ -1,0 +1,209 @@
+//! The tests that a policy carries: sentences of its owner, put to the programs
+//! that would enforce it.
+
+use anyhow::Result;
+use firewall_policy::codes::Code;
+use firewall_policy::compile::Generation;
+use firewall_policy::diagnostic::Diagnostic;
+use firewall_policy::ir::{Action, Direction, Policy, Rule, Test};
+use serde::Serialize;
+
+use crate::candidate::chain_rules;
+use crate::probe::Probe;
+use crate::probe::engine::{Engine, Outcome};
+use crate::report::snapshot;
+
+/// How the tests of a policy ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verified {
+    /// Every test, in order.
+    pub tests: Vec<Tested>,
+    /// What is to be said of those that failed.
+    pub failures: Vec<Diagnostic>,
+}
+
+/// How one test ended.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Tested {
+    /// Its name.
+    pub name: String,
+    /// Role it belongs to.
+    pub role: String,
+    /// Where it is written.
+    pub place: String,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was wanted.
+    pub wanted: snapshot::Action,
+    /// What happened.
+    pub got: snapshot::Action,
+    /// Rule or built-in that decided.
+    pub by: String,
+}
+
+impl Verified {
+    /// Whether every test holds.
+    pub(crate) fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+/// Runs every test of a policy on the programs that would enforce it. Loading them
+/// takes its time: a policy without tests does without.
+///
+/// # Errors
+/// If a test cannot be run; one that fails is no error.
+pub(crate) fn on_program(policy: &Policy, generation: &Generation) -> Result<Verified> {
+    if policy.tests.is_empty() {
+        return Ok(Verified::default());
+    }
+    run(policy, &mut Engine::program(generation)?)
+}
+
+/// Runs every test of a policy.
+///
+/// # Errors
+/// If a test cannot be run; one that fails is no error.
+pub(crate) fn run(policy: &Policy, engine: &mut Engine) -> Result<Verified> {
+    let mut verified = Verified::default();
+    for test in &policy.tests {
+        let outcome = engine.ask(&Probe::from(test))?;
+        let failure = judge(policy, test, &outcome);
+        verified.tests.push(Tested {
+            name: test.name.clone(),
+            role: test.role.clone(),
+            place: test.span.place(),
+            passed: failure.is_none(),
+            wanted: action(test.expect),
+            got: action(outcome.action),
+            by: outcome.by(),
+        });
+        verified.failures.extend(failure);
+    }
+    Ok(verified)
+}
+
+/// The action as reports have it.
+pub(crate) const fn action(action: Action) -> snapshot::Action {
+    match action {
+        Action::Allow => snapshot::Action::Allow,
+        Action::Drop => snapshot::Action::Drop,
+    }
+}
+
+/// What is wrong with the outcome of a test, if anything.
+fn judge(policy: &Policy, test: &Test, outcome: &Outcome) -> Option<Diagnostic> {
+    let wrong_verdict = outcome.action != test.expect;
+    let wrong_rule = test.by.as_ref().filter(|name| !outcome.is_by(name));
+    if !wrong_verdict && wrong_rule.is_none() {
+        return None;
+    }
+    let word = |action: Action| match action {
+        Action::Allow => "allow",
+        Action::Drop => "drop",
+    };
+    let label = match wrong_rule {
+        Some(by) if !wrong_verdict => format!("decided by {}, not by {by}", outcome.by()),
+        _ => format!("wanted {}, got {}", word(test.expect), word(outcome.action)),
+    };
+    let message = format!("test failed: \"{}\"", test.name);
+    let failure = Diagnostic::new(Code::TestFailed, message).at(&test.expect_span, label);
+    let verb = if outcome.action == Action::Allow { "allowed" } else { "dropped" };
+    Some(match rule_of(policy, test.direction, outcome) {
+        Some(rule) => failure.at(&rule.span, format!("this rule {verb} it")),
+        None if outcome.by() == outcome.way.default_name() => {
+            let span = &policy.chain(test.direction).default_span;
+            failure.at(span, format!("no rule matched: the default {verb} it"))
+        }
+        None => failure.note(format!("{} {verb} it (firewall show baseline)", outcome.by())),
+    })
+}
+
+/// The rule of the policy that decided.
+pub(crate) fn rule_of<'a>(
+    policy: &'a Policy,
+    direction: Direction,
+    outcome: &Outcome,
+) -> Option<&'a Rule> {
+    let info = outcome.rule.as_ref()?;
+    chain_rules(policy.chain(direction))
+        .find(|rule| rule.name == info.name && rule.role == info.role)
+}
+
+#[cfg(test)]
+mod tests {
+    use firewall_policy::compile::SlotTable;
+    use firewall_policy::diagnostic::Style;
+    use firewall_policy::source::MemoryFiles;
+    use firewall_policy::{Options, Subject};
+
+    use super::*;
+
+    const ROLE: &str = "\
+version: 1
+role: web
+default: { ingress: drop, egress: drop }
+groups:
+  load-balancers: [10.0.1.10]
+  databases: [10.0.4.10]
+services:
+  http:  { tcp: 80 }
+  ssh:   { tcp: 22 }
+  mysql: { tcp: 3306 }
+failsafe:
+  ingress: [ { name: failsafe-ssh, from: 10.0.9.22, service: ssh } ]
+ingress:
+  allow:
+    - { name: http-from-lb, from: load-balancers, service: http }
+egress:
+  allow:
+    - { name: debug-db, to: databases, service: mysql, reason: a mistake }
+tests:
+";
+
+    fn verified(tests: &str) -> (Verified, String) {
+        let role = format!("{ROLE}{tests}");
+        let files = MemoryFiles::new().with("rules/web.yaml", role);
+        let subject = Subject::File("rules/web.yaml".into());
+        let loaded = firewall_policy::load(&files, &subject, &Options::default())
+            .unwrap_or_else(|report| panic!("{report}"));
+        let generation =
+            crate::candidate::compile(&loaded.policy, 0, &mut SlotTable::default()).unwrap();
+        let verified = run(&loaded.policy, &mut Engine::model(&generation)).unwrap();
+        let text: Vec<String> =
+            verified.failures.iter().map(|failure| failure.render(Style::Plain)).collect();
+        (verified, text.join("\n"))
+    }
+
+    #[test]
+    fn sentences_that_hold() {
+        let (verified, text) = verified(
+            "  - { name: a, in: { from: 10.0.1.10, to: 10.0.2.11, tcp: 80 }, expect: allow, by: http-from-lb }
+  - { name: b, out: { from: 10.0.2.11, to: 10.0.1.10, tcp: { sport: 80, dport: 40000 }, state: established }, expect: allow, by: established }
+  - { name: c, in: { from: 10.0.4.10, to: 10.0.2.11, tcp: { sport: 3306, dport: 50000 }, state: established }, expect: allow, by: established }
+  - { name: d, in: { from: 192.0.2.200, to: 10.0.2.11, tcp: { sport: 443, dport: 50000 }, state: established }, expect: drop }
+  - { name: e, in: { from: 192.0.2.55, to: 10.0.2.11, tcp: 80 }, expect: drop, by: default-in }
+  - { name: f, in: { from: 10.0.9.22, to: 10.0.2.11, tcp: 22 }, expect: allow, by: failsafe-ssh }
+",
+        );
+        assert!(verified.passed(), "{text}");
+        assert_eq!(verified.tests.len(), 6);
+    }
+
+    #[test]
+    fn a_sentence_that_does_not_hold_names_the_rule() {
+        let (verified, text) = verified(
+            "  - { name: web never reaches the db, out: { from: 10.0.2.11, to: 10.0.4.10, tcp: 3306 }, expect: drop }
+  - { name: lb reaches nginx, in: { from: 10.0.1.10, to: 10.0.2.11, tcp: 80 }, expect: allow, by: default-in }
+  - { name: world reaches nginx, in: { from: 192.0.2.55, to: 10.0.2.11, tcp: 80 }, expect: allow }
+",
+        );
+        assert!(!verified.passed());
+        assert!(text.contains("wanted drop, got allow"), "{text}");
+        assert!(text.contains("this rule allowed it"), "{text}");
+        assert!(text.contains("decided by http-from-lb, not by default-in"), "{text}");
+        assert!(text.contains("no rule matched: the default dropped it"), "{text}");
+        let first = text.split("\n\n").next().unwrap();
+        assert_eq!(first.trim(), Code::TestFailed.example().trim());
+    }
+}
