@@ -1,0 +1,283 @@
+//! Established: answers to flows this host opened, and answers of this host to
+//! what the ingress policy admits.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use firewall_common::abi::flow::Flow;
+use firewall_common::verdict::Reason;
+use firewall_tests::packet::{Frame, Tcp, Udp, flags};
+
+use crate::ends::{Ends, V4, V6, twins};
+use crate::ledger::{Case, EGRESS, INGRESS, allowed, denied, drop, pass};
+use crate::shared::{SITE, abuse, stranger, upstream};
+
+use flags::{ACK, FIN, PSH, RST, SYN};
+
+/// A segment of the upstream server to the port that this host has opened.
+fn answer(ends: Ends, flags: u8) -> Frame {
+    upstream(ends).arrives().tcp(Tcp { flags, ..Tcp::between(8090, 40_000) })
+}
+
+/// A segment of this host's web server to a client.
+fn served(ends: Ends, flags: u8) -> Frame {
+    ends.leaves().tcp(Tcp { flags, ..Tcp::between(80, 40_000) })
+}
+
+#[test]
+fn segments_of_a_known_flow_pass_whatever_their_flags() -> Result<()> {
+    let all = [
+        ("SYN ACK", SYN | ACK),
+        ("ACK", ACK),
+        ("data", ACK | PSH),
+        ("FIN ACK", FIN | ACK),
+        ("RST", RST),
+        ("RST ACK", RST | ACK),
+    ];
+    SITE.table(twins(|ends| {
+        let key = upstream(ends).flow(6, 40_000, 8090);
+        all.map(|(what, flags)| {
+            Case::new(what, INGRESS, answer(ends, flags), pass(Reason::Established)).flow(key)
+        })
+    }))
+}
+
+#[test]
+fn a_bare_syn_is_never_an_answer() -> Result<()> {
+    SITE.table(twins(|ends| {
+        let key = upstream(ends).flow(6, 40_000, 8090);
+        [
+            Case::new(
+                "in, on the tuple of a flow",
+                INGRESS,
+                answer(ends, SYN),
+                drop(Reason::DefaultDrop),
+            )
+            .flow(key),
+            Case::new(
+                "in, with ECN",
+                INGRESS,
+                answer(ends, SYN | flags::ECE | flags::CWR),
+                drop(Reason::DefaultDrop),
+            )
+            .flow(key),
+            Case::new(
+                "out, from a port that is served",
+                EGRESS,
+                served(ends, SYN),
+                drop(Reason::DefaultDrop),
+            ),
+        ]
+    }))
+}
+
+#[test]
+fn an_answer_must_fit_the_flow_in_everything() -> Result<()> {
+    SITE.table(twins(|ends| {
+        let key = upstream(ends).flow(6, 40_000, 8090);
+        let wrong_port =
+            upstream(ends).arrives().tcp(Tcp { flags: ACK, ..Tcp::between(8090, 40_001) });
+        let wrong_source =
+            upstream(ends).arrives().tcp(Tcp { flags: ACK, ..Tcp::between(8091, 40_000) });
+        let udp = upstream(ends).arrives().udp(Udp::between(8090, 40_000));
+        let other = stranger(ends).arrives().tcp(Tcp { flags: ACK, ..Tcp::between(8090, 40_000) });
+        [
+            Case::new("another port of ours", INGRESS, wrong_port, drop(Reason::TcpNoFlow))
+                .flow(key),
+            Case::new("another port of theirs", INGRESS, wrong_source, drop(Reason::DefaultDrop))
+                .flow(key),
+            Case::new("another protocol", INGRESS, udp, drop(Reason::DefaultDrop)).flow(key),
+            Case::new("another host", INGRESS, other, drop(Reason::DefaultDrop)).flow(key),
+        ]
+    }))
+}
+
+#[test]
+fn a_known_flow_passes_before_deny() -> Result<()> {
+    SITE.table(twins(|ends| {
+        let ends = abuse(ends);
+        let frame = || ends.arrives().tcp(Tcp { flags: ACK, ..Tcp::between(443, 40_000) });
+        [
+            Case::new("no flow", INGRESS, frame(), denied("no-abuse")),
+            Case::new("a flow", INGRESS, frame(), pass(Reason::Established))
+                .flow(ends.flow(6, 40_000, 443)),
+            Case::new(
+                "a flow, and a bare SYN",
+                INGRESS,
+                ends.arrives().tcp(Tcp::between(443, 40_000)),
+                denied("no-abuse"),
+            )
+            .flow(ends.flow(6, 40_000, 443)),
+        ]
+    }))
+}
+
+#[test]
+fn what_this_host_opens_is_answered() -> Result<()> {
+    SITE.story(twins(|ends| {
+        let up = upstream(ends);
+        let out = |flags| up.leaves().tcp(Tcp { flags, ..Tcp::between(40_000, 8090) });
+        let gre_in = up.arrives_as(47).payload([0; 8]);
+        let gre_out = up.leaves_as(47).payload([0; 8]);
+        [
+            Case::new("nobody has asked yet", INGRESS, answer(ends, ACK), drop(Reason::TcpNoFlow)),
+            Case::new(
+                "a SYN ACK is of no old flow",
+                INGRESS,
+                answer(ends, SYN | ACK),
+                drop(Reason::DefaultDrop),
+            ),
+            Case::new("a SYN opens", EGRESS, out(SYN), allowed("app").opens()),
+            Case::new("the same SYN again does not", EGRESS, out(SYN), allowed("app")),
+            Case::new("the answer", INGRESS, answer(ends, SYN | ACK), pass(Reason::Established)),
+            Case::new("our ACK", EGRESS, out(ACK), allowed("app")),
+            Case::new("their RST", INGRESS, answer(ends, RST), pass(Reason::Established)),
+            Case::new(
+                "no DNS answer unasked",
+                INGRESS,
+                up.arrives().udp(Udp::between(53, 5000)),
+                drop(Reason::DefaultDrop),
+            ),
+            Case::new(
+                "a DNS query",
+                EGRESS,
+                up.leaves().udp(Udp::between(5000, 53)),
+                allowed("dns").opens(),
+            ),
+            Case::new(
+                "its answer",
+                INGRESS,
+                up.arrives().udp(Udp::between(53, 5000)),
+                pass(Reason::Established),
+            ),
+            Case::new("no GRE unasked", INGRESS, gre_in.clone(), drop(Reason::DefaultDrop)),
+            Case::new("GRE out", EGRESS, gre_out, allowed("tunnel-out").opens()),
+            Case::new("GRE in", INGRESS, gre_in, pass(Reason::Established)),
+        ]
+    }))
+}
+
+#[test]
+fn an_ack_that_a_rule_admits_opens_a_flow_again() -> Result<()> {
+    SITE.story(twins(|ends| {
+        let ack = upstream(ends).leaves().tcp(Tcp { flags: ACK, ..Tcp::between(40_000, 8090) });
+        [
+            Case::new("forgotten", INGRESS, answer(ends, ACK), drop(Reason::TcpNoFlow)),
+            Case::new("this host sends", EGRESS, ack, allowed("app").opens()),
+            Case::new("known again", INGRESS, answer(ends, ACK), pass(Reason::Established)),
+        ]
+    }))
+}
+
+#[test]
+fn a_flow_without_traffic_ends() -> Result<()> {
+    let seconds = Duration::from_secs;
+    SITE.table(twins(|ends| {
+        let up = upstream(ends);
+        let tcp =
+            |flags, idle, expect| {
+                Case::new(format!("TCP, idle {idle} s"), INGRESS, answer(ends, ACK), expect)
+                    .flow_as(up.flow(6, 40_000, 8090), flags, seconds(idle))
+            };
+        let udp = |flags, idle, expect| {
+            Case::new(
+                format!("UDP, idle {idle} s, flags {flags}"),
+                INGRESS,
+                up.arrives().udp(Udp::between(53, 5000)),
+                expect,
+            )
+            .flow_as(up.flow(17, 5000, 53), flags, seconds(idle))
+        };
+        let echo = |idle, expect| {
+            Case::new(format!("echo, idle {idle} s"), INGRESS, up.reply(up.arrives(), 77), expect)
+                .flow_as(up.flow(up.icmp(), 77, 0), 0, seconds(idle))
+        };
+        let from_peer = up.arrives_as(47).payload([0; 8]);
+        let gre =
+            |idle, expect| {
+                Case::new(format!("GRE, idle {idle} s"), INGRESS, from_peer.clone(), expect)
+                    .flow_as(up.flow(47, 0, 0), 0, seconds(idle))
+            };
+        let yes = || pass(Reason::Established);
+        let no = || drop(Reason::DefaultDrop);
+        [
+            tcp(0, 15, yes()),
+            tcp(0, 21, drop(Reason::TcpNoFlow)),
+            udp(0, 5, yes()),
+            udp(0, 11, no()),
+            udp(Flow::REPLIED, 60, yes()),
+            udp(Flow::REPLIED, 181, no()),
+            echo(25, yes()),
+            echo(31, no()),
+            gre(60, yes()),
+            gre(181, no()),
+        ]
+    }))
+}
+
+#[test]
+fn a_dead_flow_is_opened_anew_by_the_next_packet() -> Result<()> {
+    let long_ago = Duration::from_mins(1);
+    SITE.story(twins(|ends| {
+        let up = upstream(ends);
+        let frame = up.leaves().udp(Udp::between(5000, 53));
+        [
+            Case::new("dead", EGRESS, frame, allowed("dns").opens()).flow_as(
+                up.flow(17, 5000, 53),
+                0,
+                long_ago,
+            ),
+            Case::new(
+                "answered",
+                INGRESS,
+                up.arrives().udp(Udp::between(53, 5000)),
+                pass(Reason::Established),
+            ),
+        ]
+    }))
+}
+
+#[test]
+fn an_echo_of_this_host_is_answered_by_its_identifier() -> Result<()> {
+    SITE.story(twins(|ends| {
+        let ends = stranger(ends);
+        [
+            Case::new("unasked", INGRESS, ends.reply(ends.arrives(), 7), drop(Reason::DefaultDrop)),
+            Case::new("asked", EGRESS, ends.echo(ends.leaves(), 7), pass(Reason::Ping)),
+            Case::new(
+                "answered",
+                INGRESS,
+                ends.reply(ends.arrives(), 7),
+                pass(Reason::Established),
+            ),
+            Case::new(
+                "another identifier",
+                INGRESS,
+                ends.reply(ends.arrives(), 8),
+                drop(Reason::DefaultDrop),
+            ),
+        ]
+    }))
+}
+
+#[test]
+fn a_full_table_refuses_a_new_flow_and_keeps_the_others() -> Result<()> {
+    // On the host only: the kernel's table gives up its oldest entry, and refuses
+    // one only where its memory fails.
+    let mut host = SITE.lock()?.host.clone();
+    for ends in [V4, V6].map(upstream) {
+        let frame =
+            |port, flags| ends.leaves().tcp(Tcp { flags, ..Tcp::between(port, 8090) }).bytes();
+        let mut judge =
+            |frame: Vec<u8>| host.judge(&firewall_policy::world::egress(&frame), &frame).reason;
+        ensure!(judge(frame(1, SYN)) == Reason::Rule);
+        host.flows_max = host.flows.len();
+        let mut judge =
+            |frame: Vec<u8>| host.judge(&firewall_policy::world::egress(&frame), &frame).reason;
+        ensure!(judge(frame(2, SYN)) == Reason::FlowTableFull);
+        ensure!(judge(ends.echo(ends.leaves(), 9).bytes()) == Reason::FlowTableFull);
+        ensure!(judge(frame(1, ACK)) == Reason::Rule);
+        host.flows_max = usize::MAX;
+    }
+    Ok(())
+}

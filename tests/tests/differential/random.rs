@@ -1,0 +1,125 @@
+//! Random frames under random policies.
+
+use anyhow::{Context as _, Result, ensure};
+use firewall_common::abi::ban::Ban;
+use firewall_common::verdict::{Direction, Reason};
+use firewall_policy::compile::Environment;
+use firewall_userspace::kernel::bans;
+use firewall_userspace::kernel::sandbox::Hook;
+
+use crate::common::policy;
+use crate::frames::Frames;
+use crate::pair::Pair;
+use crate::policies::{self, Kind, Places};
+use crate::rng::Rng;
+
+/// Frames put to each policy.
+const FRAMES: usize = 40_000;
+
+/// Frames between two readings of all counters, which also bounds what of flows
+/// and fragments is remembered, and for how long.
+const RUN: usize = 500;
+
+#[test]
+fn plain_policies() -> Result<()> {
+    compare("plain", Kind { counts: true, ..Kind::default() }, Environment::BUDGET_BYTES)
+}
+
+#[test]
+fn policies_that_ask_for_local_addresses_interfaces_tags_and_flags() -> Result<()> {
+    compare(
+        "sides",
+        Kind { locals: true, contexts: true, ..Kind::default() },
+        Environment::BUDGET_BYTES,
+    )
+}
+
+#[test]
+fn policies_in_the_sparse_form() -> Result<()> {
+    compare("sparse", Kind { locals: true, contexts: true, ..Kind::default() }, 0)
+}
+
+#[test]
+fn policies_with_a_list_so_long_that_there_is_a_bitmap() -> Result<()> {
+    compare(
+        "bitmap",
+        Kind { long_list: true, locals: true, ..Kind::default() },
+        Environment::BUDGET_BYTES,
+    )
+}
+
+fn compare(what: &str, kind: Kind, budget_bytes: u64) -> Result<()> {
+    let mut rng = Rng::from_environment(what)?;
+    let policy = policies::random(&mut rng, kind)?;
+    let generation = policy::compiled(&policy, budget_bytes)?;
+    check_kind(&generation, kind, budget_bytes)?;
+    let mut pair = Pair::new(generation)?;
+    let mut frames = Frames::new(Places::of(&policy));
+    let mut seen = std::collections::HashMap::<Reason, usize>::new();
+    for run in 0..FRAMES / RUN {
+        pair.begin()?;
+        ban(&mut rng, &mut pair)?;
+        for number in 0..RUN {
+            let (direction, frame) = frames.next(&mut rng);
+            let hook = match direction {
+                Direction::Egress => Hook::TcEgress,
+                Direction::Ingress => {
+                    rng.pick(&[Some(Hook::Xdp), Some(Hook::TcIngress)]).unwrap_or(Hook::Xdp)
+                }
+            };
+            let segments = if hook != Hook::Xdp && rng.once_in(20) {
+                1 + u32::from(rng.byte() & 15)
+            } else {
+                1
+            };
+            let judged = pair
+                .judge(hook, &frame, segments)
+                .with_context(|| format!("{what}, run {run}, frame {number}"))?;
+            if let Some(decision) = judged {
+                *seen.entry(decision.reason).or_default() += 1;
+            }
+        }
+        pair.end().with_context(|| format!("{what}, run {run}"))?;
+    }
+    let mut seen: Vec<_> = seen.into_iter().collect();
+    seen.sort_unstable_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason as u8));
+    for (reason, count) in &seen {
+        eprintln!("{count:6} {}", reason.name());
+    }
+    ensure!(seen.len() > 30, "frames met {} reasons only", seen.len());
+    Ok(())
+}
+
+/// The tables have the form that the test is about.
+fn check_kind(
+    generation: &firewall_policy::compile::Generation,
+    kind: Kind,
+    budget_bytes: u64,
+) -> Result<()> {
+    use firewall_common::abi::tables::Setting;
+    let setting = |setting: Setting| generation.settings[setting as usize];
+    ensure!(kind.long_list == (setting(Setting::Bitmap) != 0), "bitmap");
+    ensure!((budget_bytes == 0) == (setting(Setting::RowsIngress) != 0), "sparse form");
+    Ok(())
+}
+
+/// Bans some networks, or nobody.
+fn ban(rng: &mut Rng, pair: &mut Pair) -> Result<()> {
+    let networks = [
+        "10.0.0.0/8",
+        "10.1.2.77/32",
+        "198.51.100.0/24",
+        "2001:db8:2::/64",
+        "2001:db8:2::20/128",
+        "fe80::/10",
+    ];
+    for network in networks {
+        if rng.once_in(8) {
+            let (address, length) = network.split_once('/').unwrap_or_default();
+            let until_ns = rng.pick(&[u64::MAX, u64::MAX, 1]);
+            let ban = Ban { until_ns, since_ns: 0, hits: 0, reason: [0; 40] };
+            pair.bench.ban(bans::key(address.parse()?, length.parse()?), ban)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Changing the policy: all of it, nothing, or a refusal that says why.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use firewall_tests::firewall::Firewall;
+use firewall_tests::pair::{self, Pair};
+use firewall_tests::servers::Sshd;
+use firewall_tests::traffic::conversation::Conversation;
+use firewall_tests::traffic::echo::Echo;
+
+use crate::support::{policy, wait_until};
+
+const WEB: &str = "name: web, from: any, service: web";
+
+#[test]
+fn a_broken_policy_of_any_kind_changes_nothing() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("broken")?;
+    let _web = Echo::tcp(&server, 80)?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    let mut talk = Conversation::tcp(&client, None, pair::server(80)[0])?;
+    assert!(talk.asks());
+    let (pins, programs) = (firewall.pins()?, server.sh("ip link show dev eth0")?);
+
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firewall-policy/tests/bad");
+    let mut tried = 0;
+    for entry in std::fs::read_dir(&examples)? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_error = name.starts_with('E') && path.extension().is_some_and(|ext| ext == "yaml");
+        let input = if is_error { std::fs::read(&path)? } else { continue };
+        // Inputs of several files, or of a certain age, are the policy crate's.
+        if input.windows(5).any(|window| window == b"#--- ") {
+            continue;
+        }
+        server.write(
+            "/etc/firewall/rules/site.yaml",
+            std::fs::read(examples.join("included/site.yaml"))?,
+        )?;
+        server.write("/etc/firewall/rules/web.yaml", &input)?;
+        let said = firewall.refused(&["apply", "/etc/firewall/rules/web.yaml"], 1)?;
+        let code = name.split('-').next().unwrap_or_default();
+        assert!(said.contains(&format!("error[{code}]")), "{name}: {said}");
+        assert!(said.contains("rules/web.yaml:"), "{name} has no place: {said}");
+        tried += 1;
+    }
+    assert!(tried >= 50, "only {tried} of the examples were tried");
+    for (file, text, wanted) in [
+        ("/etc/firewall/rules/nowhere.yaml", None, "nowhere.yaml"),
+        ("/etc/firewall/rules/lab.yaml", Some(failing_test()), "error[E0301]"),
+    ] {
+        if let Some(text) = text {
+            firewall.write(&text)?;
+        }
+        let said = firewall.refused(&["apply", file], 1)?;
+        assert!(said.contains(wanted), "{said}");
+    }
+    assert_eq!(firewall.generation()?, 1);
+    assert_eq!(firewall.pins()?, pins, "something is pinned that was not");
+    assert_eq!(server.sh("ip link show dev eth0")?, programs, "another program is attached");
+    assert!(talk.asks(), "a running connection was cut");
+    eprintln!("{tried} broken policies refused");
+    Ok(())
+}
+
+fn failing_test() -> String {
+    let test =
+        "{ name: nobody gets in, in: { from: 192.0.2.99, to: 192.0.2.10, tcp: 80 }, expect: drop }";
+    let more = "name: more, from: any, service: alternative";
+    format!("{}tests:\n  - {test}\n", policy(&[WEB, more], &[]))
+}
+
+#[test]
+fn an_equal_policy_is_nothing_to_do() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("equal")?;
+    let more = "name: more, from: any, service: alternative";
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB, more], &[]))?;
+    let pins = firewall.pins()?;
+    let said = firewall.check(&["apply"])?;
+    assert!(said.starts_with("nothing to do: generation 1"), "{said}");
+    // Comments and the order of services are no difference.
+    let text = policy(&[WEB, more], &[]).replace("groups:", "# Who is who.\ngroups:");
+    assert!(firewall.enforce(&text)?.starts_with("nothing to do"));
+    assert_eq!((firewall.generation()?, firewall.pins()?), (1, pins));
+    let dry = firewall.check(&["apply", "--dry-run"])?;
+    assert!(dry.starts_with("nothing to do"), "{dry}");
+    firewall.write(&policy(&[WEB], &[]))?;
+    firewall.refused(&["apply", "--dry-run"], 2)?;
+    assert_eq!(firewall.generation()?, 1, "a dry run changed the policy");
+    Ok(())
+}
+
+#[test]
+fn of_two_applies_at_once_one_is_refused_with_the_holders_name() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("two")?;
+    let firewall = Firewall::with_policy(&server, &policy(&[], &[]))?;
+    firewall.write(&policy(&[WEB], &[]))?;
+    let lock = server.path("/run/firewall/apply.lock");
+    let held = || std::fs::read_to_string(&lock).unwrap_or_default();
+    let old = held();
+    let first = server.spawn("first", &mut firewall.command(&["apply"]))?;
+    wait_until("the first holds the lock", Duration::from_secs(5), || {
+        Ok(held() != old && !held().is_empty())
+    })?;
+    first.signal(libc::SIGSTOP)?;
+    let said = firewall.refused(&["apply"], 1)?;
+    let holder = "the policy is being changed by root (apply host.yaml, process ";
+    assert!(said.contains(holder) && said.contains("since"), "{said}");
+    let said = firewall.refused(&["detach", "--all"], 1)?;
+    assert!(said.contains(holder), "{said}");
+    first.signal(libc::SIGCONT)?;
+    let ended = first.wait(Duration::from_secs(20))?;
+    assert!(ended.success(), "{}", first.log());
+    assert_eq!(firewall.generation()?, 2);
+    assert!(firewall.check(&["apply"])?.starts_with("nothing to do"));
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_would_cut_the_session_it_comes_from_is_refused() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("session")?;
+    let ssh = "name: ssh, from: clients, service: ssh";
+    let firewall = Firewall::with_policy(&server, &policy(&[ssh], &[]))?;
+    let sshd = Sshd::start(&server, 22)?;
+    firewall.write(&policy(&[WEB], &[]))?;
+    let command = firewall.command(&[]);
+    let binary = command.get_program().to_str().context("the path is not UTF-8")?;
+    for address in ["192.0.2.10", "2001:db8:1::10"] {
+        let run = |arguments: &str| {
+            client.run(&mut sshd.client(address, &format!("{binary} apply {arguments} 2>&1")))
+        };
+        let refused = run("")?;
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        for part in ["error[E0501]", "your session", "dropped by default-in", "--i-have-console"] {
+            assert!(refused.stdout.contains(part), "{part} in {}", refused.stdout);
+        }
+        let dry = run("--dry-run")?;
+        assert!(dry.stdout.contains("you would be CUT"), "{}", dry.stdout);
+    }
+    assert_eq!(firewall.generation()?, 1);
+    let status = client.check(&mut sshd.client("192.0.2.10", &format!("{binary} status")))?;
+    assert!(status.contains("you         198.51.100.20:"), "{status}");
+    Ok(())
+}

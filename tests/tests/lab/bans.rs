@@ -1,0 +1,103 @@
+//! Bans: they cut what runs, end by themselves, and never hit the way in.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use firewall_tests::firewall::Firewall;
+use firewall_tests::pair::{self, ADMIN, CLIENT, Pair, STRANGER};
+use firewall_tests::traffic::conversation::{Conversation, connects};
+use firewall_tests::traffic::echo::Echo;
+use firewall_tests::traffic::{PATIENCE, REFUSAL};
+
+use crate::support::policy;
+
+const WEB: &str = "name: web, from: any, service: web";
+
+#[test]
+fn a_ban_cuts_a_running_connection_until_it_is_lifted() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("ban")?;
+    let _servers = (Echo::tcp(&server, 80)?, Echo::udp(&client, 443)?);
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    for (family, network) in ["198.51.100.66", "2001:db8:2:66::/64"].into_iter().enumerate() {
+        let to = pair::server(80)[family];
+        let mut banned = Conversation::tcp(&client, Some(STRANGER[family]), to)?;
+        let mut other = Conversation::tcp(&client, Some(CLIENT[family]), to)?;
+        assert!(banned.asks() && other.asks());
+        let before = firewall.counters()?;
+        let said =
+            firewall.check(&["ban", "add", network, "--for", "10m", "--reason", "too curious"])?;
+        assert!(said.starts_with(&format!("banned {network} for 10 min")), "{said}");
+        assert!(!banned.asks_within(8, REFUSAL), "{network} still talks");
+        assert!(!connects(&client, Some(STRANGER[family]), to, REFUSAL)?, "{network} comes in");
+        assert!(other.asks(), "another source was cut");
+        let since = firewall.counters()?.since(&before);
+        let hits = since.reason("ingress", "banned");
+        assert!(hits >= 2, "{since:?}");
+        let list = firewall.json(&["ban", "list"])?;
+        let ban = &list["bans"][0];
+        assert_eq!((&ban["network"], &ban["reason"]), (&network.into(), &"too curious".into()));
+        assert!(ban["hits"].as_u64() >= Some(hits), "{list}");
+        assert!((590..=600).contains(&ban["seconds_left"].as_u64().unwrap_or_default()), "{list}");
+
+        let said = firewall.check(&["ban", "del", network])?;
+        assert!(said.starts_with(&format!("lifted the ban of {network}")), "{said}");
+        assert!(banned.asks_within(8, PATIENCE), "{network} does not come back");
+        assert_eq!(firewall.check(&["ban", "list"])?, "no bans\n");
+        let said = firewall.refused(&["ban", "del", network], 1)?;
+        assert!(said.contains("is not banned"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_way_in_and_the_host_itself_cannot_be_banned() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("refused")?;
+    let _ssh = Echo::tcp(&server, 22)?;
+    server.route("default", &CLIENT[0].to_string())?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    let ends = pair::server(22).into_iter().zip(ADMIN);
+    let mut admins: Vec<Conversation> =
+        ends.map(|(to, from)| Conversation::tcp(&client, Some(from), to)).collect::<Result<_>>()?;
+    let refused = [
+        ("198.51.100.5", "covered by failsafe-ssh"),
+        ("198.51.100.0/29", "a source of failsafe-ssh"),
+        ("2001:db8:2::5", "covered by failsafe-ssh"),
+        ("2001:db8:2::/64", "a source of failsafe-ssh"),
+        ("192.0.2.10", "an address of this host"),
+        ("198.51.100.20", "the default gateway"),
+        ("0.0.0.0/0", "most of the Internet"),
+        ("::/0", "most of the Internet"),
+    ];
+    for (network, why) in refused {
+        let said = firewall.refused(&["ban", "add", network], 1)?;
+        assert!(said.contains("refused: ") && said.contains(why), "{network}: {said}");
+    }
+    assert_eq!(firewall.check(&["ban", "list"])?, "no bans\n");
+    assert!(admins.iter_mut().all(Conversation::asks));
+    // A ban that was there before the policy named the source does not help either.
+    let network = "198.51.100.64/26";
+    firewall.check(&["ban", "add", network])?;
+    let text = policy(&[WEB], &[]).replace("from: admin, service: ssh", "from: any, service: ssh");
+    firewall.enforce(&text)?;
+    let stranger = Conversation::tcp(&client, Some(STRANGER[0]), pair::server(22)[0]);
+    assert!(stranger?.asks(), "failsafe comes before bans");
+    assert!(!connects(&client, Some(STRANGER[0]), pair::server(80)[0], REFUSAL)?);
+    Ok(())
+}
+
+#[test]
+fn a_ban_ends_by_itself_even_without_an_agent() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("ends")?;
+    let _web = Echo::tcp(&server, 80)?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    let to = pair::server(80)[0];
+    let mut talk = Conversation::tcp(&client, Some(STRANGER[0]), to)?;
+    assert!(talk.asks());
+    let start = Instant::now();
+    firewall.check(&["ban", "add", "198.51.100.66", "--for", "1s"])?;
+    assert!(!talk.asks_within(8, REFUSAL), "it still talks");
+    assert!(connects(&client, Some(STRANGER[0]), to, PATIENCE)?, "it does not come back");
+    assert!(start.elapsed() >= Duration::from_millis(900), "after {:?}", start.elapsed());
+    assert_eq!(firewall.check(&["ban", "list"])?, "no bans\n", "an ended ban is listed");
+    Ok(())
+}

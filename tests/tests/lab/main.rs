@@ -1,0 +1,34 @@
+//! The real binary on lab hosts, with real sockets: what a frame at a time cannot
+//! show.
+//!
+//! Needs root, and the programs that `cargo xtask test lab` installs.
+
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::format_collect,
+    clippy::match_bool,
+    clippy::needless_range_loop,
+    clippy::similar_names,
+    clippy::unchecked_time_subtraction,
+    clippy::unnecessary_wraps,
+    reason = "tables of figures for people, and cases that share one shape"
+)]
+
+mod apply;
+mod attach;
+mod bans;
+mod crash;
+mod established;
+mod first_enforcement;
+mod flood;
+mod fragments;
+mod inbound;
+mod interrupted;
+mod lifecycle;
+mod metrics;
+mod neighbours;
+mod path_mtu;
+mod reload;
+mod support;
+mod vlan;
+mod wire;

@@ -1,0 +1,235 @@
+//! MySQL in clear, beside the server's own counters.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use firewall_tests::firewall::Firewall;
+use firewall_tests::gate;
+use firewall_tests::pair::{self, Pair};
+use firewall_tests::servers::{Database, MariaDb};
+
+use crate::mysql_client::{Client, PING, QUERY, command};
+
+const POLICY: &str = "\
+interfaces: { match: [\"eth*\"] }
+default: { ingress: drop, egress: drop }
+groups: { admin: [198.51.100.5, \"2001:db8:2::5\"], app: [198.51.100.20, \"2001:db8:2::20\"] }
+services:
+  ssh: { tcp: 22 }
+  mysql: { tcp: 3306, count: mysql }
+failsafe: { ingress: [ { name: failsafe-ssh, from: admin, service: ssh } ] }
+ingress: { allow: [ { name: mysql, from: app, service: mysql } ] }
+egress: { allow: [] }
+";
+
+/// MariaDB behind the firewall.
+struct Guarded {
+    database: MariaDb,
+    firewall: Firewall,
+    pair: Pair,
+}
+
+/// What the server and the firewall have counted of one load.
+#[derive(Debug)]
+struct Counted {
+    server: BTreeMap<&'static str, u64>,
+    firewall: BTreeMap<String, u64>,
+}
+
+const STATUS: [&str; 4] = ["Questions", "Com_select", "Com_stmt_execute", "Com_stmt_prepare"];
+
+impl Guarded {
+    fn new(name: &str) -> Result<Self> {
+        let pair = Pair::new(name)?;
+        let options = vec!["--max-allowed-packet=64M".into(), "--skip-ssl".into()];
+        let database = MariaDb::start(&pair.server, &Database { options, ..Database::default() })?;
+        database.sql(
+            "CREATE USER 'app'@'%' IDENTIFIED BY ''; GRANT ALL ON *.* TO 'app'@'%'; \
+             CREATE DATABASE sbtest",
+        )?;
+        let firewall = Firewall::with_policy(&pair.server, POLICY)?;
+        Ok(Self { database, firewall, pair })
+    }
+
+    /// One query over the Unix socket, so that reading moves the counters by a known
+    /// amount: a question, and another one for leaving.
+    fn status(&self) -> Result<BTreeMap<&'static str, u64>> {
+        let rows = self.database.sql("SHOW GLOBAL STATUS")?;
+        let value = |name: &&'static str| -> Result<_> {
+            let found = rows.lines().find_map(|row| row.strip_prefix(&format!("{name}\t")));
+            Ok((*name, found.with_context(|| format!("no {name}"))?.parse()?))
+        };
+        STATUS.iter().map(value).collect()
+    }
+
+    fn count(&self, what: &str, load: impl FnOnce() -> Result<()>) -> Result<Counted> {
+        let start = Instant::now();
+        let (before, counters) = (self.status()?, self.firewall.counters()?);
+        load()?;
+        std::thread::sleep(Duration::from_millis(100));
+        let since = self.firewall.counters()?.since(&counters);
+        let after = self.status()?;
+        let server: BTreeMap<_, _> =
+            STATUS.iter().map(|name| (*name, after[name] - before[name])).collect();
+        let counted = Counted { server, firewall: since.rule("ingress", "mysql").requests };
+        let (seen, questions) = (counted.seen(), counted.questions());
+        eprintln!(
+            "{what}: {questions} questions at the server, {seen} counted, difference {}; {} requests, \
+             {} prepared, {} suspect, {:.1?}",
+            i128::from(seen) - i128::from(questions),
+            counted.requests(),
+            counted.firewall["mysql_stmt_prepare"],
+            counted.firewall["suspects"],
+            start.elapsed()
+        );
+        ensure!(seen == questions && counted.requests() > 0, "{what}: {counted:?}");
+        for name in ["gaps", "resyncs"] {
+            ensure!(counted.firewall[name] == 0, "{what}: {name}: {counted:?}");
+        }
+        Ok(counted)
+    }
+
+    fn sysbench(&self, test: &str, options: &[&str], step: &str) -> Result<Command> {
+        let mut command = Command::new(gate::tool("sysbench", "sysbench")?);
+        command.args([test, "--db-driver=mysql", "--mysql-host=192.0.2.10", "--mysql-user=app"]);
+        command.args(["--mysql-password=", "--mysql-db=sbtest", "--tables=1", "--table-size=500"]);
+        command.args(["--threads=4", "--time=2"]).args(options).arg(step);
+        Ok(command)
+    }
+}
+
+impl Counted {
+    /// `COM_QUERY` and `COM_STMT_EXECUTE`.
+    fn requests(&self) -> u64 {
+        self.firewall["mysql_query"] + self.firewall["mysql_stmt_execute"]
+    }
+
+    /// What the server calls questions, seen from outside: leaving and choosing a
+    /// database are two of them, pings and preparations none.
+    fn seen(&self) -> u64 {
+        self.requests() + self.firewall["mysql_quit"] + self.firewall["mysql_init_db"]
+    }
+
+    /// The same by the server, less the two by which this is read.
+    fn questions(&self) -> u64 {
+        self.server["Questions"] - 2
+    }
+}
+
+#[test]
+fn statements_are_counted_exactly_as_text_and_prepared() -> Result<()> {
+    let guarded = Guarded::new("mysql")?;
+    let client = &guarded.pair.client;
+    client.check(&mut guarded.sysbench("oltp_read_write", &[], "prepare")?)?;
+    for (test, mode) in [
+        ("oltp_point_select", "disable"),
+        ("oltp_point_select", "auto"),
+        ("oltp_read_write", "disable"),
+        ("oltp_read_write", "auto"),
+    ] {
+        let mode = format!("--db-ps-mode={mode}");
+        let counted = guarded.count(&format!("sysbench {test} {mode}"), || {
+            client.check(&mut guarded.sysbench(test, &[&mode], "run")?).map(drop)
+        })?;
+        let (server, firewall) = (&counted.server, &counted.firewall);
+        assert_eq!(firewall["mysql_stmt_execute"], server["Com_stmt_execute"], "{counted:?}");
+        assert_eq!(firewall["mysql_stmt_prepare"], server["Com_stmt_prepare"], "{counted:?}");
+    }
+    let slap = gate::tool("mariadb-slap", "mariadb-client")?;
+    guarded.count("mariadb-slap, mixed, IPv6", || {
+        let mut command = Command::new(slap);
+        command.args(["--no-defaults", "--host=2001:db8:1::10", "--user=app", "--protocol=tcp"]);
+        command.args(["--auto-generate-sql", "--auto-generate-sql-load-type=mixed"]);
+        command.args(["--concurrency=4", "--number-of-queries=1000", "--create-schema=slap"]);
+        client.check(&mut command).map(drop)
+    })?;
+    Ok(())
+}
+
+#[test]
+fn statements_are_counted_exactly_whatever_is_lost() -> Result<()> {
+    gate::tool("nft", "nftables")?;
+    let guarded = Guarded::new("mysql-lossy")?;
+    let Pair { server, client, .. } = &guarded.pair;
+    client.check(&mut guarded.sysbench("oltp_read_write", &[], "prepare")?)?;
+    let lose = |hook: &str| {
+        format!(
+            "nft add table inet lossy; \
+             nft add chain inet lossy {hook} '{{ type filter hook {hook} priority 0; }}'; \
+             nft add rule inet lossy {hook} tcp dport 3306 numgen random mod 100 == 0 drop"
+        )
+    };
+    for (host, hook) in [(server, "input"), (client, "output")] {
+        host.sh(&lose(hook))?;
+        guarded.count(
+            &format!("sysbench oltp_read_write, 1 % lost at {}'s {hook}", host.name()),
+            || {
+                let options = ["--db-ps-mode=disable", "--threads=16"];
+                client.check(&mut guarded.sysbench("oltp_read_write", &options, "run")?).map(drop)
+            },
+        )?;
+        host.sh("nft delete table inet lossy")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn long_statements_that_imitate_packets_count_once_each() -> Result<()> {
+    let guarded = Guarded::new("mysql-long")?;
+    let [v4, v6] = pair::server(3306);
+    // Headers of five bytes with sequence number 0, and COM_QUERY behind them.
+    let imitation = |length: usize| -> Vec<u8> {
+        let bytes = [5, 1, 1, 0, 3, b'a', 1, 0, 0, 0, 3].into_iter().cycle();
+        let mut text = b"DO LENGTH('".to_vec();
+        text.extend(bytes.take(length));
+        text.extend(b"')");
+        command(QUERY, &text)
+    };
+    for (what, to, length, times) in [
+        ("200 KB", v4, 200_000, 60),
+        ("200 KB on IPv6", v6, 200_000, 30),
+        ("20 MB", v4, 20_000_000, 2),
+    ] {
+        let counted = guarded.count(&format!("{times} statements of {what}"), || {
+            let mut client = Client::login(&guarded.pair.client, to, "app")?;
+            for _ in 0..times {
+                client.send(&imitation(length))?;
+                client.done()?;
+            }
+            Ok(())
+        })?;
+        assert_eq!(counted.requests(), times, "{counted:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn headers_cut_in_two_and_many_packets_at_once_are_counted_exactly() -> Result<()> {
+    let guarded = Guarded::new("mysql-cut")?;
+    let query = command(QUERY, b"DO 1");
+    let counted = guarded.count("headers cut at every place", || {
+        for to in pair::server(3306) {
+            let mut client = Client::login(&guarded.pair.client, to, "app")?;
+            for place in 1..query.len() {
+                client.send_cut(&query, place)?;
+                client.done()?;
+            }
+        }
+        Ok(())
+    })?;
+    assert_eq!(counted.requests(), 2 * (query.len() as u64 - 1), "{counted:?}");
+
+    // As many as the datapath reads of one segment.
+    let pings = command(PING, b"").repeat(64);
+    let counted = guarded.count("64 packets in one segment, then a question", || {
+        let mut client = Client::login(&guarded.pair.client, pair::server(3306)[0], "app")?;
+        client.send(&pings)?;
+        (0..64).try_for_each(|_| client.done())?;
+        client.send(&query)?;
+        client.done()
+    })?;
+    assert_eq!((counted.firewall["mysql_ping"], counted.requests()), (64, 1), "{counted:?}");
+    Ok(())
+}
