@@ -35,7 +35,12 @@ fn answers_of_this_host_pass_by_the_reversed_look_up() -> Result<()> {
         let syslog = |ends: Ends| ends.leaves().udp(Udp::between(514, 40_000));
         let gre = ends.leaves_as(47).payload([0; 8]);
         let others = [
-            Case::new("a bare SYN is no answer", EGRESS, served(ends, SYN), drop(Reason::DefaultDrop)),
+            Case::new(
+                "a bare SYN is no answer",
+                EGRESS,
+                served(ends, SYN),
+                drop(Reason::DefaultDrop),
+            ),
             Case::new(
                 "nor is a RST to whom it is not open",
                 EGRESS,

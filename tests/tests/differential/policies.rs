@@ -76,6 +76,7 @@ const SERVICES: [(u32, u32); 16] = [
 
 /// How a policy is to be.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "features of a policy, each on its own")]
 pub(crate) struct Kind {
     /// Rules ask for this host's address.
     pub(crate) locals: bool,
@@ -130,7 +131,8 @@ fn rule(rng: &mut Rng, kind: Kind, template: &Rule) -> Rule {
     // A bitmap pays only where most of the space is nobody's.
     let networks = if kind.long_list { &NETWORKS[2..] } else { &NETWORKS[..] };
     rule.remote = if rng.once_in(4) { AddrSet::any() } else { addresses(rng, networks) };
-    if !rng.once_in(3) && !(kind.long_list && rule.remote.is_any()) {
+    let too_wide = kind.long_list && rule.remote.is_any();
+    if !too_wide && !rng.once_in(3) {
         rule.remote = rule.remote.subtract(&addresses(rng, &NETWORKS[2..]));
     }
     let services: Vec<_> = (0..=rng.below(3)).map(|_| rng.pick(&SERVICES)).collect();

@@ -15,12 +15,11 @@ impl Rng {
     /// The seed of the environment, or another one each time; printed, so that a
     /// failure can be repeated.
     pub(crate) fn from_environment(what: &str) -> Result<Self> {
-        let seed = match std::env::var(VARIABLE) {
-            Ok(text) => text.parse().with_context(|| format!("{VARIABLE}={text} is no number"))?,
-            Err(_) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-                u64::from(now.subsec_nanos()) << 20 ^ now.as_secs()
-            }
+        let seed = if let Ok(text) = std::env::var(VARIABLE) {
+            text.parse().with_context(|| format!("{VARIABLE}={text} is no number"))?
+        } else {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+            u64::from(now.subsec_nanos()) << 20 ^ now.as_secs()
         };
         eprintln!("{what}: {VARIABLE}={seed}");
         Ok(Self(seed))
