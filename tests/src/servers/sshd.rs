@@ -34,6 +34,9 @@ impl Sshd {
         generate(&key)?;
         // Where sshd confines its unprivileged half; Debian's unit makes it.
         host.enter(|| std::fs::create_dir_all("/run/sshd"))?.context("cannot create /run/sshd")?;
+        // A machine whose root account is locked (`!`) lets nobody in, not even by key;
+        // the host's /etc is its own.
+        host.sh("sed -i 's/^root:[^:]*:/root:*:/' /etc/shadow; rm -f /etc/nologin")?;
         let configuration = directory.join("sshd_config");
         std::fs::write(
             &configuration,
