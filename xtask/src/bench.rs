@@ -25,8 +25,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     build.args(["build", "--release", "--package", "firewall-tests", "--bin", "firewall-bench"]);
     exec::step("building the bench", || exec::run(&mut build))?;
     let program = exec::target().join("release/firewall-bench");
-    let mut bench = packages::as_root(&program.to_string_lossy())
+    let mut bench = packages::as_root_apart()
         .context("the bench needs root; run: sudo -E cargo xtask bench")?;
+    bench.arg(&program);
     if args.json {
         bench.arg("--json");
     }

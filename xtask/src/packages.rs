@@ -96,7 +96,15 @@ pub(crate) fn as_root(program: &str) -> Option<Command> {
     let mut probe = Command::new("sudo");
     exec::capture(probe.args(["-n", "true"])).ok()?;
     let mut command = Command::new("sudo");
-    command.args(["-n", program]);
+    command.args(["-n", "-E", program]);
+    Some(command)
+}
+
+/// A command that runs what is added to it with root's rights and mounts of its
+/// own: a machine without a BPF file system is left as it was.
+pub(crate) fn as_root_apart() -> Option<Command> {
+    let mut command = as_root("unshare")?;
+    command.args(["--mount", "--propagation", "private", "--"]);
     Some(command)
 }
 

@@ -153,9 +153,12 @@ fn of_kernel(pins: &Path) -> Vec<Finding> {
         Finding::new(Level::Ok, "bpffs", "mounted: enforcement survives the agent")
     } else {
         Finding::new(
-            Level::Fail,
+            Level::Warn,
             "bpffs",
-            format!("{} is not on a BPF file system", pins.display()),
+            format!(
+                "{} is not on a BPF file system yet: `firewall apply` mounts it",
+                pins.display()
+            ),
         )
         .help("mount -t bpf bpf /sys/fs/bpf")
     });

@@ -7,10 +7,11 @@
 //! | [`generation`], [`object`] | loading programs with their tables and settings |
 //! | [`sandbox`] | the same programs with maps of their own, for tests and `explain` |
 //! | [`counters`], [`events`], [`bans`], [`seed`] | one family of maps each |
-//! | [`maps`], [`meta`], [`pins`], [`pod`], [`sys`], [`clock`] | what these stand on |
+//! | [`maps`], [`meta`], [`pins`], `bpffs`, [`pod`], [`sys`], [`clock`] | what these stand on |
 
 pub mod attach;
 pub mod bans;
+mod bpffs;
 pub mod clock;
 pub mod counters;
 pub mod events;

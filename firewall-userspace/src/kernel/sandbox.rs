@@ -18,6 +18,7 @@ use firewall_common::verdict::{Direction, Reason, Verdict};
 use firewall_policy::compile::Generation;
 
 use super::bans;
+use super::bpffs;
 use super::counters::{self, Counters, Outcomes};
 use super::generation::{self, Loaded};
 use super::maps::{self, Capacity, Maps};
@@ -121,9 +122,7 @@ impl Sandbox {
             .directory()
             .join(format!("sandbox-{}-{number}", std::process::id()));
         let directory = Removed(root.clone());
-        fs::create_dir_all(root.join("maps")).with_context(|| {
-            format!("could not create {}: is a BPF file system mounted there?", root.display())
-        })?;
+        bpffs::create_directory(&root.join("maps"))?;
         let map_path = |name: &str| root.join("maps").join(name);
         let maps = Maps::open_or_create(map_path, &capacity)?;
         let loaded = generation::open(&root.join("gen"), map_path, generation, &capacity)?;

@@ -13,6 +13,7 @@ use firewall_policy::ir::IngressHook;
 
 use super::attach::{self, Attachment};
 use super::bans::Bans;
+use super::bpffs;
 use super::counters::{self, Counters, Outcomes};
 use super::events::{self, Events, Sampled};
 use super::generation::{self, Loaded, Timings};
@@ -55,14 +56,7 @@ impl Store {
     /// program.
     pub fn create(pins: &Pins, capacity: &Capacity) -> Result<Self> {
         for part in ["maps", "roots", "links"] {
-            let directory = pins.directory().join(part);
-            fs::create_dir_all(&directory).with_context(|| {
-                format!(
-                    "could not create {}; is the BPF file system mounted? \
-                     (mount -t bpf bpf /sys/fs/bpf)",
-                    directory.display()
-                )
-            })?;
+            bpffs::create_directory(&pins.directory().join(part))?;
         }
         let fresh = !pins.map("CONTROL").exists();
         let maps = Maps::open_or_create(|name| pins.map(name), capacity)?;

@@ -178,10 +178,10 @@ fn rooted(level: &Level, args: &Args, counts: &mut Counts) -> Result<()> {
     command.args(["--test", &level.name, "--no-fail-fast", "--"]);
     command.args(level.threads.map(|threads| format!("--test-threads={threads}")));
     command.args(&args.rest);
-    if !exec::is_root() && packages::as_root("true").is_some() {
+    if let Some(runner) = packages::as_root_apart() {
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let name = target.to_uppercase().replace('-', "_");
-        command.env(format!("CARGO_TARGET_{name}_RUNNER"), "sudo -n -E");
+        command.env(format!("CARGO_TARGET_{name}_RUNNER"), exec::line(&runner));
     }
     watched(&mut command, counts)
 }

@@ -1,0 +1,48 @@
+//! The BPF file system, which holds every pin.
+
+use std::ffi::CStr;
+use std::path::Path;
+use std::{fs, io};
+
+use anyhow::{Context as _, Result};
+
+/// Where every distribution has it.
+const PLACE: &CStr = c"/sys/fs/bpf";
+
+/// Creates a directory for pins.
+///
+/// Mounts the BPF file system at its usual place if nobody has, as iproute2 and
+/// bpftool do: systemd mounts it at boot, containers and small systems do not.
+///
+/// # Errors
+/// If the path is not on a BPF file system, and none can be mounted there.
+pub(super) fn create_directory(path: &Path) -> Result<()> {
+    if Path::new(&*PLACE.to_string_lossy()).is_dir() && !is_mounted(PLACE) {
+        mount().context("could not mount the BPF file system at /sys/fs/bpf")?;
+    }
+    fs::create_dir_all(path).with_context(|| {
+        format!(
+            "could not create {}; is the BPF file system mounted? (mount -t bpf bpf /sys/fs/bpf)",
+            path.display()
+        )
+    })
+}
+
+fn is_mounted(place: &CStr) -> bool {
+    // SAFETY: all-zero is a valid value of this struct of integers.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `place` ends in NUL, and `found` has room for the answer.
+    let failed = unsafe { libc::statfs(place.as_ptr(), &raw mut found) };
+    failed == 0 && found.f_type == libc::BPF_FS_MAGIC
+}
+
+fn mount() -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    let (kind, options) = (c"bpf", c"mode=0700");
+    // SAFETY: all four strings end in NUL and outlive the call.
+    let failed = unsafe {
+        libc::mount(kind.as_ptr(), PLACE.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast())
+    };
+    // Another process may have been faster.
+    if failed == 0 || is_mounted(PLACE) { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
