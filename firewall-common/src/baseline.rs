@@ -95,7 +95,7 @@ fn icmp<W: World, F: Frame>(
 
 /// Path MTU discovery and its kin: about a packet of a known flow, or of one
 /// that the ingress policy admits, always; else within a rate.
-#[inline(never)]
+#[inline(always)]
 fn icmp_error<W: World, F: Frame>(
     world: &mut W,
     frame: &F,
@@ -116,7 +116,7 @@ fn icmp_error<W: World, F: Frame>(
 }
 
 /// Echo requests: ours open a flow for the reply, others' are rated per source.
-#[inline(never)]
+#[inline(always)]
 fn echo<W: World>(world: &mut W, packet: &Packet, direction: Direction) -> Option<Reason> {
     let per_second = world.setting(Setting::PingPerSecond);
     if per_second == 0 {

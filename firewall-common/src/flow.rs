@@ -27,6 +27,38 @@ pub struct Idle {
     pub udp: Nanos,
 }
 
+/// A word of `FLOW_PORTS`: time in units of 2^30 ns, about a second; never 0.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "130 years of uptime fit")]
+pub const fn stamp(now: Nanos) -> u32 {
+    (now.0 >> 30) as u32 + 1
+}
+
+/// Index into `FLOW_PORTS`; `None` for protocols without ports, and for SCTP, whose
+/// flows are looked up always.
+#[inline(always)]
+#[must_use]
+pub const fn port_index(protocol: u8, local_port: u16) -> Option<u32> {
+    match protocol {
+        proto::TCP => Some(local_port as u32),
+        proto::UDP => Some(1 << 16 | local_port as u32),
+        _ => None,
+    }
+}
+
+/// Whether a flow of a port that was last seen at `stamp` can still be in force.
+#[inline(always)]
+#[must_use]
+pub const fn may_be_alive(stamp: u32, protocol: u8, now: Nanos, idle: Idle) -> bool {
+    let limit = match protocol {
+        proto::TCP => idle.tcp.0,
+        _ if idle.udp.0 > STREAM_IDLE.0 => idle.udp.0,
+        _ => STREAM_IDLE.0,
+    };
+    stamp != 0 && self::stamp(now).saturating_sub(stamp) as u64 <= (limit >> 30) + 1
+}
+
 /// Whether a flow is still in force.
 #[inline(always)]
 #[must_use]

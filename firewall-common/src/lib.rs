@@ -10,6 +10,7 @@
 //! | module | idea |
 //! | --- | --- |
 //! | [`pipeline`] | one packet from frame to verdict, on one page |
+//! | [`fast`] | the same verdict sooner, for packets that are like most |
 //! | [`parse`] | frame to [`packet::Packet`], or a malformed reason |
 //! | [`policy`] | classes and cells: what the rules say |
 //! | [`baseline`] | built-in rules that keep a host alive |
@@ -24,6 +25,7 @@
 pub mod abi;
 pub mod baseline;
 pub mod control;
+pub mod fast;
 pub mod flow;
 pub mod fragment;
 pub mod frame;

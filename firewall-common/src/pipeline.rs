@@ -9,7 +9,6 @@
 use crate::abi::ban::{Ban, BanKey};
 use crate::abi::flow::{Flow, FlowKey};
 use crate::abi::tables::{Cell, Setting, features};
-use crate::baseline;
 use crate::flow::{self, Idle};
 use crate::fragment;
 use crate::frame::Frame;
@@ -21,6 +20,7 @@ use crate::request;
 use crate::service::{ServiceIndex, proto};
 use crate::time::Nanos;
 use crate::verdict::{Decision, Direction, Reason, Verdict};
+use crate::{baseline, fast};
 
 /// Bans, and the clock that ends them.
 pub trait Bans {
@@ -41,6 +41,8 @@ pub trait World: Tables + Bans {
     fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow>;
     /// Writes a flow; false if the table would not take it.
     fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool;
+    /// A word of `FLOW_PORTS`; `None` if every flow is to be looked up.
+    fn flow_port(&mut self, index: u32) -> Option<&mut u32>;
     /// Whether the kernel has a TCP socket, other than a listening one, for a
     /// tuple.
     fn has_socket(&mut self, key: &FlowKey) -> bool;
@@ -51,20 +53,6 @@ pub trait World: Tables + Bans {
     {
         banned(self, source, family)
     }
-    /// Counts the requests of an admitted packet: [`request::count`], which the
-    /// kernel calls out of line.
-    fn count_requests<F: Frame>(
-        &mut self,
-        frame: &F,
-        packet: &Packet,
-        cell: Cell,
-        direction: Direction,
-    ) where
-        Self: Sized,
-    {
-        let mut tally = request::Tally::EMPTY;
-        request::count(self, frame, packet, cell, direction, &mut tally);
-    }
     /// A slot of the guards.
     fn guard(&mut self, slot: u32) -> Option<&mut u64>;
     /// A slot of the fragments.
@@ -74,12 +62,14 @@ pub trait World: Tables + Bans {
     /// Creates the request entry of a flow; losing it loses a count, never a
     /// verdict.
     fn open_request(&mut self, key: &FlowKey, entry: &request::Entry);
-    /// Adds to the outcome counters; once per packet.
-    fn count_outcome(&mut self, reason: Reason, packets: u64, bytes: u64);
-    /// Adds to a rule's counters.
-    fn count_rule(&mut self, slot: u32, packets: u64, bytes: u64, new_flows: u64);
+    /// Adds to the counters of an outcome, and to those of the rule if one decided;
+    /// once per packet.
+    fn count(&mut self, decision: &Decision, packets: u64, bytes: u64);
     /// Adds to a rule's request counters.
     fn count_request(&mut self, request_slot: u32, metric: request::Metric, add: u64);
+    /// Whether a drop is one of those that no event is sent of, because there were
+    /// enough; counts it then.
+    fn keeps_back(&mut self, source: Address, decision: &Decision) -> bool;
     /// Raises a sampled event.
     fn event(&mut self, decision: &Decision, packet: &Packet);
 }
@@ -100,13 +90,44 @@ pub struct Arrival {
     pub length: u32,
 }
 
-/// Judges a frame and counts it.
+/// Judges a frame and counts it: the short way if it is a common one, else in full.
+#[inline(always)]
+pub fn process<W: World, F: Frame>(
+    world: &mut W,
+    frame: &F,
+    arrival: &Arrival,
+    packet: &mut Packet,
+) -> Decision {
+    match fast::process(world, frame, arrival) {
+        Some(decision) => decision,
+        None => {
+            let decision = in_full(world, frame, arrival, packet);
+            if counts_requests(world, &decision) {
+                let mut tally = request::Tally::EMPTY;
+                let direction = arrival.direction;
+                request::count(world, frame, packet, decision.cell, direction, &mut tally);
+            }
+            decision
+        }
+    }
+}
+
+/// Whether a packet that was judged in full may be a request to count.
+#[inline(always)]
+pub fn counts_requests<T: Tables>(tables: &T, decision: &Decision) -> bool {
+    tables.setting(Setting::Features) & features::REQUESTS != 0
+        && decision.cell.count() != 0
+        && matches!(decision.reason.verdict(), Verdict::Pass)
+}
+
+/// Judges a frame and counts it, whatever it is; its requests are left to the
+/// caller.
 ///
 /// `packet` is scratch memory: in the kernel a map value, whose content the
 /// verifier does not follow. On the stack it would check everything behind the
 /// parser once for every way through it.
 #[inline(always)]
-pub fn process<W: World, F: Frame>(
+pub fn in_full<W: World, F: Frame>(
     world: &mut W,
     frame: &F,
     arrival: &Arrival,
@@ -119,12 +140,6 @@ pub fn process<W: World, F: Frame>(
         Err(reason) => because(reason),
     };
     account(world, &decision, packet, arrival);
-    if world.setting(Setting::Features) & features::REQUESTS != 0
-        && decision.cell.count() != 0
-        && matches!(decision.reason.verdict(), Verdict::Pass)
-    {
-        world.count_requests(frame, packet, decision.cell, arrival.direction);
-    }
     decision
 }
 
@@ -216,7 +231,7 @@ pub(crate) struct Full;
 /// Notes a packet that this host sends and a rule admits; true if it opened a
 /// flow. An answer to an admitted inbound packet opens none, so that nobody
 /// outside makes this host write an entry.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn open<W: World>(world: &mut W, packet: &Packet, slot: u32) -> Result<bool, Full> {
     let key = flow::key(packet, Direction::Egress);
     let (now, idle) = (world.now(), idle(world));
@@ -224,6 +239,7 @@ pub(crate) fn open<W: World>(world: &mut W, packet: &Packet, slot: u32) -> Resul
         && flow::alive(flow, key.protocol, now, idle)
     {
         flow::touch(flow, Direction::Egress, now);
+        note_port(world, &key, now);
         return Ok(false);
     }
     let opens = packet.protocol == proto::TCP && packet.opens_tcp();
@@ -231,6 +247,7 @@ pub(crate) fn open<W: World>(world: &mut W, packet: &Packet, slot: u32) -> Resul
         return Ok(false);
     }
     let flow = Flow { seen_ns: now.0, opened_ns: now.0, slot, flags: 0 };
+    note_port(world, &key, now);
     if world.open_flow(&key, &flow) { Ok(true) } else { Err(Full) }
 }
 
@@ -242,7 +259,7 @@ enum Established {
     Forgotten,
 }
 
-#[inline(never)]
+#[inline(always)]
 fn established<W: World>(world: &mut W, packet: &Packet, direction: Direction) -> Established {
     if !flow::could_be_reply(packet) {
         return Established::No;
@@ -279,18 +296,44 @@ fn forgotten<W: World>(world: &mut W, packet: &Packet, key: &FlowKey) -> Establi
 #[inline(always)]
 fn live<W: World>(world: &mut W, key: &FlowKey, direction: Direction) -> bool {
     let (now, idle) = (world.now(), idle(world));
+    if !port_may_have_flow(world, key.protocol, key.local_port) {
+        return false;
+    }
     match world.flow(key) {
         Some(flow) if flow::alive(flow, key.protocol, now, idle) => {
             flow::touch(flow, direction, now);
+            note_port(world, key, now);
             true
         }
         _ => false,
     }
 }
 
+/// Whether a flow of a local port can be in force: a word says so, where the table
+/// would take a look-up.
+#[inline(always)]
+pub(crate) fn port_may_have_flow<W: World>(world: &mut W, protocol: u8, port: u16) -> bool {
+    let (now, idle) = (world.now(), idle(world));
+    match flow::port_index(protocol, port).and_then(|index| world.flow_port(index)) {
+        Some(stamp) => flow::may_be_alive(*stamp, protocol, now, idle),
+        None => true,
+    }
+}
+
+/// Notes that a flow was seen; without need it does not write.
+#[inline(always)]
+fn note_port<W: World>(world: &mut W, key: &FlowKey, now: Nanos) {
+    if let Some(index) = flow::port_index(key.protocol, key.local_port)
+        && let Some(stamp) = world.flow_port(index)
+        && *stamp != flow::stamp(now)
+    {
+        *stamp = flow::stamp(now);
+    }
+}
+
 /// Whether an ICMP error speaks of a flow we know, or of a packet that the
 /// ingress policy admits.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, inner: &Embedded) -> bool {
     let (now, idle) = (world.now(), idle(world));
     if let Some(flow) = world.flow(key)
@@ -500,11 +543,7 @@ fn account<W: World>(world: &mut W, decision: &Decision, packet: &Packet, arriva
     // Each segment of a super-packet had the headers that it shows once.
     let repeated = (packets - 1) * u64::from(packet.payload_offset);
     let bytes = u64::from(arrival.length.max(packet.length)) + repeated;
-    world.count_outcome(decision.reason, packets, bytes);
-    let slot = decision.cell.slot();
-    if slot != Cell::NO_SLOT {
-        world.count_rule(slot, packets, bytes, u64::from(decision.new_flow));
-    }
+    world.count(decision, packets, bytes);
     let dropped = matches!(decision.reason.verdict(), Verdict::Drop);
     let quiet = decision.cell.has(Cell::QUIET) || matches!(decision.reason, Reason::Noise);
     if (dropped && !quiet) || decision.cell.has(Cell::SAMPLE) {

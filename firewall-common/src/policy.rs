@@ -51,6 +51,15 @@ pub struct Tuple {
     pub service: ServiceIndex,
 }
 
+impl Tuple {
+    /// Asks whatever interface, VLAN and flags its packet had.
+    #[inline(always)]
+    const fn query(&self) -> Query {
+        let Self { direction, remote, local, family, service } = *self;
+        Query { direction, remote, local, family, service, context: None }
+    }
+}
+
 /// What a word past the end of the tables reads as: no class, and a cell that
 /// says [`Cell::BROKEN`].
 pub const MISSING: u32 = ServiceWord::FINAL | Cell::BROKEN;
@@ -130,12 +139,29 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, query: &Query) -> Cell {
     }
 }
 
+/// The policy's answer for a TCP or UDP port, which every table has, whatever
+/// interface, VLAN and flags the packet had.
+#[inline(always)]
+pub fn decide_on_port<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> Cell {
+    let (query, index) = (tuple.query(), tuple.service.0);
+    match tuple.direction {
+        Direction::Ingress => decide_at(tables, &query, &Chain::INGRESS, index),
+        Direction::Egress => decide_at(tables, &query, &Chain::EGRESS, index),
+    }
+}
+
 #[inline(always)]
 fn decide_in<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain) -> Cell {
     let mut index = query.service.0;
     if index >= tables.setting(Setting::ServiceWords) {
         index = ServiceIndex::OTHER + proto::SCTP as u32;
     }
+    decide_at(tables, query, chain, index)
+}
+
+/// The answer for a query whose place in the service table is known.
+#[inline(always)]
+fn decide_at<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain, index: u32) -> Cell {
     let word = tables.word(tables.setting(chain.services).wrapping_add(index));
     if let Some(cell) = ServiceWord(word).decided() {
         return cell;
@@ -170,7 +196,8 @@ fn sparse<T: Tables + ?Sized>(
         return Cell(tables.word(pairs.wrapping_add(column)));
     }
     let mut slot = pair_slot(tables.setting(Setting::Seed), column);
-    for _ in 0..Row::PROBES {
+    // A bound that the compiler does not know is a loop that it does not unroll.
+    for _ in 0..tables.setting(Setting::Probes) {
         let pair = pairs.wrapping_add((slot & mask) << 1);
         let key = tables.word(pair);
         if key == column.wrapping_add(1) {
@@ -208,8 +235,8 @@ pub fn address_class<T: Tables + ?Sized>(tables: &T, family: Family, address: Ad
                     return 0;
                 }
             }
-            // Two bytes below the root, each through a compare record at most.
-            walk(tables, tables.setting(Setting::RootV4), address, 4)
+            let steps = tables.setting(Setting::StepsV4);
+            walk::<_, 1>(tables, tables.setting(Setting::RootV4), address, steps)
         }
         Family::V6 => {
             if tables.setting(Setting::RootV6) == 0 {
@@ -221,34 +248,34 @@ pub fn address_class<T: Tables + ?Sized>(tables: &T, family: Family, address: Ad
     }
 }
 
-/// The walk of an IPv6 address. Its bound is a setting, so that the compiler does
-/// not unroll what the verifier can count.
+/// The walk of an IPv6 address.
 #[inline(always)]
 pub fn walk_v6<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
-    walk(tables, tables.setting(Setting::RootV6), address, tables.setting(Setting::StepsV6))
+    let steps = tables.setting(Setting::StepsV6);
+    walk::<_, 4>(tables, tables.setting(Setting::RootV6), address, steps)
 }
 
 /// Whether a chain admits a tuple, whatever interface, VLAN and flags its packet
 /// had.
 #[inline(always)]
 pub fn admitted<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> bool {
-    let query = Query {
-        direction: tuple.direction,
-        remote: tuple.remote,
-        local: tuple.local,
-        family: tuple.family,
-        service: tuple.service,
-        context: None,
-    };
-    let cell = decide(tables, &query);
+    let cell = decide(tables, &tuple.query());
     cell.has(Cell::ALLOW) && !cell.has(Cell::BROKEN)
 }
 
 /// Longest-prefix match in a multibit trie: 16 bits at the root, then a byte a
 /// block, with runs of single-valued bytes folded into compare records. What it
 /// returns is a class unless the tables are broken.
+///
+/// An address fills `WIDTH` words. The bound is a setting, so that the compiler does
+/// not unroll what the verifier can count.
 #[inline(always)]
-fn walk<T: Tables + ?Sized>(tables: &T, root: u32, address: Address, steps: u32) -> u32 {
+fn walk<T: Tables + ?Sized, const WIDTH: u32>(
+    tables: &T,
+    root: u32,
+    address: Address,
+    steps: u32,
+) -> u32 {
     let mut here = tables.word(root.wrapping_add(address.byte(0) << 8 | address.byte(1)));
     let mut depth: u32 = 2;
     for _ in 0..steps {
@@ -259,7 +286,7 @@ fn walk<T: Tables + ?Sized>(tables: &T, root: u32, address: Address, steps: u32)
             depth = depth.wrapping_add(1);
         } else if here & TrieWord::COMPARE != 0 {
             let record = tables.setting(Setting::Compares).wrapping_add(number * Compare::WORDS);
-            if matches(tables, record, address) {
+            if matches::<T, WIDTH>(tables, record, address) {
                 here = tables.word(record.wrapping_add(Compare::INSIDE));
                 depth = tables.word(record.wrapping_add(Compare::DEPTH));
             } else {
@@ -274,8 +301,14 @@ fn walk<T: Tables + ?Sized>(tables: &T, root: u32, address: Address, steps: u32)
 
 /// Whether the address lies in the record's network.
 #[inline(always)]
-fn matches<T: Tables + ?Sized>(tables: &T, record: u32, address: Address) -> bool {
-    let word = |offset: u32| u64::from(tables.word(record.wrapping_add(offset)));
+fn matches<T: Tables + ?Sized, const WIDTH: u32>(
+    tables: &T,
+    record: u32,
+    address: Address,
+) -> bool {
+    let word = |offset: u32| {
+        if offset < WIDTH { u64::from(tables.word(record.wrapping_add(offset))) } else { 0 }
+    };
     let length = tables.word(record.wrapping_add(Compare::LENGTH));
     let differs = Address {
         hi: address.hi ^ (word(0) << 32 | word(1)),

@@ -209,3 +209,12 @@ pub struct Decision {
     /// A TCP connection was asked for (ingress) or a flow was opened (egress).
     pub new_flow: bool,
 }
+
+impl Decision {
+    /// Counter slot of the rule that decided, if one did.
+    #[must_use]
+    pub fn rule(&self) -> Option<u32> {
+        let slot = self.cell.slot();
+        (slot != crate::abi::tables::Cell::NO_SLOT).then_some(slot)
+    }
+}

@@ -8,15 +8,15 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
 };
-use firewall_common::abi::tables::Cell;
 use firewall_common::frame::{Frame, Header};
 use firewall_common::packet::Packet;
 use firewall_common::pipeline::Arrival;
 use firewall_common::policy::Context;
 use firewall_common::request::{Entry, Kind, Tally};
-use firewall_common::verdict::{Direction, Reason};
+use firewall_common::verdict::{Direction, Reason, Verdict};
 
-use crate::outline;
+use crate::outline::Judged;
+use crate::{maps, outline};
 
 /// No header lies beyond; keeps offsets in what the verifier tracks.
 const MAX_OFFSET: usize = 0x7fff;
@@ -57,6 +57,8 @@ macro_rules! load {
         unsafe {
             value = (($header.0 + $offset) as *const $type).read_unaligned() as u64;
         }
+        // SAFETY: a load fills the rest of the register with zeros.
+        unsafe { core::hint::assert_unchecked(value <= <$type>::MAX as u64) };
         <$type>::from_be(value as $type)
     }};
 }
@@ -95,8 +97,17 @@ fn copy<const N: usize>(data: usize, data_end: usize, offset: usize) -> Option<[
 pub(crate) trait Hook: Frame {
     /// The context of the running program.
     fn context(&self) -> *mut c_void;
-    /// Counts the requests of the packet being judged.
-    fn count_requests(&self, cell: Cell, direction: Direction);
+    /// Judges and counts the frame if it is a common one of IPv6, out of line.
+    fn fast_v6(&self, direction: Direction) -> Option<Verdict>;
+    /// Judges and counts the frame by the whole pipeline, out of line.
+    fn in_full(&self, direction: Direction) -> Verdict;
+}
+
+/// A packet pointer, which the context declares as 32 bits: to be kept as 64, even
+/// where only a difference is asked, for the verifier.
+#[inline(always)]
+fn address(pointer: u32) -> usize {
+    maps::opaque(u64::from(pointer)) as usize
 }
 
 /// A frame at the XDP hook.
@@ -112,7 +123,7 @@ impl XdpFrame {
     pub(crate) fn new(ctx: *mut xdp_md) -> Self {
         // SAFETY: `ctx` is the context of the running program.
         let xdp = unsafe { &*ctx };
-        Self { ctx, data: xdp.data as usize, data_end: xdp.data_end as usize }
+        Self { ctx, data: address(xdp.data), data_end: address(xdp.data_end) }
     }
 
     /// What the hook knows of the frame.
@@ -136,8 +147,17 @@ impl Hook for XdpFrame {
     }
 
     #[inline(always)]
-    fn count_requests(&self, cell: Cell, direction: Direction) {
-        outline::count_xdp(self.ctx, cell.0, direction as u32);
+    fn fast_v6(&self, _: Direction) -> Option<Verdict> {
+        outline::decided(outline::judge_v6_xdp(self.ctx))
+    }
+
+    #[inline(always)]
+    fn in_full(&self, direction: Direction) -> Verdict {
+        let Judged { verdict, cell } = Judged::of(outline::judge_in_full_xdp(self.ctx));
+        if let Some(cell) = cell {
+            outline::count_xdp(self.ctx, cell, direction as u32);
+        }
+        verdict
     }
 }
 
@@ -217,7 +237,7 @@ impl TcFrame {
     pub(crate) fn pulled(skb: *mut __sk_buff) -> Self {
         // SAFETY: `skb` is the context of the running program.
         let context = unsafe { &*skb };
-        Self { skb, data: context.data as usize, data_end: context.data_end as usize }
+        Self { skb, data: address(context.data), data_end: address(context.data_end) }
     }
 
     /// What the hook knows of the frame.
@@ -246,8 +266,24 @@ impl Hook for TcFrame {
     }
 
     #[inline(always)]
-    fn count_requests(&self, cell: Cell, direction: Direction) {
-        outline::count_tc(self.skb, cell.0, direction as u32);
+    fn fast_v6(&self, direction: Direction) -> Option<Verdict> {
+        outline::decided(match direction {
+            Direction::Ingress => outline::judge_v6_ingress(self.skb),
+            Direction::Egress => outline::judge_v6_egress(self.skb),
+        })
+    }
+
+    #[inline(always)]
+    fn in_full(&self, direction: Direction) -> Verdict {
+        let judged = match direction {
+            Direction::Ingress => outline::judge_in_full_ingress(self.skb),
+            Direction::Egress => outline::judge_in_full_egress(self.skb),
+        };
+        let Judged { verdict, cell } = Judged::of(judged);
+        if let Some(cell) = cell {
+            outline::count_tc(self.skb, cell, direction as u32);
+        }
+        verdict
     }
 }
 

@@ -6,10 +6,9 @@
 //! *shared* outlive generations and the agent; `TABLES` belongs to one
 //! generation.
 
-use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::INTERFACES;
 use firewall_common::abi::event::Sampler;
@@ -17,11 +16,6 @@ use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
 use firewall_common::packet::Packet;
 use firewall_common::{fragment, guard, request};
-
-/// Load-time settings of a generation, frozen before the verifier looks. Never
-/// folded: every read is volatile.
-#[unsafe(no_mangle)]
-pub(crate) static SETTINGS: Global<[u32; Setting::COUNT]> = Global::new([0; Setting::COUNT]);
 
 /// The control word. Shared; written by user space.
 #[map]
@@ -51,6 +45,18 @@ pub(crate) static IFACES: Array<[u32; INTERFACES as usize]> = Array::with_max_en
 /// least recently used gives way; a flow that finds no place is refused.
 #[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(1, 0);
+
+/// When each local port last had a flow. Shared; written where flows are.
+#[map]
+pub(crate) static FLOW_PORTS: Array<[u32; FLOW_PORTS_LEN]> = Array::with_max_entries(1, 0);
+
+const FLOW_PORTS_LEN: usize = firewall_common::abi::flow::FLOW_PORTS as usize;
+
+/// Which sources a ban may hold for. Shared; written by user space.
+#[map]
+pub(crate) static BAN_FILTER: Array<[u64; BAN_FILTER_LEN]> = Array::with_max_entries(1, 0);
+
+const BAN_FILTER_LEN: usize = FILTER_BITS as usize / 64;
 
 /// Bans. Shared; written by user space. Full: the new ban is refused there.
 #[map]
@@ -115,13 +121,108 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     Some(unsafe { &mut *scratch })
 }
 
-/// Reads a setting where it is used: the verifier sees a constant there, and
-/// deletes the branches it closes.
+/// The one value of a map that has one: its address, which the loader writes in
+/// place of the map. No look-up, and nothing that could fail.
 #[inline(always)]
-pub(crate) fn setting(setting: Setting) -> u32 {
-    let first = (&raw const SETTINGS).cast::<u32>();
-    // SAFETY: every `Setting` is below `Setting::COUNT`.
-    let place = unsafe { first.add(setting as usize) };
-    // SAFETY: `place` lies in a static of that type.
-    unsafe { place.read_volatile() }
+pub(crate) fn value<T>(map: &'static Array<T>) -> *mut T {
+    opaque((&raw const *map) as u64) as *mut T
+}
+
+/// The number itself, in a way that the compiler cannot look through: it knows
+/// the address for that of something else, or may compare one copy and use another,
+/// of which the verifier knows no bound.
+#[inline(always)]
+pub(crate) fn opaque(number: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: a move of a register to itself.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
+}
+
+/// A setting, as an immediate number: the object holds a mark that names it, and
+/// the loader puts the value in its place.
+macro_rules! settings {
+    ($($name:ident)*) => {
+        #[inline(always)]
+        pub(crate) fn setting(setting: Setting) -> u32 {
+            match setting {
+                $(Setting::$name => {
+                    const MARKED: u64 = (Setting::MARK as u64) << 32 | Setting::$name as u64;
+                    immediate::<MARKED>()
+                })*
+            }
+        }
+    };
+}
+
+settings! {
+    TableWords
+    ServicesIngress
+    ServicesEgress
+    ServiceWords
+    RootV4
+    RootV6
+    Blocks
+    Compares
+    Bitmap
+    CellsIngress
+    CellsEgress
+    AddressClasses
+    ServiceClassesIngress
+    ServiceClassesEgress
+    LocalIngress
+    LocalEgress
+    LocalClassesIngress
+    LocalClassesEgress
+    Ifaces
+    IfaceClasses
+    Vlans
+    VlanClasses
+    Flags
+    FlagClasses
+    RequestSlots
+    RuleSlots
+    Features
+    PingPerSecond
+    TcpIdleSeconds
+    UdpIdleSeconds
+    Generation
+    Seed
+    Cpus
+    RequestSlotCount
+    ReplyContext
+    RowsIngress
+    RowsEgress
+    ColumnsIngress
+    ColumnsEgress
+    Probes
+    StepsV4
+    StepsV6
+}
+
+/// A 64-bit immediate number, of which the loader leaves 32 bits.
+#[inline(always)]
+fn immediate<const MARKED: u64>() -> u32 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        // SAFETY: sets a register.
+        unsafe {
+            core::arch::asm!("{0} = {1} ll", out(reg) value, const MARKED, options(pure, nomem, nostack, preserves_flags));
+        }
+        // SAFETY: the loader clears the upper half.
+        unsafe { core::hint::assert_unchecked(value <= u32::MAX as u64) };
+        value as u32
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        MARKED as u32
+    }
 }

@@ -6,26 +6,129 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use firewall_common::abi::tables::Cell;
+use firewall_common::fast;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
 use firewall_common::pipeline::{self, Arrival};
-use firewall_common::policy::{self, MISSING, Tuple};
+use firewall_common::policy::{self, Tuple};
 use firewall_common::request::{self, Entry, Kind, Tally};
 use firewall_common::service::ServiceIndex;
-use firewall_common::verdict::{Direction, Reason};
+use firewall_common::verdict::{Direction, Reason, Verdict};
 
 use crate::frame::{Hook, TcFrame, XdpFrame};
 use crate::maps;
 use crate::world::{Kernel, SharedBans, Words};
 
+/// [`fast::process_v6`]; see [`decided`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_v6_xdp(ctx: *mut xdp_md) -> u32 {
+    let frame = XdpFrame::new(ctx);
+    judge_v6(&frame, &frame.arrival())
+}
+
+/// The same at TC ingress.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_v6_ingress(skb: *mut __sk_buff) -> u32 {
+    let frame = TcFrame::pulled(skb);
+    judge_v6(&frame, &frame.arrival(Direction::Ingress))
+}
+
+/// The same at TC egress.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_v6_egress(skb: *mut __sk_buff) -> u32 {
+    let frame = TcFrame::pulled(skb);
+    judge_v6(&frame, &frame.arrival(Direction::Egress))
+}
+
+#[inline(always)]
+fn judge_v6<H: Hook>(frame: &H, arrival: &Arrival) -> u32 {
+    match fast::process_v6(&mut Kernel { frame, arrival }, frame, arrival) {
+        Some(decision) => match decision.reason.verdict() {
+            Verdict::Pass => PASS,
+            Verdict::Drop => DROP,
+        },
+        None => UNDECIDED,
+    }
+}
+
+const PASS: u32 = 0;
+const DROP: u32 = 1;
+const UNDECIDED: u32 = 2;
+
+/// The verdict that a number stands for, if one was reached.
+#[inline(always)]
+pub(crate) const fn decided(number: u32) -> Option<Verdict> {
+    match number {
+        PASS => Some(Verdict::Pass),
+        DROP => Some(Verdict::Drop),
+        _ => None,
+    }
+}
+
+/// Judges and counts a frame that is not a common one; see [`Judged`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_in_full_xdp(ctx: *mut xdp_md) -> u64 {
+    let frame = XdpFrame::new(ctx);
+    judge_in_full(&frame, &frame.arrival())
+}
+
+/// The same at TC ingress.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_in_full_ingress(skb: *mut __sk_buff) -> u64 {
+    let frame = TcFrame::new(skb);
+    judge_in_full(&frame, &frame.arrival(Direction::Ingress))
+}
+
+/// The same at TC egress.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_in_full_egress(skb: *mut __sk_buff) -> u64 {
+    let frame = TcFrame::new(skb);
+    judge_in_full(&frame, &frame.arrival(Direction::Egress))
+}
+
+#[inline(always)]
+fn judge_in_full<H: Hook>(frame: &H, arrival: &Arrival) -> u64 {
+    // A per-CPU look-up of key 0 never fails, but the verifier asks.
+    let Some(scratch) = maps::scratch() else { return 0 };
+    let mut world = Kernel { frame, arrival };
+    let decision = pipeline::in_full(&mut world, frame, arrival, &mut scratch.packet);
+    let counted = pipeline::counts_requests(&Words, &decision);
+    let drops = matches!(decision.reason.verdict(), Verdict::Drop);
+    u64::from(drops) | u64::from(counted) << 1 | u64::from(decision.cell.0) << 32
+}
+
+/// What came of a frame that was judged in full, as one number: bit 0 = drop, bit 1 =
+/// its requests are to be counted by the cell in the upper half.
+pub(crate) struct Judged {
+    /// The verdict.
+    pub(crate) verdict: Verdict,
+    /// By what to count its requests; that is for the caller, because the kernel
+    /// bounds the stack of functions that call each other.
+    pub(crate) cell: Option<u32>,
+}
+
+impl Judged {
+    /// Reads the number.
+    #[inline(always)]
+    pub(crate) const fn of(number: u64) -> Self {
+        Self {
+            verdict: if number & 1 == 0 { Verdict::Pass } else { Verdict::Drop },
+            cell: if number & 2 == 0 { None } else { Some((number >> 32) as u32) },
+        }
+    }
+}
+
 /// The class of an IPv6 address.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn class_v6(hi: u64, lo: u64) -> u32 {
-    match Words::new() {
-        Some(words) => policy::walk_v6(&words, Address { hi, lo }),
-        None => MISSING,
-    }
+    policy::walk_v6(&Words, Address { hi, lo })
 }
 
 /// A [`Tuple`] as the five scalars that a global function takes.
@@ -59,7 +162,6 @@ pub(crate) extern "C" fn admits(
     local_lo: u64,
     rest: u64,
 ) -> u32 {
-    let Some(words) = Words::new() else { return 0 };
     let tuple = Tuple {
         direction: direction((rest >> 40 & 1) as u32),
         remote: Address { hi: remote_hi, lo: remote_lo },
@@ -67,7 +169,7 @@ pub(crate) extern "C" fn admits(
         family: family((rest >> 32) as u32 & 0xff),
         service: ServiceIndex(rest as u32),
     };
-    u32::from(policy::admitted(&words, &tuple))
+    u32::from(policy::admitted(&Words, &tuple))
 }
 
 /// Whether a source is banned; 1 or 0.
@@ -130,10 +232,8 @@ pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff, cell: u32, way: u32) -> u
 
 #[inline(always)]
 fn count<H: Hook>(frame: &H, arrival: &Arrival, cell: u32, way: u32) -> u32 {
-    let (Some(mut world), Some(scratch)) = (Kernel::new(frame, arrival), maps::scratch()) else {
-        return 0;
-    };
-    let maps::Scratch { packet, tally } = scratch;
+    let Some(maps::Scratch { packet, tally }) = maps::scratch() else { return 0 };
+    let mut world = Kernel { frame, arrival };
     request::count(&mut world, frame, packet, Cell(cell), direction(way), tally);
     0
 }

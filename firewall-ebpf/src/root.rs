@@ -14,7 +14,7 @@ use firewall_common::control::in_force;
 use firewall_common::verdict::{Direction, Reason, Verdict};
 
 use crate::frame::{TcFrame, XdpFrame};
-use crate::maps::{CONTROL, JUDGES_EGRESS, JUDGES_INGRESS, JUDGES_XDP};
+use crate::maps::{JUDGES_EGRESS, JUDGES_INGRESS, JUDGES_XDP};
 use crate::world;
 
 /// Root of the XDP hook.
@@ -41,7 +41,7 @@ pub(crate) fn egress(ctx: &TcContext) -> Verdict {
 /// Hands the packet to the generation in force; returns only if there is none.
 #[inline(always)]
 fn call<C: EbpfContext>(ctx: &C, judges: &ProgramArray, direction: Direction) -> Reason {
-    let Some(control) = CONTROL.get(0) else { return Reason::NoPolicy };
+    let control = world::control();
     // SAFETY: the helper only reads a clock.
     let slot = in_force(control, || unsafe { bpf_ktime_get_coarse_ns() });
     let word = Word(control.word);

@@ -7,12 +7,12 @@ use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_sk_release,
     bpf_skc_lookup_tcp,
 };
-use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS, filter_bit};
+use firewall_common::abi::control::Control;
 use firewall_common::abi::counter::{INTERFACES, METRICS};
 use firewall_common::abi::event::{EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler};
 use firewall_common::abi::flow::{Flow, FlowKey};
-use firewall_common::abi::tables::{Cell, Setting};
-use firewall_common::frame::Frame;
+use firewall_common::abi::tables::Setting;
 use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::parse::ethertype;
@@ -20,36 +20,21 @@ use firewall_common::pipeline::{Arrival, Bans, World};
 use firewall_common::policy::{MISSING, Tables, Tuple};
 use firewall_common::request;
 use firewall_common::time::Nanos;
-use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
+use firewall_common::verdict::{Decision, Reason, Verdict};
 
 use crate::frame::Hook;
 use crate::{maps, outline};
 
 /// State of one run of a judge.
 pub(crate) struct Kernel<'a, H> {
-    frame: &'a H,
-    tables: Words,
-    arrival: &'a Arrival,
-}
-
-impl<'a, H: Hook> Kernel<'a, H> {
-    /// The maps of this generation; `None` never happens, but the verifier asks.
-    #[inline(always)]
-    pub(crate) fn new(frame: &'a H, arrival: &'a Arrival) -> Option<Self> {
-        Some(Self { frame, tables: Words::new()?, arrival })
-    }
+    /// The frame.
+    pub(crate) frame: &'a H,
+    /// What the hook knows of it.
+    pub(crate) arrival: &'a Arrival,
 }
 
 /// The tables of this generation.
-pub(crate) struct Words(*const u32);
-
-impl Words {
-    /// The one value of the map.
-    #[inline(always)]
-    pub(crate) fn new() -> Option<Self> {
-        maps::TABLES.get_ptr(0).map(Self)
-    }
-}
+pub(crate) struct Words;
 
 impl Tables for Words {
     #[inline(always)]
@@ -59,13 +44,13 @@ impl Tables for Words {
 
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
-        let index = one_register(u64::from(index));
+        let index = maps::opaque(u64::from(index));
         if index >= u64::from(maps::setting(Setting::TableWords)) {
             return MISSING;
         }
         // SAFETY: the value is `TableWords` words long: user space creates the
         // map by the setting, and the verifier checks one against the other.
-        let place = unsafe { self.0.add(index as usize) };
+        let place = unsafe { maps::value(&maps::TABLES).add(index as usize) };
         // SAFETY: as above.
         unsafe { place.read() }
     }
@@ -84,40 +69,23 @@ impl Tables for Words {
 impl<H: Hook> Tables for Kernel<'_, H> {
     #[inline(always)]
     fn setting(&self, setting: Setting) -> u32 {
-        self.tables.setting(setting)
+        Words.setting(setting)
     }
 
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
-        self.tables.word(index)
+        Words.word(index)
     }
 
     #[inline(always)]
     fn class_v6(&self, address: Address) -> u32 {
-        self.tables.class_v6(address)
+        Words.class_v6(address)
     }
 
     #[inline(always)]
     fn admits(&self, tuple: &Tuple) -> bool {
-        self.tables.admits(tuple)
+        Words.admits(tuple)
     }
-}
-
-/// The number itself, in a way that the compiler cannot look through: else it may
-/// compare one copy and use another, of which the verifier knows no bound.
-#[inline(always)]
-fn one_register(number: u64) -> u64 {
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut number = number;
-        // SAFETY: a move of a register to itself.
-        unsafe {
-            core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
-        }
-        number
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    number
 }
 
 /// The bans of this host.
@@ -132,13 +100,9 @@ impl Bans for SharedBans {
 
     #[inline(always)]
     fn ban_lengths(&self) -> [u64; 3] {
-        match maps::CONTROL.get(0) {
-            Some(control) => {
-                let [low, high] = control.ban_v6_lengths;
-                [control.ban_v4_lengths, low, high]
-            }
-            None => [0; 3],
-        }
+        let control = control();
+        let [low, high] = control.ban_v6_lengths;
+        [control.ban_v4_lengths, low, high]
     }
 
     #[inline(always)]
@@ -164,6 +128,23 @@ impl<H: Hook> Bans for Kernel<'_, H> {
     }
 }
 
+/// Most hosts have no ban most of the time, and most sources none anywhere.
+#[inline(always)]
+fn may_be_banned([v4, v6_low, v6_high]: [u64; 3], source: Address, family: Family) -> bool {
+    let (any, unfiltered) = match family {
+        Family::V4 => (v4, 0),
+        // Bit 0 is that of /128.
+        Family::V6 => (v6_low | v6_high, v6_low & !1),
+    };
+    if any == 0 {
+        return false;
+    }
+    let bit = filter_bit(family, source.hi) & (FILTER_BITS - 1);
+    // SAFETY: a map value; user space writes whole words of it.
+    let filter = unsafe { &*maps::value(&maps::BAN_FILTER) };
+    unfiltered != 0 || filter.get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0)
+}
+
 #[inline(always)]
 fn ban(key: &BanKey) -> Option<&'static mut Ban> {
     let ban = maps::BANS.get_ptr_mut(key)?;
@@ -187,34 +168,32 @@ impl<H: Hook> World for Kernel<'_, H> {
     }
 
     #[inline(always)]
+    fn flow_port(&mut self, index: u32) -> Option<&mut u32> {
+        // SAFETY: a map value; a lost write of a stamp is made up by the next packet.
+        unsafe { &mut *maps::value(&maps::FLOW_PORTS) }.get_mut(index as usize)
+    }
+
+    #[inline(always)]
     fn has_socket(&mut self, key: &FlowKey) -> bool {
         has_socket(self.frame.context(), key)
     }
 
     #[inline(always)]
     fn bans(&mut self, source: Address, family: Family) -> bool {
-        // Most hosts have no ban most of the time: one look before the call.
-        self.ban_lengths() != [0; 3] && outline::banned(source.hi, source.lo, family as u32) != 0
-    }
-
-    #[inline(always)]
-    fn count_requests<F: Frame>(&mut self, _: &F, _: &Packet, cell: Cell, direction: Direction) {
-        // Frame and packet are what the global function finds by itself.
-        self.frame.count_requests(cell, direction);
+        may_be_banned(self.ban_lengths(), source, family)
+            && outline::banned(source.hi, source.lo, family as u32) != 0
     }
 
     #[inline(always)]
     fn guard(&mut self, slot: u32) -> Option<&mut u64> {
-        let slots = maps::GUARDS.get_ptr_mut(0)?;
         // SAFETY: a map value, used by this run only until it ends.
-        unsafe { &mut *slots }.get_mut(slot as usize)
+        unsafe { &mut *maps::value(&maps::GUARDS) }.get_mut(slot as usize)
     }
 
     #[inline(always)]
     fn fragment(&mut self, slot: u32) -> Option<&mut u64> {
-        let slots = maps::FRAGMENTS.get_ptr_mut(0)?;
         // SAFETY: as above.
-        unsafe { &mut *slots }.get_mut(slot as usize)
+        unsafe { &mut *maps::value(&maps::FRAGMENTS) }.get_mut(slot as usize)
     }
 
     #[inline(always)]
@@ -231,22 +210,20 @@ impl<H: Hook> World for Kernel<'_, H> {
     }
 
     #[inline(always)]
-    fn count_outcome(&mut self, reason: Reason, packets: u64, bytes: u64) {
-        add_outcome(self.arrival, reason, packets, bytes);
-    }
-
-    #[inline(always)]
-    fn count_rule(&mut self, slot: u32, packets: u64, bytes: u64, new_flows: u64) {
-        let slots = maps::setting(Setting::RuleSlots);
+    fn count(&mut self, decision: &Decision, packets: u64, bytes: u64) {
+        let Some(cpu) = cpu() else { return };
+        add_outcome(cpu, self.arrival, decision.reason, packets, bytes);
+        // No map has as many slots as the one that stands for "no rule".
+        let (slot, slots) = (decision.cell.slot(), maps::setting(Setting::RuleSlots));
         if slot >= slots {
             return;
         }
-        let Some(row) = row(slots) else { return };
-        let Some(counters) = maps::RULES.get_ptr_mut(0) else { return };
-        add(counters, (row + slot) * 4, packets);
-        add(counters, (row + slot) * 4 + 1, bytes);
-        if new_flows != 0 {
-            add(counters, (row + slot) * 4 + 2, new_flows);
+        let rule = (cpu * slots + slot) * 4;
+        let counters = maps::value(&maps::RULES);
+        add(counters, rule, packets);
+        add(counters, rule + 1, bytes);
+        if decision.new_flow {
+            add(counters, rule + 2, 1);
         }
     }
 
@@ -256,10 +233,18 @@ impl<H: Hook> World for Kernel<'_, H> {
         if request_slot >= slots {
             return;
         }
-        let Some(row) = row(slots) else { return };
-        let Some(counters) = maps::REQUESTS.get_ptr_mut(0) else { return };
+        let Some(cpu) = cpu() else { return };
+        let counters = maps::value(&maps::REQUESTS);
         let metric = metric as u32 & (METRICS - 1);
-        add(counters, (row + request_slot) * METRICS + metric, added);
+        add(counters, (cpu * slots + request_slot) * METRICS + metric, added);
+    }
+
+    #[inline(always)]
+    fn keeps_back(&mut self, source: Address, decision: &Decision) -> bool {
+        match sampler() {
+            Some(sampler) => worth(sampler, source, decision).is_none(),
+            None => false,
+        }
     }
 
     #[inline(always)]
@@ -268,12 +253,19 @@ impl<H: Hook> World for Kernel<'_, H> {
     }
 }
 
-/// First slot of this CPU's row; `None` on a CPU that user space did not count.
+/// The control word and its companions.
 #[inline(always)]
-fn row(slots: u32) -> Option<u32> {
+pub(crate) fn control() -> &'static Control {
+    // SAFETY: a map value; user space writes whole words of it.
+    unsafe { &*maps::value(&maps::CONTROL) }
+}
+
+/// This CPU; `None` if user space did not count it.
+#[inline(always)]
+fn cpu() -> Option<u32> {
     // SAFETY: the helper only reads the CPU number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    if cpu >= maps::setting(Setting::Cpus) { None } else { Some(cpu * slots) }
+    if cpu >= maps::setting(Setting::Cpus) { None } else { Some(cpu) }
 }
 
 /// Adds to a counter of this CPU's row.
@@ -289,18 +281,19 @@ fn add(counters: *mut u64, index: u32, by: u64) {
 /// Counts a packet that no generation judged.
 #[inline(always)]
 pub(crate) fn count(arrival: &Arrival, reason: Reason) -> Verdict {
-    add_outcome(arrival, reason, u64::from(arrival.segments), u64::from(arrival.length));
+    if let Some(cpu) = cpu() {
+        add_outcome(cpu, arrival, reason, arrival.segments.into(), arrival.length.into());
+    }
     reason.verdict()
 }
 
 #[inline(always)]
-fn add_outcome(arrival: &Arrival, reason: Reason, packets: u64, bytes: u64) {
-    let Some(counters) = maps::OUTCOMES.get_ptr_mut(0) else { return };
-    let Some(row) = row(INTERFACES * 2 * Reason::COUNT) else { return };
-    let chain = interface(arrival.ifindex) * 2 + arrival.direction as u32;
-    let outcome = row + chain * Reason::COUNT + (reason as u32 & (Reason::COUNT - 1));
-    add(counters, outcome * 2, packets);
-    add(counters, outcome * 2 + 1, bytes);
+fn add_outcome(cpu: u32, arrival: &Arrival, reason: Reason, packets: u64, bytes: u64) {
+    let chain = (cpu * INTERFACES + interface(arrival.ifindex)) * 2 + arrival.direction as u32;
+    let outcome = (chain * Reason::COUNT + (reason as u32 & (Reason::COUNT - 1))) * 2;
+    let counters = maps::value(&maps::OUTCOMES);
+    add(counters, outcome, packets);
+    add(counters, outcome + 1, bytes);
 }
 
 /// Number of the interface among those counted apart; 0 = any other.
@@ -309,7 +302,8 @@ fn add_outcome(arrival: &Arrival, reason: Reason, packets: u64, bytes: u64) {
 /// most four away; place 0 is never used.
 #[inline(always)]
 fn interface(ifindex: u32) -> u32 {
-    let Some(known) = maps::IFACES.get(0) else { return 0 };
+    // SAFETY: a map value; user space writes whole words of it.
+    let known = unsafe { &*maps::value(&maps::IFACES) };
     for probe in 0..4 {
         let place = (ifindex + probe) & (INTERFACES - 1);
         if known.get(place as usize) == Some(&ifindex) {
@@ -371,34 +365,45 @@ const fn halves(hi: u64, lo: u64) -> [u32; 4] {
     ]
 }
 
-/// Raises an event unless this CPU, or this source, has had its share of the
-/// window. Under a flood this is one comparison and one addition.
-#[inline(never)]
-fn sample(arrival: &Arrival, decision: &Decision, packet: &Packet) {
-    let Some(sampler) = maps::SAMPLER.get_ptr_mut(0) else { return };
+/// What this CPU has sent of late.
+#[inline(always)]
+fn sampler() -> Option<&'static mut Sampler> {
+    let sampler = maps::SAMPLER.get_ptr_mut(0)?;
     // SAFETY: a per-CPU map value.
-    let sampler = unsafe { &mut *sampler };
+    Some(unsafe { &mut *sampler })
+}
+
+/// Where and as what to remember a drop that is worth an event: neither this CPU
+/// nor this source has had its share of the window. Counts one that is not. Under a
+/// flood this is one comparison and one addition.
+#[inline(always)]
+fn worth(sampler: &mut Sampler, source: Address, decision: &Decision) -> Option<(usize, u64)> {
     // SAFETY: the helper only reads a counter.
     let window = unsafe { bpf_jiffies64() } >> Sampler::WINDOW_SHIFT;
     if sampler.window != window {
         sampler.window = window;
         sampler.sent = 0;
     }
-    if sampler.sent >= u64::from(EVENTS_PER_WINDOW) {
-        sampler.suppressed += 1;
-        return;
+    if sampler.sent < u64::from(EVENTS_PER_WINDOW) {
+        let kind = u64::from(decision.cell.slot()) | (decision.reason as u64) << 32;
+        let hash = mix(maps::setting(Setting::Seed), [source.hi, kind, window]);
+        let place = (hash & u64::from(SAMPLER_SLOTS - 1)) as usize;
+        if sampler.last.get(place) != Some(&hash) {
+            return Some((place, hash));
+        }
     }
-    let slot = decision.cell.slot();
-    let kind = u64::from(slot) | (decision.reason as u64) << 32;
-    let hash = mix(maps::setting(Setting::Seed), [packet.source.hi, kind, window]);
-    let Some(last) = sampler.last.get_mut((hash & u64::from(SAMPLER_SLOTS - 1)) as usize) else {
-        return;
-    };
-    if *last == hash {
-        sampler.suppressed += 1;
-        return;
+    sampler.suppressed += 1;
+    None
+}
+
+/// Raises an event if it is worth one.
+#[inline(never)]
+fn sample(arrival: &Arrival, decision: &Decision, packet: &Packet) {
+    let Some(sampler) = sampler() else { return };
+    let Some((place, hash)) = worth(sampler, packet.source, decision) else { return };
+    if let Some(last) = sampler.last.get_mut(place) {
+        *last = hash;
     }
-    *last = hash;
     sampler.sent += 1;
     if !send(arrival, decision, packet) {
         sampler.lost += 1;

@@ -36,13 +36,13 @@ use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::counter::{RuleCounter, Traffic};
 use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
-use firewall_common::packet::Packet;
+use firewall_common::packet::{Address, Packet};
 use firewall_common::pipeline::{self, Arrival, Bans, World};
 use firewall_common::policy::{Context, MISSING, Tables};
 use firewall_common::request::{Entry, Metric};
 use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Direction, Reason};
-use firewall_common::{fragment, guard};
+use firewall_common::{flow, fragment, guard};
 
 use crate::compile::Generation;
 
@@ -57,6 +57,8 @@ pub struct HostWorld {
     pub flows: HashMap<FlowKey, Flow>,
     /// Most flows that fit; a new one beyond is refused.
     pub flows_max: usize,
+    /// Words of `FLOW_PORTS` that are not zero.
+    flow_ports: BTreeMap<u32, u32>,
     /// TCP sockets other than listening ones.
     pub sockets: HashSet<FlowKey>,
     /// Token buckets by slot; a slot that is not there is one never used.
@@ -113,6 +115,7 @@ impl HostWorld {
             now: Nanos::default(),
             flows: HashMap::new(),
             flows_max: usize::MAX,
+            flow_ports: BTreeMap::new(),
             sockets: HashSet::new(),
             guards: BTreeMap::new(),
             fragments: BTreeMap::new(),
@@ -129,6 +132,15 @@ impl HostWorld {
         self.direction = arrival.direction;
         let mut packet = Packet::EMPTY;
         pipeline::process(self, &frame, arrival, &mut packet)
+    }
+
+    /// Writes a flow as it is, as seeding does.
+    pub fn write_flow(&mut self, key: FlowKey, flow: Flow) {
+        if let Some(index) = flow::port_index(key.protocol, key.local_port) {
+            let stamp = self.flow_ports.entry(index).or_default();
+            *stamp = flow::stamp(Nanos(flow.seen_ns)).max(*stamp);
+        }
+        self.flows.insert(key, flow);
     }
 
     /// Bans a network.
@@ -187,6 +199,10 @@ impl World for HostWorld {
         fits
     }
 
+    fn flow_port(&mut self, index: u32) -> Option<&mut u32> {
+        Some(self.flow_ports.entry(index).or_default())
+    }
+
     fn has_socket(&mut self, key: &FlowKey) -> bool {
         self.sockets.contains(key)
     }
@@ -207,21 +223,25 @@ impl World for HostWorld {
         self.requests.insert(*key, *entry);
     }
 
-    fn count_outcome(&mut self, reason: Reason, packets: u64, bytes: u64) {
-        let counter = self.counted.outcomes.entry((self.direction, reason)).or_default();
-        counter.packets += packets;
-        counter.bytes += bytes;
-    }
-
-    fn count_rule(&mut self, slot: u32, packets: u64, bytes: u64, new_flows: u64) {
-        let counter = self.counted.rules.entry(slot).or_default();
-        counter.packets += packets;
-        counter.bytes += bytes;
-        counter.new_flows += new_flows;
+    fn count(&mut self, decision: &Decision, packets: u64, bytes: u64) {
+        let outcome = self.counted.outcomes.entry((self.direction, decision.reason)).or_default();
+        outcome.packets += packets;
+        outcome.bytes += bytes;
+        if let Some(slot) = decision.rule() {
+            let rule = self.counted.rules.entry(slot).or_default();
+            rule.packets += packets;
+            rule.bytes += bytes;
+            rule.new_flows += u64::from(decision.new_flow);
+        }
     }
 
     fn count_request(&mut self, request_slot: u32, metric: Metric, add: u64) {
         *self.counted.requests.entry((request_slot, metric)).or_default() += add;
+    }
+
+    fn keeps_back(&mut self, _: Address, _: &Decision) -> bool {
+        self.counted.events += 1;
+        true
     }
 
     fn event(&mut self, _: &Decision, _: &Packet) {

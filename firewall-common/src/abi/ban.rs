@@ -7,6 +7,7 @@
 //! tells the operator; nothing in force is evicted.
 
 use super::assert_layout;
+use crate::packet::Family;
 
 /// A banned network: `length` leading bits of a left-aligned address.
 #[repr(C)]
@@ -37,3 +38,24 @@ pub struct Ban {
     pub reason: [u8; 40],
 }
 assert_layout!(Ban, 64, 8);
+
+/// Bits of the map `BAN_FILTER`, in words of 64: array of one value.
+///
+/// A bit that is not set says that no ban holds for the sources which share it:
+/// those of an IPv4 /24, or IPv6 /64s of one hash. Written by user space, read
+/// before the table is asked. A bit may outlive its ban, which costs a look-up.
+pub const FILTER_BITS: u32 = 1 << 24;
+
+/// The bit of a source.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "24 bits are left")]
+pub const fn filter_bit(family: Family, hi: u64) -> u32 {
+    match family {
+        Family::V4 => (hi >> 40) as u32,
+        Family::V6 => (hi.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32,
+    }
+}
+
+/// Bans of IPv6 networks larger than this are in no filter.
+pub const FILTER_V6_LENGTH: u32 = 64;

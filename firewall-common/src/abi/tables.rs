@@ -8,9 +8,9 @@
 //! A packet needs at most: one word of the service table; one to a few words of
 //! the address trie; one cell. See [`crate::policy`] for the walk.
 
-/// A load-time setting: its number is the index into the `.rodata` array
-/// `SETTINGS`, frozen before the verifier looks, so that branches which a policy
-/// does not use are deleted.
+/// A load-time setting: a number that the loader writes into the instructions of a
+/// generation's programs, so that the verifier knows it and deletes the branches
+/// which a policy does not use.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
@@ -101,6 +101,10 @@ pub enum Setting {
     ColumnsIngress = 37,
     /// The same for egress.
     ColumnsEgress = 38,
+    /// Slots in which a pair of the sparse form is looked for: [`Row::PROBES`].
+    Probes = 45,
+    /// Steps of the longest IPv4 walk of these tables, at most 4.
+    StepsV4 = 46,
     /// Steps of the longest IPv6 walk of these tables, at most [`MAX_STEPS`].
     StepsV6 = 47,
 }
@@ -108,6 +112,10 @@ pub enum Setting {
 impl Setting {
     /// Settings there is room for; part of the ABI.
     pub const COUNT: usize = 48;
+
+    /// Upper half of the 64-bit number that stands for a setting in the object;
+    /// the lower half says which. No address or constant of ours looks like it.
+    pub const MARK: u32 = 0x5e77_1d6b;
 }
 
 /// Bits of [`Setting::Features`].
@@ -190,6 +198,8 @@ impl Cell {
     pub const QUIET: u32 = 1 << 23;
     /// Where the count kind starts.
     pub const COUNT_SHIFT: u32 = 24;
+    /// Mask of the count kind.
+    pub const COUNT: u32 = 7 << Self::COUNT_SHIFT;
     /// Raise events for passes, too.
     pub const SAMPLE: u32 = 1 << 27;
     /// Read past the end of the tables: they contradict themselves.

@@ -63,7 +63,7 @@ fn parse_tcp<F: Frame>(
     if header_len < 20 || header_len > left {
         return Err(truncated(packet, Reason::MalformedTcpOffset));
     }
-    if impossible_flags(packet.tcp_flags) {
+    if !possible_flags(packet.tcp_flags) {
         return Err(Reason::MalformedTcpFlags);
     }
     set_payload(packet, offset, header_len, left);
@@ -74,12 +74,25 @@ fn parse_tcp<F: Frame>(
 /// them, stacks do not. ECN bits (RFC 3168), URG, data on a SYN (RFC 7413) and
 /// RST without ACK are legal.
 #[inline(always)]
-const fn impossible_flags(flags: u8) -> bool {
-    let six = flags & (tcp::FIN | tcp::SYN | tcp::RST | tcp::PSH | tcp::ACK | tcp::URG);
-    six == 0
-        || (six & tcp::SYN != 0 && six & (tcp::FIN | tcp::RST) != 0)
-        || six & (tcp::FIN | tcp::ACK) == tcp::FIN
+pub(crate) const fn possible_flags(flags: u8) -> bool {
+    POSSIBLE_FLAGS >> (flags & 63) & 1 != 0
 }
+
+/// Bit `n`: the six flags of `n` may stand together.
+const POSSIBLE_FLAGS: u64 = {
+    let mut possible = 0;
+    let mut flags: u8 = 0;
+    while flags < 64 {
+        let impossible = flags == 0
+            || (flags & tcp::SYN != 0 && flags & (tcp::FIN | tcp::RST) != 0)
+            || flags & (tcp::FIN | tcp::ACK) == tcp::FIN;
+        if !impossible {
+            possible |= 1 << flags;
+        }
+        flags += 1;
+    }
+    possible
+};
 
 #[inline(always)]
 fn parse_udp<F: Frame>(

@@ -1,6 +1,6 @@
 //! Where in the words what stands, worked out before any is written.
 
-use firewall_common::abi::tables::Setting;
+use firewall_common::abi::tables::{Row as RowWords, Setting};
 use firewall_common::service::ServiceIndex;
 
 use super::address::AddressClasses;
@@ -212,6 +212,8 @@ impl Layout {
             (Setting::ServiceWords, word(self.services[0].words)),
             (Setting::RootV4, self.root_v4.first()),
             (Setting::RootV6, self.root_v6.first()),
+            (Setting::Probes, RowWords::PROBES),
+            (Setting::StepsV4, parts.tries.v4.tally().steps),
             (Setting::StepsV6, parts.tries.v6().steps),
             (Setting::Blocks, self.blocks.first()),
             (Setting::Compares, self.compares.first()),

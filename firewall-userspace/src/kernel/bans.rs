@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData};
-use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS, FILTER_V6_LENGTH, filter_bit};
 use firewall_common::abi::control::Control;
-use firewall_common::packet::Address;
+use firewall_common::packet::{Address, Family};
 
 use super::maps::Maps;
 use super::pod::{Network, Term};
@@ -17,6 +17,7 @@ use super::sys::{self, Mapping};
 pub struct Bans {
     table: HashMap<MapData, Network, Term>,
     control: Mapping,
+    filter: Mapping,
 }
 
 /// Word of [`Control`] that holds IPv4 lengths; the two of IPv6 follow.
@@ -33,6 +34,8 @@ impl Bans {
             table: HashMap::try_from(Map::HashMap(data))?,
             control: Mapping::new(maps.fd("CONTROL")?, size_of::<Control>(), true)
                 .context("could not map the control word")?,
+            filter: Mapping::new(maps.fd("BAN_FILTER")?, FILTER_BITS as usize / 8, true)
+                .context("could not map the filter of bans")?,
         })
     }
 
@@ -44,13 +47,17 @@ impl Bans {
         self.table
             .insert(Network(key), Term(ban), 0)
             .context("the table of bans would not take another")?;
-        // The length is announced after the entry is there to be found.
+        // Filter and length are announced after the entry is there to be found.
+        for (word, bits) in filter_words(&key) {
+            self.filter.set_bits(word, bits);
+        }
         let (word, bit) = length_bit(&key);
-        self.control.set_word(word, self.control.word(word) | 1 << bit);
+        self.control.set_bits(word, 1 << bit);
         Ok(())
     }
 
-    /// Lifts a ban; false if there was none.
+    /// Lifts a ban; false if there was none. What was announced of it stays until the
+    /// next [`expire`](Self::expire), and costs its sources a look-up.
     ///
     /// # Errors
     /// If the kernel refuses.
@@ -59,7 +66,6 @@ impl Bans {
             return Ok(false);
         }
         self.table.remove(&Network(key)).context("could not lift the ban")?;
-        self.announce()?;
         Ok(true)
     }
 
@@ -74,40 +80,72 @@ impl Bans {
             .collect()
     }
 
-    /// Removes bans that ended before `now_ns`; returns how many.
+    /// Removes bans that ended before `now_ns`, and what is announced of bans that
+    /// are no more; returns how many it removed.
     ///
     /// # Errors
     /// If the table cannot be read or written.
     pub fn expire(&mut self, now_ns: u64) -> Result<usize> {
-        let ended: Vec<BanKey> = self
-            .all()?
-            .into_iter()
-            .filter(|(_, ban)| ban.until_ns <= now_ns)
-            .map(|(key, _)| key)
-            .collect();
-        for key in &ended {
+        let (ended, left): (Vec<_>, Vec<_>) =
+            self.all()?.into_iter().partition(|(_, ban)| ban.until_ns <= now_ns);
+        for (key, _) in &ended {
             self.table.remove(&Network(*key)).context("could not remove an ended ban")?;
         }
-        if !ended.is_empty() {
-            self.announce()?;
-        }
+        self.announce(&left);
+        // Who was banned while that went on is announced again.
+        self.announce_more(&self.all()?);
         Ok(ended.len())
     }
 
-    /// Tells the datapath which prefix lengths are left.
-    fn announce(&self) -> Result<()> {
-        let mut lengths = [0; 3];
-        for (key, _) in self.all()? {
-            let (word, bit) = length_bit(&key);
+    /// Tells the datapath of these bans, and of no other.
+    fn announce(&self, bans: &[(BanKey, Ban)]) {
+        let mut lengths = [0_u64; 3];
+        let mut filter = vec![0_u64; FILTER_BITS as usize / 64];
+        for (key, _) in bans {
+            let (word, bit) = length_bit(key);
             if let Some(length) = lengths.get_mut(word - LENGTHS) {
                 *length |= 1 << bit;
             }
+            for (word, bits) in filter_words(key) {
+                if let Some(word) = filter.get_mut(word) {
+                    *word |= bits;
+                }
+            }
         }
         for (offset, length) in lengths.into_iter().enumerate() {
-            self.control.set_word(LENGTHS + offset, length);
+            self.control.clear_bits(LENGTHS + offset, !length);
         }
-        Ok(())
+        for (word, bits) in filter.into_iter().enumerate() {
+            self.filter.clear_bits(word, !bits);
+        }
     }
+
+    /// Tells the datapath of these bans, too.
+    fn announce_more(&self, bans: &[(BanKey, Ban)]) {
+        for (key, _) in bans {
+            for (word, bits) in filter_words(key) {
+                self.filter.set_bits(word, bits);
+            }
+            let (word, bit) = length_bit(key);
+            self.control.set_bits(word, 1 << bit);
+        }
+    }
+}
+
+/// Words of the filter, with the bits of a ban in each.
+fn filter_words(key: &BanKey) -> impl Iterator<Item = (usize, u64)> + use<> {
+    let (first, count) = match key.family {
+        4 => {
+            let count = 1_u64 << 24_u32.saturating_sub(key.length);
+            (u64::from(filter_bit(Family::V4, key.hi)), count)
+        }
+        _ if key.length >= FILTER_V6_LENGTH => (u64::from(filter_bit(Family::V6, key.hi)), 1),
+        _ => (0, 0),
+    };
+    // A run of bits is aligned to its length: within a word, or whole words.
+    let bits = if count >= 64 { u64::MAX } else { ((1 << count) - 1) << (first % 64) };
+    let words = first / 64..first / 64 + count.div_ceil(64);
+    words.filter_map(move |word| Some((usize::try_from(word).ok()?, bits)))
 }
 
 /// Word and bit that announce a ban's prefix length.

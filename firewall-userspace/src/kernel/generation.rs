@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use aya::Ebpf;
 use firewall_common::abi::tables::Setting;
 use firewall_policy::compile::Generation;
 
 use super::maps::Capacity;
 use super::meta::{Meta, store_words};
-use super::object::{self, JUDGES, Settings};
+use super::object::{JUDGES, Object, Settings};
+use super::sys;
 
 /// How long the parts of an installation took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +29,7 @@ pub struct Timings {
 #[derive(Debug)]
 pub struct Loaded {
     /// The object with its programs.
-    pub object: Ebpf,
+    pub object: Object,
     /// How long it took.
     pub timings: Timings,
 }
@@ -50,9 +50,7 @@ pub fn load(
     meta.store(&directory.join("META"))?;
     let start = Instant::now();
     for name in JUDGES {
-        object::load(&mut loaded.object, name)?
-            .pin(directory.join(name))
-            .with_context(|| format!("could not pin {name}"))?;
+        sys::pin(loaded.object.load(name)?, &directory.join(name))?;
     }
     loaded.timings.load += start.elapsed();
     Ok(loaded)
@@ -78,16 +76,16 @@ pub fn open(
     let filled = start.elapsed();
 
     let start = Instant::now();
-    let object = object::open(map_path, Some(&tables), &settings(generation, capacity))?;
+    let object = Object::open(map_path, Some(&tables), &settings(generation, capacity))?;
     let timings = Timings { tables: filled, load: start.elapsed(), switch: Duration::ZERO };
     Ok(Loaded { object, timings })
 }
 
 /// The compiler's settings, completed by what only the kernel side knows.
 fn settings(generation: &Generation, capacity: &Capacity) -> Settings {
-    let mut settings = Settings(generation.settings);
+    let mut settings = generation.settings;
     let mut set = |setting: Setting, value: u32| {
-        if let Some(place) = settings.0.get_mut(setting as usize) {
+        if let Some(place) = settings.get_mut(setting as usize) {
             *place = value;
         }
     };

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use aya_obj::generated::bpf_map_type;
-use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::event::Sampler;
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
 use firewall_common::verdict::Reason;
 use firewall_common::{fragment, guard, request};
 use serde::{Deserialize, Serialize};
@@ -66,14 +66,16 @@ pub fn cpus() -> Result<u32> {
 }
 
 /// Names of the shared maps that programs use.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 17] = [
     "CONTROL",
     "OUTCOMES",
     "RULES",
     "REQUESTS",
     "IFACES",
     "FLOWS",
+    "FLOW_PORTS",
     "BANS",
+    "BAN_FILTER",
     "GUARDS",
     "FRAGMENTS",
     "REQUEST_FLOWS",
@@ -118,6 +120,8 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
         "RULES" => counters(capacity.rule_slots, size_of::<RuleCounter>()),
         "REQUESTS" => counters(capacity.request_slots * METRICS, size_of::<u64>()),
         "IFACES" => array(4 * INTERFACES as usize),
+        "FLOW_PORTS" => array(4 * FLOW_PORTS as usize),
+        "BAN_FILTER" => array(FILTER_BITS as usize / 8),
         "GUARDS" => array(8 * guard::SLOTS as usize),
         "FRAGMENTS" => array(8 * fragment::SLOTS as usize),
         "FLOWS" => table(

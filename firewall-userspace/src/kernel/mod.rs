@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`store`] | everything pinned: open, install a generation, read counters |
 //! | [`attach`] | links of the root programs to interfaces |
-//! | [`generation`], [`object`] | loading programs with their tables and settings |
+//! | [`generation`], [`object`], [`program`] | loading programs with their tables and settings |
 //! | [`sandbox`] | the same programs with maps of their own, for tests and `explain` |
 //! | [`counters`], [`events`], [`bans`], [`seed`] | one family of maps each |
 //! | [`maps`], [`meta`], [`pins`], `bpffs`, [`pod`], [`sys`], [`clock`] | what these stand on |
@@ -21,6 +21,7 @@ pub mod meta;
 pub mod object;
 pub mod pins;
 pub mod pod;
+pub mod program;
 pub mod sandbox;
 pub mod seed;
 pub mod store;

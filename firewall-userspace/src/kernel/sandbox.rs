@@ -4,13 +4,13 @@
 //! programs here through `BPF_PROG_TEST_RUN`, without touching a live counter.
 
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{HashMap, Map, MapData, ProgramArray};
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::maps::{HashMap, MapData};
 use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::counter::{METRICS, RuleCounter, Traffic};
 use firewall_common::abi::flow::{Flow, FlowKey};
@@ -22,9 +22,9 @@ use super::bpffs;
 use super::counters::{self, Counters, Outcomes};
 use super::generation::{self, Loaded};
 use super::maps::{self, Capacity, Maps};
-use super::object;
 use super::pins::Pins;
 use super::pod;
+use super::program::{self, Facts};
 use super::sys::{self, Mapping};
 
 /// Which program judges a frame.
@@ -96,8 +96,6 @@ pub struct Ledger {
 pub struct Sandbox {
     maps: Maps,
     loaded: Loaded,
-    /// Programs that are loaded.
-    ready: Vec<&'static str>,
     outcomes: Counters,
     rules: Counters,
     requests: Counters,
@@ -134,19 +132,15 @@ impl Sandbox {
             requests: Counters::open(&maps, "REQUESTS", rows, false)?,
             maps,
             loaded,
-            ready: Vec::new(),
         })
     }
 
     /// Loads a program when it is first asked for: passing the verifier is what
     /// takes time.
     fn ready(&mut self, program: &'static str) -> Result<()> {
-        if !self.ready.contains(&program) {
-            let start = Instant::now();
-            object::load(&mut self.loaded.object, program)?;
-            self.loaded.timings.load += start.elapsed();
-            self.ready.push(program);
-        }
+        let start = Instant::now();
+        self.loaded.object.load(program)?;
+        self.loaded.timings.load += start.elapsed();
         Ok(())
     }
 
@@ -214,14 +208,8 @@ impl Sandbox {
     /// If the kernel refuses.
     pub fn install(&mut self, hook: Hook, slot: u32) -> Result<()> {
         self.ready(hook.program())?;
-        let data = MapData::from_fd(sys::duplicate(&self.maps.fd(hook.root().1)?)?)?;
-        let mut judges = ProgramArray::try_from(Map::ProgramArray(data))?;
-        let object = &mut self.loaded.object;
-        let fd = match hook {
-            Hook::Xdp => object::xdp(object, hook.program())?.fd()?,
-            Hook::TcIngress | Hook::TcEgress => object::tc(object, hook.program())?.fd()?,
-        };
-        Ok(judges.set(slot, fd, 0)?)
+        let judge = self.loaded.object.number(hook.program())?;
+        Ok(sys::set_element(self.maps.fd(hook.root().1)?, slot, &judge)?)
     }
 
     fn execute(
@@ -231,19 +219,9 @@ impl Sandbox {
         (frame, context): (&[u8], Option<&[u8]>),
         repeat: u32,
     ) -> Result<Verdict> {
-        let options = || TestRunOptions {
-            data_in: Some(frame),
-            ctx_in: context,
-            repeat,
-            ..TestRunOptions::new()
-        };
         self.ready(program)?;
-        let object = &mut self.loaded.object;
-        let result = match hook {
-            Hook::Xdp => object::xdp(object, program)?.test_run(options()),
-            Hook::TcIngress | Hook::TcEgress => object::tc(object, program)?.test_run(options()),
-        };
-        let value = result.context("the kernel would not run the program")?.return_value;
+        let value = program::test_run(self.loaded.object.fd(program)?, frame, context, repeat)
+            .context("the kernel would not run the program")?;
         match (hook, value) {
             (Hook::Xdp, XDP_PASS) | (_, TC_ACT_UNSPEC) => Ok(Verdict::Pass),
             (Hook::Xdp, XDP_DROP) | (_, TC_ACT_SHOT) => Ok(Verdict::Drop),
@@ -307,8 +285,12 @@ impl Sandbox {
     /// # Errors
     /// If the table would not take it.
     pub fn write_flow(&self, key: FlowKey, flow: Flow) -> Result<()> {
-        self.flows()?.insert(pod::Key(key), pod::Entry(flow), 0)?;
-        Ok(())
+        super::store::write_flow(
+            &mut self.flows()?,
+            &super::store::flow_ports(&self.maps)?,
+            key,
+            flow,
+        )
     }
 
     /// Empties the flow table.
@@ -341,34 +323,31 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Program facts, for reports: name, instructions the verifier walked, bytes
-    /// of machine code.
+    /// What the kernel knows of each program.
     ///
     /// # Errors
     /// If the kernel does not tell.
-    pub fn programs(&mut self) -> Result<Vec<(String, u32, u32)>> {
-        for hook in [Hook::Xdp, Hook::TcIngress, Hook::TcEgress] {
-            self.ready(hook.program())?;
-        }
-        let mut facts = Vec::new();
-        for (name, program) in self.loaded.object.programs() {
-            if let Ok(info) = program.info() {
-                let verified = info.verified_instruction_count().unwrap_or(0);
-                facts.push((name.to_owned(), verified, info.size_jitted()));
-            }
-        }
-        Ok(facts)
+    pub fn programs(&mut self) -> Result<Vec<(&'static str, Facts)>> {
+        let hooks = [Hook::Xdp, Hook::TcIngress, Hook::TcEgress];
+        hooks
+            .into_iter()
+            .map(|hook| Ok((hook.program(), program::facts(self.program(hook)?)?)))
+            .collect()
+    }
+
+    /// A program, for tests and benches that run it in other ways.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    pub fn program(&mut self, hook: Hook) -> Result<BorrowedFd<'_>> {
+        self.ready(hook.program())?;
+        self.loaded.object.fd(hook.program())
     }
 
     /// How long loading took.
     #[must_use]
     pub fn timings(&self) -> generation::Timings {
         self.loaded.timings
-    }
-
-    /// The programs, for tests that run them in other ways.
-    pub fn object(&mut self) -> &mut aya::Ebpf {
-        &mut self.loaded.object
     }
 }
 

@@ -16,7 +16,6 @@ use procfs::net::TcpState;
 
 use super::clock;
 use super::maps::Maps;
-use super::pod;
 use super::store;
 
 /// Writes an entry for every open socket that this host opened; returns how
@@ -28,7 +27,7 @@ use super::store;
 /// # Errors
 /// If the sockets cannot be listed or the table refuses an entry.
 pub fn seed(maps: &Maps) -> Result<usize> {
-    let mut flows = store::flows(maps)?;
+    let (mut flows, ports) = (store::flows(maps)?, store::flow_ports(maps)?);
     let now = clock::monotonic_ns();
     let keys = open_flows()?;
     for key in &keys {
@@ -38,7 +37,7 @@ pub fn seed(maps: &Maps) -> Result<usize> {
             slot: Cell::NO_SLOT,
             flags: Flow::SEEDED | Flow::REPLIED,
         };
-        flows.insert(pod::Key(*key), pod::Entry(flow), 0).context("could not seed a flow")?;
+        store::write_flow(&mut flows, &ports, *key, flow).context("could not seed a flow")?;
     }
     Ok(keys.len())
 }

@@ -5,9 +5,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{HashMap, Map, MapData, ProgramArray};
+use aya::maps::{HashMap, Map, MapData};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter};
+use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
+use firewall_common::flow;
+use firewall_common::time::Nanos;
 use firewall_policy::compile::Generation;
 use firewall_policy::ir::IngressHook;
 
@@ -19,7 +22,7 @@ use super::events::{self, Events, Sampled};
 use super::generation::{self, Loaded, Timings};
 use super::maps::{self, Capacity, Maps};
 use super::meta::Meta;
-use super::object::{self, JUDGES, ROOTS, Settings};
+use super::object::{JUDGES, Object, ROOTS, Settings};
 use super::pins::Pins;
 use super::pod;
 use super::seed;
@@ -82,18 +85,15 @@ impl Store {
         if ROOTS.iter().all(|name| self.pins.root(name).exists()) {
             return Ok(());
         }
-        let mut settings = Settings([0; _]);
-        if let Some(cpus) = settings.0.get_mut(firewall_common::abi::tables::Setting::Cpus as usize)
-        {
+        let mut settings: Settings = [0; _];
+        if let Some(cpus) = settings.get_mut(firewall_common::abi::tables::Setting::Cpus as usize) {
             *cpus = capacity.cpus;
         }
-        let mut object = object::open(|name| self.pins.map(name), None, &settings)?;
+        let mut object = Object::open(|name| self.pins.map(name), None, &settings)?;
         for name in ROOTS {
             let path = self.pins.root(name);
             if !path.exists() {
-                object::load(&mut object, name)?
-                    .pin(&path)
-                    .with_context(|| format!("could not pin {name}"))?;
+                sys::pin(object.load(name)?, &path)?;
             }
         }
         Ok(())
@@ -143,21 +143,12 @@ impl Store {
         meta.slot = slot;
         let directory = self.pins.generation(slot);
         let map_path = |name: &str| self.pins.map(name);
-        let Loaded { mut object, mut timings } =
+        let Loaded { object, mut timings } =
             generation::load(&directory, map_path, generation, &meta.capacity, meta)?;
 
         let start = Instant::now();
         for (array, judge) in ARRAYS.into_iter().zip(JUDGES) {
-            let data = MapData::from_fd(sys::duplicate(&self.maps.fd(array)?)?)?;
-            let mut judges = ProgramArray::try_from(Map::ProgramArray(data))?;
-            let program = object.program_mut(judge).with_context(|| format!("no {judge}"))?;
-            let fd = match program {
-                aya::programs::Program::Xdp(xdp) => xdp.fd()?,
-                aya::programs::Program::SchedClassifier(tc) => tc.fd()?,
-                _ => bail!("{judge} is of no type we use"),
-            };
-            judges
-                .set(u32::from(slot), fd, 0)
+            sys::set_element(self.maps.fd(array)?, slot.into(), &object.number(judge)?)
                 .with_context(|| format!("could not place {judge}"))?;
         }
         let closed = meta.defaults.each_ref().map(|verdict| verdict == "drop");
@@ -389,6 +380,38 @@ const WORD: usize = std::mem::offset_of!(Control, word) / 8;
 pub fn flows(maps: &Maps) -> Result<HashMap<MapData, pod::Key, pod::Entry>> {
     let data = MapData::from_fd(sys::duplicate(&maps.fd("FLOWS")?)?)?;
     Ok(HashMap::try_from(Map::LruHashMap(data))?)
+}
+
+/// Writes a flow as it is, and notes its port, without which nobody looks it up.
+///
+/// # Errors
+/// If the table would not take it.
+pub fn write_flow(
+    flows: &mut HashMap<MapData, pod::Key, pod::Entry>,
+    ports: &Mapping,
+    key: FlowKey,
+    flow: Flow,
+) -> Result<()> {
+    flows.insert(pod::Key(key), pod::Entry(flow), 0).context("the table of flows is full")?;
+    if let Some(index) = flow::port_index(key.protocol, key.local_port) {
+        let stamp = flow::stamp(Nanos(flow.seen_ns));
+        let (word, shift) = (index as usize / 2, index % 2 * 32);
+        let old = ports.word(word);
+        if (old >> shift) & u64::from(u32::MAX) < u64::from(stamp) {
+            let kept = old & !(u64::from(u32::MAX) << shift);
+            ports.set_word(word, kept | u64::from(stamp) << shift);
+        }
+    }
+    Ok(())
+}
+
+/// The words that say which ports have flows.
+///
+/// # Errors
+/// If the map cannot be mapped.
+pub fn flow_ports(maps: &Maps) -> Result<Mapping> {
+    Mapping::new(maps.fd("FLOW_PORTS")?, 4 * FLOW_PORTS as usize, true)
+        .context("could not map the ports of flows")
 }
 
 /// Name of an interface of this network namespace.

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_info, bpf_map_type};
@@ -25,7 +26,7 @@ pub struct Shape {
     pub flags: u32,
 }
 
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<RawFd> {
+pub(super) fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<RawFd> {
     // SAFETY: `attr` is a whole attribute union; every pointer in it outlives the
     // call.
     let result = unsafe {
@@ -38,12 +39,12 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<RawFd> {
     }
 }
 
-fn attr() -> bpf_attr {
+pub(super) fn attr() -> bpf_attr {
     // SAFETY: all-zero is what the kernel takes for "not given".
     unsafe { std::mem::zeroed() }
 }
 
-fn owned(fd: RawFd) -> OwnedFd {
+pub(super) fn owned(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just given us this descriptor.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
@@ -51,6 +52,13 @@ fn owned(fd: RawFd) -> OwnedFd {
 fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .with_context(|| format!("bad path {}", path.display()))
+}
+
+/// Names a map or program; the kernel wants a zero at the end.
+pub(super) fn set_name(field: &mut [libc::c_char; 16], name: &str) {
+    for (to, from) in field.iter_mut().zip(name.bytes().take(15)) {
+        *to = from.cast_signed();
+    }
 }
 
 /// Creates a map.
@@ -66,9 +74,7 @@ pub fn create_map(name: &str, shape: &Shape) -> io::Result<OwnedFd> {
     create.value_size = shape.value;
     create.max_entries = shape.entries;
     create.map_flags = shape.flags;
-    for (to, from) in create.map_name.iter_mut().zip(name.bytes().take(15)) {
-        *to = from.cast_signed();
-    }
+    set_name(&mut create.map_name, name);
     bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
 }
 
@@ -102,6 +108,20 @@ pub fn open(path: &Path) -> Result<Option<OwnedFd>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("could not open {}", path.display())),
     }
+}
+
+/// Sets an element of an array; in a program array the value is a descriptor.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_element(array: BorrowedFd<'_>, index: u32, value: &[u8]) -> io::Result<()> {
+    let mut attr = attr();
+    // SAFETY: as in `create_map`.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = u32::try_from(array.as_raw_fd()).map_err(io::Error::other)?;
+    element.key = (&raw const index) as u64;
+    element.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(|_| ())
 }
 
 /// Makes a map read-only for user space, for good.
@@ -197,6 +217,25 @@ impl Mapping {
     pub fn set_word(&self, index: usize, value: u64) {
         // SAFETY: as above; the mapping is writable or the caller gets a fault.
         unsafe { self.place::<u64>(index).write_volatile(value) };
+    }
+
+    /// Sets bits of a 64-bit word, whoever else does so.
+    pub fn set_bits(&self, index: usize, bits: u64) {
+        if self.word(index) & bits != bits {
+            self.atomic(index).fetch_or(bits, Ordering::Release);
+        }
+    }
+
+    /// Clears bits of a 64-bit word, whoever else does so.
+    pub fn clear_bits(&self, index: usize, bits: u64) {
+        if self.word(index) & bits != 0 {
+            self.atomic(index).fetch_and(!bits, Ordering::Release);
+        }
+    }
+
+    fn atomic(&self, index: usize) -> &AtomicU64 {
+        // SAFETY: an aligned place inside the mapping, which lives as long as `self`.
+        unsafe { AtomicU64::from_ptr(self.place::<u64>(index)) }
     }
 
     /// Fills the start of the value; nobody else may know the map yet.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
-use firewall_common::packet::Packet;
+use firewall_common::packet::{Address, Packet};
 use firewall_common::pipeline::{self, Arrival, Bans, World};
 use firewall_common::policy::{Context, MISSING, Tables};
 use firewall_common::request::{Entry, Metric};
@@ -110,6 +110,10 @@ impl World for Model {
         true
     }
 
+    fn flow_port(&mut self, _: u32) -> Option<&mut u32> {
+        None
+    }
+
     fn has_socket(&mut self, _: &FlowKey) -> bool {
         false
     }
@@ -128,15 +132,16 @@ impl World for Model {
 
     fn open_request(&mut self, _: &FlowKey, _: &Entry) {}
 
-    fn count_outcome(&mut self, reason: Reason, _: u64, _: u64) {
-        self.counted.0 = Some(reason);
-    }
-
-    fn count_rule(&mut self, slot: u32, _: u64, _: u64, _: u64) {
-        self.counted.1 = Some(slot);
+    fn count(&mut self, decision: &Decision, _: u64, _: u64) {
+        self.counted.0 = Some(decision.reason);
+        self.counted.1 = decision.rule();
     }
 
     fn count_request(&mut self, _: u32, _: Metric, _: u64) {}
+
+    fn keeps_back(&mut self, _: Address, _: &Decision) -> bool {
+        false
+    }
 
     fn event(&mut self, _: &Decision, _: &Packet) {}
 }

@@ -5,6 +5,7 @@ use firewall_common::verdict::Verdict;
 use firewall_policy::compile::{Environment, SlotTable, compile};
 use firewall_policy::source::MemoryFiles;
 use firewall_policy::{Options, Subject, load};
+use firewall_userspace::kernel::program::Facts;
 use firewall_userspace::kernel::sandbox::{Hook, Sandbox};
 
 use super::bare::Bare;
@@ -117,8 +118,8 @@ pub(super) fn programs() -> Result<Vec<String>> {
     let mut sandbox = sandbox()?;
     let programs = sandbox.programs()?;
     let load = sandbox.timings().load;
-    let facts = programs.into_iter().map(|(name, verified, bytes)| {
-        format!("{name}: {verified} instructions verified, {bytes} bytes of code")
+    let facts = programs.into_iter().map(|(name, Facts { verified, code_bytes })| {
+        format!("{name}: {verified} instructions verified, {code_bytes} bytes of code")
     });
     Ok(facts.chain([format!("all three loaded in {} ms", load.as_millis())]).collect())
 }

@@ -196,7 +196,7 @@ impl Case {
                 .checked_sub(u64::try_from(idle.as_nanos())?)
                 .context("this machine is not up for as long as the flow is idle")?;
             let flow = Flow { seen_ns, opened_ns: seen_ns, ..*flow };
-            bench.host.flows.insert(*key, flow);
+            bench.host.write_flow(*key, flow);
             bench.kernel.write_flow(*key, flow)?;
         }
         for &(key, until_ns) in &self.bans {

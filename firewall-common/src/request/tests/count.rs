@@ -73,6 +73,10 @@ impl Bans for Host {
 }
 
 impl World for Host {
+    fn flow_port(&mut self, _: u32) -> Option<&mut u32> {
+        None
+    }
+
     fn has_socket(&mut self, key: &FlowKey) -> bool {
         self.sockets.contains(key)
     }
@@ -108,12 +112,12 @@ impl World for Host {
         unreachable!()
     }
 
-    fn count_outcome(&mut self, _: Reason, _: u64, _: u64) {
+    fn count(&mut self, _: &Decision, _: u64, _: u64) {
         unreachable!()
     }
 
-    fn count_rule(&mut self, _: u32, _: u64, _: u64, _: u64) {
-        unreachable!()
+    fn keeps_back(&mut self, _: Address, _: &Decision) -> bool {
+        false
     }
 
     fn event(&mut self, _: &Decision, _: &Packet) {

@@ -44,7 +44,7 @@ impl Tables for Trie {
             Setting::RootV4 | Setting::RootV6 => 1,
             Setting::Blocks => self.blocks,
             Setting::Compares => self.compares,
-            Setting::StepsV6 => self.steps as usize,
+            Setting::StepsV4 | Setting::StepsV6 => self.steps as usize,
             _ => 0,
         };
         u32::try_from(value).unwrap()
