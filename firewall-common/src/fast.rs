@@ -8,7 +8,7 @@
 //! A test holds one against the other.
 
 use crate::abi::tables::{Cell, Setting};
-use crate::frame::{Frame, Header};
+use crate::frame::{Frame, Header as _};
 use crate::packet::{Address, Family, tcp};
 use crate::parse::{ethertype, possible_flags};
 use crate::pipeline::{Arrival, World, port_may_have_flow};

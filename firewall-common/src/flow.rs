@@ -27,13 +27,17 @@ pub struct Idle {
     pub udp: Nanos,
 }
 
-/// A word of `FLOW_PORTS`: time in units of 2^30 ns, about a second; never 0.
+/// A word of `FLOW_PORTS` for a flow that is seen now; never 0.
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "130 years of uptime fit")]
-pub const fn stamp(now: Nanos) -> u32 {
-    (now.0 >> 30) as u32 + 1
+pub const fn stamp(ticks: u64) -> u32 {
+    ticks as u32 + 1
 }
+
+/// The stamp of a flow that user space has written, which does not know ticks: the
+/// table is asked, until a packet of the flow leaves another one.
+pub const STAMP_UNKNOWN: u32 = u32::MAX;
 
 /// Index into `FLOW_PORTS`; `None` for protocols without ports, and for SCTP, whose
 /// flows are looked up always.
@@ -47,16 +51,17 @@ pub const fn port_index(protocol: u8, local_port: u16) -> Option<u32> {
     }
 }
 
-/// Whether a flow of a port that was last seen at `stamp` can still be in force.
+/// Whether a flow of a port that was last seen at `stamp` can still be in force. A
+/// tick is a second at least.
 #[inline(always)]
 #[must_use]
-pub const fn may_be_alive(stamp: u32, protocol: u8, now: Nanos, idle: Idle) -> bool {
+pub const fn may_be_alive(stamp: u32, protocol: u8, ticks: u64, idle: Idle) -> bool {
     let limit = match protocol {
-        proto::TCP => idle.tcp.0,
-        _ if idle.udp.0 > STREAM_IDLE.0 => idle.udp.0,
-        _ => STREAM_IDLE.0,
+        proto::TCP => idle.tcp,
+        _ if idle.udp.0 > STREAM_IDLE.0 => idle.udp,
+        _ => STREAM_IDLE,
     };
-    stamp != 0 && self::stamp(now).saturating_sub(stamp) as u64 <= (limit >> 30) + 1
+    stamp != 0 && self::stamp(ticks).saturating_sub(stamp) as u64 <= limit.as_secs() + 1
 }
 
 /// Whether a flow is still in force.

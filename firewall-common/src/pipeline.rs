@@ -30,6 +30,14 @@ pub trait Bans {
     fn ban_lengths(&self) -> [u64; 3];
     /// A ban.
     fn ban(&mut self, key: &BanKey) -> Option<&mut Ban>;
+    /// Whether a ban of one prefix length holds: [`ban_hits`], which the kernel calls
+    /// out of line.
+    fn ban_hits(&mut self, source: Address, family: Family, length: u32) -> bool
+    where
+        Self: Sized,
+    {
+        ban_hits(self, source, family, length)
+    }
 }
 
 /// State that a verdict reads or writes, beside the policy's tables.
@@ -41,6 +49,8 @@ pub trait World: Tables + Bans {
     fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow>;
     /// Writes a flow; false if the table would not take it.
     fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool;
+    /// A clock that costs nothing to read, of which a tick is a second or a few.
+    fn ticks(&self) -> u64;
     /// A word of `FLOW_PORTS`; `None` if every flow is to be looked up.
     fn flow_port(&mut self, index: u32) -> Option<&mut u32>;
     /// Whether the kernel has a TCP socket, other than a listening one, for a
@@ -52,6 +62,10 @@ pub trait World: Tables + Bans {
         Self: Sized,
     {
         banned(self, source, family)
+    }
+    /// The decision as it is: in the kernel by a way that the verifier does not follow.
+    fn settle(&mut self, decision: Decision) -> Decision {
+        decision
     }
     /// A slot of the guards.
     fn guard(&mut self, slot: u32) -> Option<&mut u64>;
@@ -98,18 +112,15 @@ pub fn process<W: World, F: Frame>(
     arrival: &Arrival,
     packet: &mut Packet,
 ) -> Decision {
-    match fast::process(world, frame, arrival) {
-        Some(decision) => decision,
-        None => {
-            let decision = in_full(world, frame, arrival, packet);
-            if counts_requests(world, &decision) {
-                let mut tally = request::Tally::EMPTY;
-                let direction = arrival.direction;
-                request::count(world, frame, packet, decision.cell, direction, &mut tally);
-            }
-            decision
-        }
+    if let Some(decision) = fast::process(world, frame, arrival) {
+        return decision;
     }
+    let decision = in_full(world, frame, arrival, packet);
+    if counts_requests(world, &decision) {
+        let (cell, mut tally) = (decision.cell, request::Tally::EMPTY);
+        request::count(world, frame, packet, cell, arrival.direction, &mut tally);
+    }
+    decision
 }
 
 /// Whether a packet that was judged in full may be a request to count.
@@ -139,6 +150,7 @@ pub fn in_full<W: World, F: Frame>(
         Ok(Network::Other) => because(baseline::non_ip(world, packet.ethertype)),
         Err(reason) => because(reason),
     };
+    let decision = world.settle(decision);
     account(world, &decision, packet, arrival);
     decision
 }
@@ -239,7 +251,7 @@ pub(crate) fn open<W: World>(world: &mut W, packet: &Packet, slot: u32) -> Resul
         && flow::alive(flow, key.protocol, now, idle)
     {
         flow::touch(flow, Direction::Egress, now);
-        note_port(world, &key, now);
+        note_port(world, &key);
         return Ok(false);
     }
     let opens = packet.protocol == proto::TCP && packet.opens_tcp();
@@ -247,7 +259,7 @@ pub(crate) fn open<W: World>(world: &mut W, packet: &Packet, slot: u32) -> Resul
         return Ok(false);
     }
     let flow = Flow { seen_ns: now.0, opened_ns: now.0, slot, flags: 0 };
-    note_port(world, &key, now);
+    note_port(world, &key);
     if world.open_flow(&key, &flow) { Ok(true) } else { Err(Full) }
 }
 
@@ -302,7 +314,7 @@ fn live<W: World>(world: &mut W, key: &FlowKey, direction: Direction) -> bool {
     match world.flow(key) {
         Some(flow) if flow::alive(flow, key.protocol, now, idle) => {
             flow::touch(flow, direction, now);
-            note_port(world, key, now);
+            note_port(world, key);
             true
         }
         _ => false,
@@ -313,21 +325,22 @@ fn live<W: World>(world: &mut W, key: &FlowKey, direction: Direction) -> bool {
 /// would take a look-up.
 #[inline(always)]
 pub(crate) fn port_may_have_flow<W: World>(world: &mut W, protocol: u8, port: u16) -> bool {
-    let (now, idle) = (world.now(), idle(world));
+    let (ticks, idle) = (world.ticks(), idle(world));
     match flow::port_index(protocol, port).and_then(|index| world.flow_port(index)) {
-        Some(stamp) => flow::may_be_alive(*stamp, protocol, now, idle),
+        Some(stamp) => flow::may_be_alive(*stamp, protocol, ticks, idle),
         None => true,
     }
 }
 
 /// Notes that a flow was seen; without need it does not write.
 #[inline(always)]
-fn note_port<W: World>(world: &mut W, key: &FlowKey, now: Nanos) {
+fn note_port<W: World>(world: &mut W, key: &FlowKey) {
+    let now = flow::stamp(world.ticks());
     if let Some(index) = flow::port_index(key.protocol, key.local_port)
         && let Some(stamp) = world.flow_port(index)
-        && *stamp != flow::stamp(now)
+        && *stamp != now
     {
-        *stamp = flow::stamp(now);
+        *stamp = now;
     }
 }
 
@@ -392,7 +405,7 @@ pub fn banned<W: Bans>(world: &mut W, source: Address, family: Family) -> bool {
         Family::V4 => banned_by(world, from, v4, 0),
         // A /128 stands at bit 0.
         Family::V6 => {
-            (v6_low & 1 != 0 && ban_hits(world, from, 128))
+            (v6_low & 1 != 0 && world.ban_hits(source, family, 128))
                 || banned_by(world, from, v6_low & !1, 0)
                 || banned_by(world, from, v6_high, 64)
         }
@@ -415,16 +428,17 @@ fn banned_by<W: Bans>(
         // verifier 64 constants to follow instead of one unknown number.
         let length = (lengths.wrapping_sub(1) & !lengths).count_ones();
         lengths &= lengths.wrapping_sub(1);
-        if ban_hits(world, from, first + length) {
+        let (source, family) = from;
+        if world.ban_hits(source, family, first + length) {
             return true;
         }
     }
     false
 }
 
+/// Whether a ban of the `length` first bits of a source holds; counts the hit.
 #[inline(always)]
-fn ban_hits<W: Bans>(world: &mut W, from: (Address, Family), length: u32) -> bool {
-    let (source, family) = from;
+pub fn ban_hits<W: Bans>(world: &mut W, source: Address, family: Family, length: u32) -> bool {
     let network = source.masked(length);
     let key = BanKey { hi: network.hi, lo: network.lo, length, family: family as u32 };
     let now = world.now();

@@ -17,6 +17,13 @@ impl Nanos {
         Self(millis * 1_000_000)
     }
 
+    /// Whole seconds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
     /// Time since `earlier`; zero if the clocks of two CPUs disagree.
     #[inline(always)]
     #[must_use]

@@ -58,7 +58,7 @@ macro_rules! load {
             value = (($header.0 + $offset) as *const $type).read_unaligned() as u64;
         }
         // SAFETY: a load fills the rest of the register with zeros.
-        unsafe { core::hint::assert_unchecked(value <= <$type>::MAX as u64) };
+        unsafe { core::hint::assert_unchecked(<$type>::try_from(value).is_ok()) };
         <$type>::from_be(value as $type)
     }};
 }

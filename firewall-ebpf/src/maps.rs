@@ -15,6 +15,7 @@ use firewall_common::abi::event::Sampler;
 use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
 use firewall_common::packet::Packet;
+use firewall_common::verdict::Decision;
 use firewall_common::{fragment, guard, request};
 
 /// The control word. Shared; written by user space.
@@ -104,6 +105,8 @@ pub(crate) static JUDGES_EGRESS: ProgramArray = ProgramArray::with_max_entries(W
 pub(crate) struct Scratch {
     /// The packet being judged.
     pub(crate) packet: Packet,
+    /// What was decided of it.
+    pub(crate) decision: Decision,
     /// What it adds to request counters.
     pub(crate) tally: request::Tally,
 }
@@ -119,6 +122,18 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's own, for the one run on it; global functions take it up
     // while their callers do not touch it.
     Some(unsafe { &mut *scratch })
+}
+
+/// The decision itself, written to memory and read again: the verifier does not know
+/// which one it is then, and checks what follows once instead of once for each.
+#[inline(always)]
+pub(crate) fn through_memory(decision: Decision) -> Decision {
+    let Some(scratch) = scratch() else { return decision };
+    let place = &raw mut scratch.decision;
+    // SAFETY: this CPU's own scratch.
+    unsafe { place.write_volatile(decision) };
+    // SAFETY: as above; written just now.
+    unsafe { place.read_volatile() }
 }
 
 /// The one value of a map that has one: its address, which the loader writes in

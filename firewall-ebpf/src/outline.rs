@@ -179,6 +179,14 @@ pub(crate) extern "C" fn banned(hi: u64, lo: u64, version: u32) -> u32 {
     u32::from(pipeline::banned(&mut SharedBans, Address { hi, lo }, family(version)))
 }
 
+/// [`pipeline::ban_hits`]; 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ban_hits(hi: u64, lo: u64, version: u32, length: u32) -> u32 {
+    let source = Address { hi, lo };
+    u32::from(pipeline::ban_hits(&mut SharedBans, source, family(version), length))
+}
+
 /// [`parse::parse_v6`] into the scratch packet; see [`result`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -232,7 +240,7 @@ pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff, cell: u32, way: u32) -> u
 
 #[inline(always)]
 fn count<H: Hook>(frame: &H, arrival: &Arrival, cell: u32, way: u32) -> u32 {
-    let Some(maps::Scratch { packet, tally }) = maps::scratch() else { return 0 };
+    let Some(maps::Scratch { packet, tally, .. }) = maps::scratch() else { return 0 };
     let mut world = Kernel { frame, arrival };
     request::count(&mut world, frame, packet, Cell(cell), direction(way), tally);
     0

@@ -1,5 +1,7 @@
 //! The kernel's side of [`World`]: maps, helpers and clocks.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as TupleV6;
 use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4};
 use aya_ebpf::cty::c_void;
@@ -88,10 +90,18 @@ impl<H: Hook> Tables for Kernel<'_, H> {
     }
 }
 
+/// 1024 jiffies make a tick: a second at HZ=1000, ten at HZ=100.
+const TICK_SHIFT: u32 = 10;
+
 /// The bans of this host.
 pub(crate) struct SharedBans;
 
 impl Bans for SharedBans {
+    #[inline(always)]
+    fn ban_hits(&mut self, source: Address, family: Family, length: u32) -> bool {
+        outline::ban_hits(source.hi, source.lo, family as u32, length) != 0
+    }
+
     #[inline(always)]
     fn now(&self) -> Nanos {
         // SAFETY: the helper only reads a clock.
@@ -112,6 +122,11 @@ impl Bans for SharedBans {
 }
 
 impl<H: Hook> Bans for Kernel<'_, H> {
+    #[inline(always)]
+    fn ban_hits(&mut self, source: Address, family: Family, length: u32) -> bool {
+        SharedBans.ban_hits(source, family, length)
+    }
+
     #[inline(always)]
     fn now(&self) -> Nanos {
         SharedBans.now()
@@ -168,6 +183,12 @@ impl<H: Hook> World for Kernel<'_, H> {
     }
 
     #[inline(always)]
+    fn ticks(&self) -> u64 {
+        // SAFETY: the helper only reads a counter.
+        unsafe { bpf_jiffies64() >> TICK_SHIFT }
+    }
+
+    #[inline(always)]
     fn flow_port(&mut self, index: u32) -> Option<&mut u32> {
         // SAFETY: a map value; a lost write of a stamp is made up by the next packet.
         unsafe { &mut *maps::value(&maps::FLOW_PORTS) }.get_mut(index as usize)
@@ -182,6 +203,11 @@ impl<H: Hook> World for Kernel<'_, H> {
     fn bans(&mut self, source: Address, family: Family) -> bool {
         may_be_banned(self.ban_lengths(), source, family)
             && outline::banned(source.hi, source.lo, family as u32) != 0
+    }
+
+    #[inline(always)]
+    fn settle(&mut self, decision: Decision) -> Decision {
+        maps::through_memory(decision)
     }
 
     #[inline(always)]
@@ -249,7 +275,7 @@ impl<H: Hook> World for Kernel<'_, H> {
 
     #[inline(always)]
     fn event(&mut self, decision: &Decision, packet: &Packet) {
-        sample(self.arrival, decision, packet);
+        sample(self.arrival, *decision, packet);
     }
 }
 
@@ -323,27 +349,32 @@ fn has_socket(ctx: *mut c_void, key: &FlowKey) -> bool {
     let (sport, dport) = (key.remote_port.to_be(), key.local_port.to_be());
     let [remote_hi, remote_lo] = key.remote;
     let [local_hi, local_lo] = key.local;
-    // SAFETY: an all-zero tuple is a valid one.
-    let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+    // Written field by field: a tuple that is cleared first is a call of `memset`.
+    let mut tuple = MaybeUninit::<bpf_sock_tuple>::uninit();
+    let place = tuple.as_mut_ptr();
     let size = if key.family == Family::V4 as u8 {
-        tuple.__bindgen_anon_1.ipv4 = TupleV4 {
+        let ends = TupleV4 {
             saddr: ((remote_hi >> 32) as u32).to_be(),
             daddr: ((local_hi >> 32) as u32).to_be(),
             sport,
             dport,
         };
+        // SAFETY: the tuple is a union of this and of the IPv6 one.
+        unsafe { place.cast::<TupleV4>().write(ends) };
         size_of::<TupleV4>()
     } else {
-        tuple.__bindgen_anon_1.ipv6 = TupleV6 {
+        let ends = TupleV6 {
             saddr: halves(remote_hi, remote_lo),
             daddr: halves(local_hi, local_lo),
             sport,
             dport,
         };
+        // SAFETY: as above.
+        unsafe { place.cast::<TupleV6>().write(ends) };
         size_of::<TupleV6>()
     };
-    // SAFETY: the helper reads `size` bytes of the tuple.
-    let socket = unsafe { bpf_skc_lookup_tcp(ctx, &raw mut tuple, size as u32, u64::MAX, 0) };
+    // SAFETY: the helper reads `size` bytes of the tuple, which have been written.
+    let socket = unsafe { bpf_skc_lookup_tcp(ctx, place, size as u32, u64::MAX, 0) };
     if socket.is_null() {
         return false;
     }
@@ -398,14 +429,14 @@ fn worth(sampler: &mut Sampler, source: Address, decision: &Decision) -> Option<
 
 /// Raises an event if it is worth one.
 #[inline(never)]
-fn sample(arrival: &Arrival, decision: &Decision, packet: &Packet) {
+fn sample(arrival: &Arrival, decision: Decision, packet: &Packet) {
     let Some(sampler) = sampler() else { return };
-    let Some((place, hash)) = worth(sampler, packet.source, decision) else { return };
+    let Some((place, hash)) = worth(sampler, packet.source, &decision) else { return };
     if let Some(last) = sampler.last.get_mut(place) {
         *last = hash;
     }
     sampler.sent += 1;
-    if !send(arrival, decision, packet) {
+    if !send(arrival, &decision, packet) {
         sampler.lost += 1;
     }
 }

@@ -137,8 +137,7 @@ impl HostWorld {
     /// Writes a flow as it is, as seeding does.
     pub fn write_flow(&mut self, key: FlowKey, flow: Flow) {
         if let Some(index) = flow::port_index(key.protocol, key.local_port) {
-            let stamp = self.flow_ports.entry(index).or_default();
-            *stamp = flow::stamp(Nanos(flow.seen_ns)).max(*stamp);
+            self.flow_ports.insert(index, flow::STAMP_UNKNOWN);
         }
         self.flows.insert(key, flow);
     }
@@ -197,6 +196,10 @@ impl World for HostWorld {
             self.flows.insert(*key, *flow);
         }
         fits
+    }
+
+    fn ticks(&self) -> u64 {
+        self.now.as_secs()
     }
 
     fn flow_port(&mut self, index: u32) -> Option<&mut u32> {

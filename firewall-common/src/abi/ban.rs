@@ -49,7 +49,6 @@ pub const FILTER_BITS: u32 = 1 << 24;
 /// The bit of a source.
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "24 bits are left")]
 pub const fn filter_bit(family: Family, hi: u64) -> u32 {
     match family {
         Family::V4 => (hi >> 40) as u32,

@@ -49,8 +49,9 @@ pub fn load(
     let mut loaded = open(directory, map_path, generation, capacity)?;
     meta.store(&directory.join("META"))?;
     let start = Instant::now();
+    loaded.object.load_all(&JUDGES)?;
     for name in JUDGES {
-        sys::pin(loaded.object.load(name)?, &directory.join(name))?;
+        sys::pin(loaded.object.fd(name)?, &directory.join(name))?;
     }
     loaded.timings.load += start.elapsed();
     Ok(loaded)

@@ -46,7 +46,7 @@ impl Capacity {
     pub fn new(flows: u32, rule_slots: u32, request_slots: u32) -> Result<Self> {
         Ok(Self {
             flows,
-            bans: 1 << 18,
+            bans: 1 << 20,
             request_flows: 1 << 16,
             rule_slots: rule_slots.next_power_of_two().max(256),
             request_slots: request_slots.next_power_of_two().max(16),

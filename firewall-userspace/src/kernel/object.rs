@@ -112,6 +112,25 @@ impl Object {
         self.fd(name)
     }
 
+    /// Loads programs, each on a thread of its own: the verifier is what takes time,
+    /// and it takes several at once.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_all(&mut self, names: &[&'static str]) -> Result<()> {
+        let object = &*self;
+        let loaded = std::thread::scope(|scope| {
+            let start = |name: &&'static str| (*name, scope.spawn(|| object.pass_verifier(name)));
+            let running: Vec<_> = names.iter().map(start).collect();
+            running
+                .into_iter()
+                .map(|(name, thread)| Ok((name, thread.join().ok().context("a thread failed")??)))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        self.loaded.extend(loaded);
+        Ok(())
+    }
+
     /// A loaded program.
     ///
     /// # Errors

@@ -100,7 +100,7 @@ impl Records {
 }
 
 fn count<T: TryInto<u32>>(number: T) -> io::Result<u32> {
-    number.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+    number.try_into().ok().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 /// Loads type information.

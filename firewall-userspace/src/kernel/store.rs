@@ -10,7 +10,6 @@ use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter};
 use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
 use firewall_common::flow;
-use firewall_common::time::Nanos;
 use firewall_policy::compile::Generation;
 use firewall_policy::ir::IngressHook;
 
@@ -394,13 +393,8 @@ pub fn write_flow(
 ) -> Result<()> {
     flows.insert(pod::Key(key), pod::Entry(flow), 0).context("the table of flows is full")?;
     if let Some(index) = flow::port_index(key.protocol, key.local_port) {
-        let stamp = flow::stamp(Nanos(flow.seen_ns));
         let (word, shift) = (index as usize / 2, index % 2 * 32);
-        let old = ports.word(word);
-        if (old >> shift) & u64::from(u32::MAX) < u64::from(stamp) {
-            let kept = old & !(u64::from(u32::MAX) << shift);
-            ports.set_word(word, kept | u64::from(stamp) << shift);
-        }
+        ports.set_bits(word, u64::from(flow::STAMP_UNKNOWN) << shift);
     }
     Ok(())
 }

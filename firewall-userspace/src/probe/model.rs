@@ -110,6 +110,10 @@ impl World for Model {
         true
     }
 
+    fn ticks(&self) -> u64 {
+        0
+    }
+
     fn flow_port(&mut self, _: u32) -> Option<&mut u32> {
         None
     }

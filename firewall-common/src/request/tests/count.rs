@@ -11,7 +11,7 @@ use crate::pipeline::{Bans, World};
 use crate::policy::Tables;
 use crate::service::proto;
 use crate::time::Nanos;
-use crate::verdict::{Decision, Direction, Reason};
+use crate::verdict::{Decision, Direction};
 
 /// Request slot of the rule that admits everything here.
 const SLOT: u32 = 9;
@@ -73,6 +73,10 @@ impl Bans for Host {
 }
 
 impl World for Host {
+    fn ticks(&self) -> u64 {
+        0
+    }
+
     fn flow_port(&mut self, _: u32) -> Option<&mut u32> {
         None
     }
