@@ -240,7 +240,9 @@ codes! {
         "Descriptions, reasons and names of tests have 1 to 200 characters.";
     HalfOfAny = "W0132", "half-of-any", "one family where `any` may be meant",
         "0.0.0.0/0 is every IPv4 address and no IPv6 address, ::/0 the other way round. If every \
-        address is meant, write `any`. If one family is meant, this warning is all there is to it.";
+        address is meant, write `any`. If one family is meant, this warning is all there is to it. \
+        0.0.0.0 and :: without a length are one address each, which hosts without an address send \
+        from; write 0.0.0.0/32 if that is meant.";
 
     DuplicateName = "E0202", "duplicate-name", "a name is given twice",
         "Rules are unique by name in each direction, groups, services, rates and tests by name. \

@@ -242,6 +242,8 @@ pub struct Test {
     pub span: Span,
     /// Where its `expect` was written.
     pub expect_span: Span,
+    /// Where the name of the rule is written, if one is.
+    pub by_span: Option<Span>,
 }
 
 /// Protocol part of a test.

@@ -11,14 +11,10 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use crate::codes::Code;
-use crate::diagnostic::{Diagnostic, Sink};
+use crate::diagnostic::Sink;
 use crate::source::{Source, Span};
-use crate::syntax::{self, Open};
+use crate::syntax::{self, MAX_DEPTH, Open};
 use crate::text;
-
-/// Collections inside each other; a rule file needs six.
-const MAX_DEPTH: usize = 32;
 
 /// A place of the tree.
 #[derive(Clone, Debug)]
@@ -233,10 +229,7 @@ impl Builder<'_, '_> {
 
     fn start(&mut self, items: Items, span: &Span) -> Result<(), Stop> {
         if self.open.len() == MAX_DEPTH {
-            self.sink.push(
-                Diagnostic::new(Code::TooDeep, format!("more than {MAX_DEPTH} levels of nesting"))
-                    .at(span, format!("this is level {}", MAX_DEPTH + 1)),
-            );
+            self.sink.push(syntax::too_deep(span, format!("this is level {}", MAX_DEPTH + 1)));
             return Err(Stop);
         }
         // A tag or anchor in front is not part of the collection.

@@ -10,7 +10,8 @@ pub(crate) fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let length = written.chars().count();
-    if length > LONGEST {
+    // Every letter is a slip away from every other.
+    if !(2..=LONGEST).contains(&length) {
         return None;
     }
     let most = (length / 3).max(1);

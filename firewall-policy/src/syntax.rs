@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::codes::Code;
-use crate::diagnostic::{Diagnostic, Sink};
+use crate::diagnostic::{Diagnostic, Sink, is_odd_space};
 use crate::source::{Source, Span};
+use crate::text;
 
 /// A bracket that has not been closed.
 pub(crate) struct Open {
@@ -47,6 +48,28 @@ pub(crate) fn duplicate_key(name: &str, first: &Span, second: &Span) -> Diagnost
         .help("merge the two: the second would silently replace the first in other YAML tools")
 }
 
+/// Collections inside each other; a rule file needs six.
+pub(crate) const MAX_DEPTH: usize = 32;
+
+/// More of them than any rule file needs.
+pub(crate) fn too_deep(span: &Span, label: impl Into<String>) -> Diagnostic {
+    let message = format!("more than {MAX_DEPTH} levels of nesting");
+    Diagnostic::new(Code::TooDeep, message).at(span, label)
+}
+
+/// A character in a span that only looks like a space.
+pub(crate) fn odd_space(within: &Span) -> Option<Diagnostic> {
+    let (at, c) = within.text().char_indices().find(|&(_, c)| is_odd_space(c))?;
+    let start = within.start + at;
+    let span = Span { start, end: start + c.len_utf8(), ..within.clone() };
+    let message = format!("U+{:04X} only looks like a space", u32::from(c));
+    Some(
+        Diagnostic::new(Code::HiddenCharacter, message)
+            .at(&span, "to YAML it is a letter")
+            .help("replace it by a space"),
+    )
+}
+
 /// Reports `%` lines before the document; whether there were any.
 pub(crate) fn has_directives(source: &Arc<Source>, sink: &mut Sink) -> bool {
     let mut start = 0;
@@ -74,11 +97,29 @@ pub(crate) fn explain(complaint: &str, at: &Span, open: Option<Open>) -> Diagnos
     let here = widened(at);
     let has = |words: &str| complaint.contains(words);
 
+    let before = before(&here);
+    if let Some(diagnostic) = odd_space(&before) {
+        return diagnostic;
+    }
+    let blank = before.text().trim_end_matches([' ', '\t']).len();
+    if let Some(tab) = before.text()[blank..].find('\t') {
+        let start = before.start + blank + tab;
+        return tabbed(&Span { start, end: start + 1, ..before });
+    }
+    if has("recursion limit") {
+        return too_deep(&here, "hundreds of brackets are open here");
+    }
+    if has("unprintable") {
+        return text::hidden_character(&here);
+    }
     if has("unknown anchor") || has("scanning an anchor") {
         return alias(&here);
     }
     if has("quoted scalar, found unexpected end") {
         return syntax("this quote is not closed").at(&here, "opened here");
+    }
+    if has("must be followed by") || has("may not precede") {
+        return syntax("a space is missing").at(&here, "`:` and `-` have a space behind them");
     }
     if let Some(Open { bracket, span }) = open
         && (has("flow") || has("unexpected eof") || span.line() < here.line())
@@ -93,7 +134,11 @@ pub(crate) fn explain(complaint: &str, at: &Span, open: Option<Open>) -> Diagnos
             .at(&here, "the words before it are already a value")
             .help("check the indentation of this line; put a value that contains `: ` in quotes");
     }
-    if has("'-' indicator") || has("block mapping, did not find") || has("indentation") {
+    if has("'-' indicator")
+        || has("indented")
+        || has("block mapping, did not find")
+        || has("indentation")
+    {
         return syntax("this line belongs to nothing above it")
             .at(&here, "indented like no line above, or `- ` is missing")
             .help("indent it exactly like its neighbours");
@@ -125,11 +170,25 @@ pub(crate) fn explain(complaint: &str, at: &Span, open: Option<Open>) -> Diagnos
     if has("document") {
         return second_document(&here);
     }
-    if has("tab") {
-        return Diagnostic::new(Code::Tab, "a tab where only spaces may stand")
-            .at(&here, "a tab; YAML counts spaces");
+    if has("tabs") || has("a tab") {
+        return tabbed(&here);
+    }
+    if has("comment intercepting") {
+        return syntax("a comment inside a value").at(&here, "the value goes on behind it");
     }
     syntax("this is not YAML").at(&here, "it cannot be read from here on")
+}
+
+fn tabbed(span: &Span) -> Diagnostic {
+    Diagnostic::new(Code::Tab, "a tab where only spaces may stand")
+        .at(span, "a tab; YAML counts spaces")
+        .help("replace it by spaces")
+}
+
+/// What stands in front of a place on its line.
+fn before(here: &Span) -> Span {
+    let start = here.source.text[..here.start].rfind('\n').map_or(0, |at| at + 1);
+    Span { start, end: here.start, ..here.clone() }
 }
 
 /// At least one character, so that there is something to underline; at the end

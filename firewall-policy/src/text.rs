@@ -40,20 +40,26 @@ fn hidden(source: &Arc<Source>, sink: &mut Sink) {
             continue;
         }
         let span = Span { source: source.clone(), start, end: start + c.len_utf8() };
-        let number = format!("U+{:04X}", u32::from(c));
         sink.push(if c == '\u{feff}' && start == 0 {
             Diagnostic::new(Code::ByteOrderMark, "the file begins with a byte order mark")
                 .at(&span, "U+FEFF, invisible in most editors")
                 .help("save the file as UTF-8 without BOM")
         } else {
-            Diagnostic::new(Code::HiddenCharacter, format!("hidden character {number}"))
-                .at(&span, hidden_text(c))
-                .help("delete it: what a reviewer sees must be what the firewall reads")
+            hidden_character(&span)
         });
     }
 }
 
-fn hidden_text(c: char) -> &'static str {
+/// The character of a span, which does not show.
+pub(crate) fn hidden_character(span: &Span) -> Diagnostic {
+    let c = span.text().chars().next().unwrap_or_default();
+    Diagnostic::new(Code::HiddenCharacter, format!("hidden character U+{:04X}", u32::from(c)))
+        .at(span, hidden_text(c))
+        .help("delete it: what a reviewer sees must be what the firewall reads")
+}
+
+/// What makes a character hidden.
+pub(crate) fn hidden_text(c: char) -> &'static str {
     match c {
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
             "changes the order in which text shows"

@@ -1,4 +1,5 @@
-//! Whatever the input, the reader answers; and what it says can be printed.
+//! Whatever the input, the reader answers; what it says can be printed, and has
+//! a place in the file. `PROPTEST_CASES=100000` looks longer.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +11,10 @@ use firewall_policy::source::MemoryFiles;
 use firewall_policy::{Options, Subject, load};
 use proptest::prelude::*;
 
-/// The rule files of the fixture site, and every bad input.
+/// The rule files of the project and of the fixture site, and every bad input.
 static TEXTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    ["site/rules", "bad"]
+    ["../../rules", "site/rules", "bad"]
         .into_iter()
         .filter_map(|directory| fs::read_dir(tests.join(directory)).ok())
         .flatten()
@@ -29,7 +30,7 @@ static SITE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// Words that mean something somewhere in the language.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 40] = [
     "any",
     "self",
     "all",
@@ -53,7 +54,23 @@ const WORDS: [&str; 24] = [
     "*a",
     "!!x ",
     "\u{202e}",
+    "\u{a0}",
+    "\u{feff}",
     "名",
+    "\r",
+    "\0",
+    "\\",
+    "'",
+    "|\n",
+    ">-\n",
+    "---\n",
+    "%YAML 1.1\n",
+    "? ",
+    "<<: ",
+    "~",
+    "no",
+    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+    "1-",
 ];
 
 #[derive(Clone, Debug)]
@@ -112,10 +129,18 @@ fn exercise(text: Vec<u8>) -> Vec<Diagnostic> {
         Err(report) => {
             assert!(report.diagnostics.iter().any(Diagnostic::is_error), "refused without a word");
             assert!(report.diagnostics.len() <= SHOWN);
+            for diagnostic in report.diagnostics.iter().filter(|one| one.is_error()) {
+                assert!(!diagnostic.labels.is_empty(), "no place: {}", diagnostic.message);
+            }
             report.diagnostics
         }
     };
     for diagnostic in &found {
+        for label in &diagnostic.labels {
+            let lines = label.span.source.text.split('\n').count();
+            assert!(label.span.line() <= lines, "{}", diagnostic.message);
+            assert!(label.span.end <= label.span.source.text.len(), "{}", diagnostic.message);
+        }
         let text = diagnostic.render(Style::Plain);
         assert!(!text.contains('\u{202e}') && !text.contains('\x1b'), "{text}");
         assert!(!diagnostic.render(Style::Colour).is_empty());
@@ -124,8 +149,17 @@ fn exercise(text: Vec<u8>) -> Vec<Diagnostic> {
     found
 }
 
+/// As many cases as the environment asks for, or enough for every day.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 400;
+    }
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn no_edit_of_a_rule_file_makes_it_panic(

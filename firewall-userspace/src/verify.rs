@@ -102,12 +102,18 @@ fn judge(policy: &Policy, test: &Test, outcome: &Outcome) -> Option<Diagnostic> 
         Action::Allow => "allow",
         Action::Drop => "drop",
     };
-    let label = match wrong_rule {
-        Some(by) if !wrong_verdict => format!("decided by {}, not by {by}", outcome.by()),
-        _ => format!("wanted {}, got {}", word(test.expect), word(outcome.action)),
+    let (label, place) = match wrong_rule {
+        Some(by) if !wrong_verdict => {
+            let label = format!("decided by {}, not by {by}", outcome.by());
+            (label, test.by_span.as_ref().unwrap_or(&test.expect_span))
+        }
+        _ => {
+            let label = format!("wanted {}, got {}", word(test.expect), word(outcome.action));
+            (label, &test.expect_span)
+        }
     };
     let message = format!("test failed: \"{}\"", test.name);
-    let failure = Diagnostic::new(Code::TestFailed, message).at(&test.expect_span, label);
+    let failure = Diagnostic::new(Code::TestFailed, message).at(place, label);
     let verb = if outcome.action == Action::Allow { "allowed" } else { "dropped" };
     Some(match rule_of(policy, test.direction, outcome) {
         Some(rule) => failure.at(&rule.span, format!("this rule {verb} it")),

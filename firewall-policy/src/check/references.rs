@@ -72,10 +72,14 @@ impl<'u> RuleNames<'u> {
             return;
         };
         let message = format!("two {} rules are called `{name}`", word(direction));
+        let (mut first, mut second) = (&known.rule.name.span, &rule.name.span);
+        if first.source.name == second.source.name && first.start > second.start {
+            (first, second) = (second, first);
+        }
         context.sink.push(
             Diagnostic::new(Code::DuplicateName, message)
-                .at(&rule.name.span, "again here")
-                .at(&known.rule.name.span, "first here")
+                .at(second, "again here")
+                .at(first, "first here")
                 .help("rename one: counters and events speak of rules by name"),
         );
     }

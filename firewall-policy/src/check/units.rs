@@ -212,9 +212,10 @@ pub(crate) fn path_of(
             None
         }
         Err(BadPath::Empty) => {
-            context
-                .sink
-                .push(Diagnostic::new(Code::PathOutside, "no file is named").at(&written.span, ""));
+            context.sink.push(
+                Diagnostic::new(Code::PathOutside, "no file is named")
+                    .at(&written.span, "the directory itself"),
+            );
             None
         }
     }

@@ -73,11 +73,11 @@ impl Line {
     }
 }
 
-/// Text of a user inside a sentence of ours.
+/// Text of a user inside a sentence of ours, which stays one line.
 pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_hidden(c) && c != '\n' {
+        if is_hidden(c) {
             shown.push_str(&escaped(c));
         } else {
             shown.push(c);
@@ -88,6 +88,12 @@ pub(super) fn visible(text: &str) -> String {
 
 fn escaped(c: char) -> String {
     format!("\\u{{{:x}}}", u32::from(c))
+}
+
+/// Spaces that look like a space and are none to YAML: what a word processor or
+/// a web page leaves behind.
+pub(crate) fn is_odd_space(c: char) -> bool {
+    !c.is_ascii() && c.is_whitespace() && !is_hidden(c)
 }
 
 /// Characters that do not show, or that change how others show: control

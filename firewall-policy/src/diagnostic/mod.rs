@@ -10,7 +10,7 @@ use std::fmt;
 use crate::codes::{Code, Severity};
 use crate::source::Span;
 
-pub(crate) use layout::is_hidden;
+pub(crate) use layout::{is_hidden, is_odd_space};
 pub use render::Style;
 
 /// Errors shown in one run; the rest are counted.

@@ -78,7 +78,8 @@ impl Diagnostic {
             let _ = writeln!(text, "  {}", visible(note));
         }
         if let Some(help) = &self.help {
-            let help = visible(help).replace('\n', "\n        ");
+            let lines: Vec<String> = help.split('\n').map(visible).collect();
+            let help = lines.join("\n        ");
             let _ = writeln!(text, "  {} {help}", style.paint("36", "help:"));
         }
         text

@@ -14,3 +14,4 @@ pub(crate) mod reader;
 pub(crate) mod rule;
 pub(crate) mod settings;
 pub(crate) mod test;
+mod unknown;

@@ -1,6 +1,6 @@
 //! What has a name: `groups:`, `lists:`, `services:`.
 
-use firewall_common::service::{ServiceIndex, proto};
+use firewall_common::service::ServiceIndex;
 
 use super::keys;
 use super::peer::Item;
@@ -12,7 +12,7 @@ use crate::ir::Count;
 use crate::read::{Entry, Node};
 use crate::set::ServiceSet;
 use crate::source::Spanned;
-use crate::value::{Fault, amount, icmp, port};
+use crate::value::{amount, icmp, ip_proto, port};
 
 /// A named set of addresses.
 #[derive(Clone, Debug)]
@@ -146,12 +146,12 @@ impl Reader<'_> {
             }
         }
         for item in fields.get("ip-proto").map(Node::items).unwrap_or_default() {
-            if let Some(number) = self.value(item, "a protocol number", ip_proto) {
+            if let Some(number) = self.value(item, "a protocol number", ip_proto::parse) {
                 let index = ServiceIndex::OTHER + u32::from(number.value);
                 ranges.push((index, index));
             }
         }
-        if ranges.is_empty() && self.sink.errors() == before {
+        if ranges.is_empty() && !fields.has_unknown && self.sink.errors() == before {
             self.sink.push(
                 Diagnostic::new(Code::EmptySet, "the service names no protocol")
                     .at(fields.span, "matches nothing")
@@ -214,25 +214,4 @@ fn uncountable(hint: Hint, set: &ServiceSet) -> Option<(String, &'static str)> {
         ));
     }
     None
-}
-
-/// A protocol number that has no key of its own.
-pub(crate) fn ip_proto(text: &str) -> Result<u8, Fault> {
-    let number = amount::number(text, 0, 255)?;
-    let number = u8::try_from(number).unwrap_or(u8::MAX);
-    let key = match number {
-        proto::TCP => "tcp",
-        proto::UDP => "udp",
-        proto::SCTP => "sctp",
-        proto::ICMP => "icmp",
-        proto::ICMPV6 => "icmpv6",
-        _ => return Ok(number),
-    };
-    Err(Fault::new(Code::Protocol, text, format!("protocol {number} is {key}"))
-        .label(format!("written by its own key, `{key}:`"))
-        .help(if key.starts_with("icmp") {
-            format!("{key}: echo-request")
-        } else {
-            format!("{key}: \"1-65535\"   for all of it")
-        }))
 }

@@ -99,15 +99,17 @@ impl Reader<'_> {
     }
 
     fn warn_half_of_any(&mut self, text: &str, span: &Span) {
-        let (this, other) = match text {
-            "0.0.0.0/0" => ("IPv4", "IPv6"),
-            "::/0" => ("IPv6", "IPv4"),
+        let (label, help) = match text {
+            "0.0.0.0/0" => ("every IPv4 address, and no IPv6 address", "any"),
+            "::/0" => ("every IPv6 address, and no IPv4 address", "any"),
+            "0.0.0.0" => ("one address, of hosts that have none yet", "any   or 0.0.0.0/32"),
+            "::" => ("one address, of hosts that have none yet", "any   or \"::/128\""),
             _ => return,
         };
         self.sink.push(
             Diagnostic::new(Code::HalfOfAny, format!("`{text}` is not every address"))
-                .at(span, format!("every {this} address, and no {other} address"))
-                .help("any"),
+                .at(span, label)
+                .help(help),
         );
     }
 }

@@ -1,16 +1,14 @@
 //! Nodes to typed values, one complaint for each that is not what its key wants.
 
 use crate::codes::Code;
-use crate::diagnostic::{Diagnostic, Sink};
+use crate::diagnostic::{Diagnostic, Sink, is_hidden};
 use crate::features::Feature;
 use crate::read::{Entry, Node, Scalar, Value};
-use crate::schema::keys::{DIALECTS, LEVELS, Level};
+use crate::schema::keys::Level;
+use crate::schema::unknown::{one_of, unknown_key, unknown_word};
 use crate::source::{Span, Spanned};
-use crate::suggest;
+use crate::text::hidden_text;
 use crate::value::{Fault, name};
-
-/// What there is to say about `reject`.
-const REJECT: &str = "a reject answers the sender; this firewall drops without an answer";
 
 /// Longest free text, characters: one line of a table or a log.
 const MAX_TEXT: usize = 200;
@@ -29,7 +27,7 @@ pub(crate) struct Fields<'n> {
     entries: &'n [Entry],
     pub(crate) span: &'n Span,
     /// A key was reported as unknown; it may be the one that is missing.
-    has_unknown: bool,
+    pub(crate) has_unknown: bool,
 }
 
 impl<'n> Fields<'n> {
@@ -167,7 +165,12 @@ impl Reader<'_> {
     /// Free text for people.
     pub(crate) fn text(&mut self, node: &Node) -> Option<Spanned<String>> {
         let scalar = self.word(node, "text")?;
-        let text = scalar.text.trim();
+        let text = scalar.text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        let text = text.trim();
+        if let Some(c) = text.chars().find(|&c| is_hidden(c)) {
+            self.escaped(c, node);
+            return None;
+        }
         let length = text.chars().count();
         if text.is_empty() || length > MAX_TEXT {
             let label = format!("1 to {MAX_TEXT} characters are wanted, these are {length}");
@@ -177,6 +180,19 @@ impl Reader<'_> {
             return None;
         }
         Some(Spanned { value: text.to_owned(), span: node.span.clone() })
+    }
+
+    /// Reports a hidden character; one that is not written as an escape has been
+    /// reported by its place.
+    fn escaped(&mut self, c: char, node: &Node) {
+        if !node.span.text().contains(c) {
+            let message = format!("hidden character U+{:04X}", u32::from(c));
+            self.sink.push(
+                Diagnostic::new(Code::HiddenCharacter, message)
+                    .at(&node.span, hidden_text(c))
+                    .help("delete it: this text is shown in tables and logs"),
+            );
+        }
     }
 
     /// One of a few words.
@@ -253,81 +269,4 @@ fn within(span: &Span, scalar: &Scalar, fault: &Fault) -> Span {
     }
     let start = span.start + shift;
     Span { start: start + fault.at.start, end: start + fault.at.end, ..span.clone() }
-}
-
-fn one_of(words: &[&str]) -> String {
-    match words {
-        [one] => format!("`{one}`"),
-        [first @ .., last] => {
-            let first: Vec<String> = first.iter().map(|word| format!("`{word}`")).collect();
-            format!("{} or `{last}`", first.join(", "))
-        }
-        [] => String::new(),
-    }
-}
-
-fn unknown_key(entry: &Entry, level: &'static Level) -> Diagnostic {
-    let key = entry.key.text.as_str();
-    let message = format!("{} has no key `{key}`", level.name);
-    let here = |code, label: &str| Diagnostic::new(code, &message).at(&entry.key_span, label);
-    let near = suggest::nearest(key, level.keys.iter().copied());
-    let elsewhere: Vec<&str> =
-        LEVELS.iter().filter(|other| other.keys.contains(&key)).map(|other| other.name).collect();
-    if matches!(key, "action" | "target" | "verdict") && level.keys.contains(&"service") {
-        return here(Code::OtherDialect, "the list that a rule stands in decides")
-            .help("put the rule under `allow:` or under `deny:`");
-    }
-    let word = key.to_ascii_lowercase();
-    let foreign = || DIALECTS.iter().filter(|(_, ours)| level.keys.contains(ours));
-    if let Some((_, ours)) = foreign().find(|(theirs, _)| *theirs == word) {
-        let label = if word == "reject" { REJECT } else { "another firewall's word" };
-        return here(Code::OtherDialect, label).help(format!("here it is `{ours}:`"));
-    }
-    if level.keys.contains(&word.as_str()) {
-        return here(Code::UnknownKey, "keys are written in lower case").help(format!("{word}:"));
-    }
-    if let (Some(near), true) = (near, elsewhere.is_empty()) {
-        return here(Code::UnknownKey, "unknown").help(format!("did you mean `{near}`?"));
-    }
-    let words = foreign().map(|&(theirs, _)| theirs);
-    if let (Some(near), true) = (suggest::nearest(key, words), elsewhere.is_empty())
-        && let Some((_, ours)) = foreign().find(|(theirs, _)| *theirs == near)
-    {
-        return here(Code::UnknownKey, "unknown").help(format!("did you mean `{ours}`?"));
-    }
-    if !elsewhere.is_empty() {
-        let places = elsewhere.join(" or of ");
-        return here(Code::KeyElsewhere, &format!("a key of {places}"))
-            .help(format!("here: {}", level.keys.join(", ")));
-    }
-    here(Code::UnknownKey, "unknown").help(format!("known here: {}", level.keys.join(", ")))
-}
-
-fn unknown_word(word: &str, span: &Span, words: &[&str]) -> Diagnostic {
-    let message = format!("`{word}` is not possible here");
-    let wanted = format!("{} is wanted", one_of(words));
-    let lower = word.to_ascii_lowercase();
-    if words.contains(&lower.as_str()) {
-        return Diagnostic::new(Code::UnknownWord, message)
-            .at(span, "words are written in lower case")
-            .help(lower);
-    }
-    if lower == "reject" && words.contains(&"drop") {
-        return Diagnostic::new(Code::OtherDialect, message).at(span, REJECT).help("drop");
-    }
-    let ours = match lower.as_str() {
-        "deny" | "block" | "discard" => "drop",
-        "accept" | "permit" | "pass" => "allow",
-        _ => "",
-    };
-    if words.contains(&ours) {
-        return Diagnostic::new(Code::OtherDialect, message)
-            .at(span, "another firewall's word")
-            .help(ours);
-    }
-    let diagnostic = Diagnostic::new(Code::UnknownWord, message).at(span, wanted);
-    match suggest::nearest(word, words.iter().copied()) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-        None => diagnostic,
-    }
 }

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::keys;
-use super::named::ip_proto;
 use super::reader::{Fields, Reader};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
@@ -11,7 +10,7 @@ use crate::features::Feature;
 use crate::ir::{self, Action, Direction, Probe};
 use crate::read::{Node, Value};
 use crate::source::{Span, Spanned};
-use crate::value::{Fault, address, icmp, port};
+use crate::value::{Fault, address, icmp, ip_proto, port};
 
 /// A test as it was written.
 #[derive(Clone, Debug)]
@@ -44,6 +43,7 @@ impl Test {
             by,
             span: self.span.clone(),
             expect_span: expect.span.clone(),
+            by_span: self.by.as_ref().map(|by| by.span.clone()),
         })
     }
 }
@@ -149,11 +149,11 @@ impl Reader<'_> {
 
     fn host(&mut self, node: &Node) -> Option<Spanned<IpAddr>> {
         let parse = |text: &str| {
-            if address::is_meant(text) && !address::is_host_name(text) {
+            if address::is_meant(text) && !address::is_host_name(text) && !text.contains('/') {
                 return address::one(text);
             }
             Err(Fault::new(Code::Address, text, format!("`{text}` is not an address"))
-                .label("the packet of a test has one address, not a group"))
+                .label("the packet of a test has one address, not a group or a network"))
         };
         self.value(node, "an address", parse)
     }
@@ -177,7 +177,7 @@ impl Reader<'_> {
             "tcp" => self.ports(node).map(|(sport, dport)| Probe::Tcp(sport, dport)),
             "udp" => self.ports(node).map(|(sport, dport)| Probe::Udp(sport, dport)),
             "ip-proto" => {
-                Some(Probe::Proto(self.value(node, "a protocol number", ip_proto)?.value))
+                Some(Probe::Proto(self.value(node, "a protocol number", ip_proto::parse)?.value))
             }
             "icmp" => {
                 let parse = |text: &str| icmp::parse(text, icmp::V4, icmp::V6);

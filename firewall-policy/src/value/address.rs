@@ -15,11 +15,8 @@ pub(crate) fn parse(text: &str) -> Result<AddrSet, Fault> {
     if is_host_name(text) {
         return Err(host_name(text));
     }
-    let is_possible =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '%' | '-');
-    if !text.chars().all(is_possible) {
-        return Err(Fault::new(Code::Address, text, format!("`{text}` is not an address"))
-            .label("wanted: an address, a network or a range"));
+    if let Some(fault) = other_form(text) {
+        return Err(fault);
     }
     if let Some(percent) = text.find('%') {
         return Err(Fault::new(Code::AddressForm, text, format!("`{text}` has a zone"))
@@ -40,6 +37,93 @@ pub(crate) fn parse(text: &str) -> Result<AddrSet, Fault> {
     one(text).map(single)
 }
 
+/// What is written where an address stands in other places, or almost one.
+fn other_form(text: &str) -> Option<Fault> {
+    let fault = |label: &str| {
+        Some(Fault::new(Code::Address, text, format!("`{text}` is not an address")).label(label))
+    };
+    let parts: Vec<&str> =
+        text.split([',', ' ', '\t', '\n']).filter(|part| !part.is_empty()).collect();
+    if let Some(joined) = without_spaces(text) {
+        return fault("spaces are no part of an address").map(|fault| fault.help(joined));
+    }
+    if parts.len() > 1 && parts.iter().all(|part| is_sound(part)) {
+        let list = format!("[{}]", parts.join(", "));
+        return fault("several addresses are a list").map(|fault| fault.help(list));
+    }
+    if let Some(rest) = text.strip_prefix('!') {
+        let help = format!("{{ group: any, except: [{rest}] }}");
+        return fault("what does not match is taken out of a set").map(|fault| fault.help(help));
+    }
+    if text.contains("://") {
+        return fault("a URL; rules name addresses, and services name ports");
+    }
+    if is_hardware(text) {
+        return fault("a hardware address; rules name IP addresses");
+    }
+    if let Some(address) = without_port(text) {
+        let label = "brackets and ports are no part of an address; services name ports";
+        return fault(label).map(|fault| fault.help(address.to_string()));
+    }
+    if let Some(network) = wildcard(text) {
+        return fault("networks are written with the length of their prefix")
+            .map(|fault| fault.help(network));
+    }
+    if text.starts_with('/') {
+        return fault("the address in front of the `/` is missing");
+    }
+    let is_possible =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '%' | '-');
+    if !text.chars().all(is_possible) {
+        return fault("wanted: an address, a network or a range");
+    }
+    None
+}
+
+/// `10.0.0.1 - 10.0.0.9` or `10.0.0.0 /24` as it should be written.
+fn without_spaces(text: &str) -> Option<String> {
+    let mut joined = String::new();
+    for part in text.split_whitespace() {
+        let is_apart = |c| matches!(c, '-' | '/');
+        if !joined.is_empty() && !joined.ends_with(is_apart) && !part.starts_with(is_apart) {
+            return None;
+        }
+        joined.push_str(part);
+    }
+    (joined.len() < text.len() && is_sound(&joined)).then_some(joined)
+}
+
+/// Whether a text is an address, a network or a range, exactly written.
+fn is_sound(text: &str) -> bool {
+    is_meant(text) && parse(text).is_ok()
+}
+
+/// `00:11:22:33:44:55`.
+fn is_hardware(text: &str) -> bool {
+    let groups: Vec<&str> = text.split([':', '-']).collect();
+    let is_octet =
+        |group: &&str| group.len() == 2 && group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    groups.len() == 6 && groups.iter().all(is_octet)
+}
+
+/// The address in `10.0.0.1:80`, `[fd00::1]:80` and `[fd00::1]`.
+fn without_port(text: &str) -> Option<IpAddr> {
+    if let Some((address, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_digits);
+        return v6(address).ok().filter(|_| is_port).map(IpAddr::V6);
+    }
+    let (address, port) = text.split_once(':')?;
+    v4(address).ok().filter(|_| is_digits(port)).map(IpAddr::V4)
+}
+
+/// The network that `10.0.*.*` stands for.
+fn wildcard(text: &str) -> Option<String> {
+    let first = text.replace('*', "0");
+    let stars = text.split('.').rev().take_while(|part| *part == "*").count();
+    let address = v4(&first).ok().filter(|_| (1..4).contains(&stars))?;
+    text.split('.').take(4 - stars).all(is_digits).then(|| format!("{address}/{}", 32 - 8 * stars))
+}
+
 fn single(address: IpAddr) -> AddrSet {
     AddrSet::network(address, 128)
 }
@@ -50,6 +134,11 @@ pub(crate) fn one(text: &str) -> Result<IpAddr, Fault> {
 }
 
 fn network(text: &str, address: &str, length: &str) -> Result<AddrSet, Fault> {
+    if let Some(v4) = v6_mapped(address) {
+        let shorter = length.parse::<u8>().ok().and_then(|length| length.checked_sub(96));
+        let help = shorter.map_or(v4.to_string(), |length| format!("{v4}/{length}"));
+        return Err(mapped(text).help(help));
+    }
     let address = one(address)?;
     let at = text.len() - length.len()..text.len();
     let width = if address.is_ipv4() { 32 } else { 128 };
@@ -95,6 +184,14 @@ fn netmask_length(mask: Ipv4Addr) -> Option<u32> {
 fn range(text: &str, first: &str, last: &str) -> Result<AddrSet, Fault> {
     let shift = first.len() + 1;
     let low = one(first)?;
+    if let (IpAddr::V4(low), Some((network, _))) = (low, first.rsplit_once('.'))
+        && last.parse::<u8>().is_ok_and(|last| last >= low.octets()[3])
+    {
+        return Err(Fault::new(Code::AddressRange, text, format!("`{text}` is not a range"))
+            .at(shift..text.len())
+            .label("the last address is written in full")
+            .help(format!("{low}-{network}.{last}")));
+    }
     let high = one(last).map_err(|mut fault| {
         fault.at = fault.at.start + shift..fault.at.end + shift;
         fault
@@ -174,16 +271,20 @@ fn v6(text: &str) -> Result<Ipv6Addr, Fault> {
             .at(at)
             .label(label));
     };
-    if let Some(v4) = address.to_ipv4_mapped() {
-        return Err(Fault::new(
-            Code::AddressForm,
-            text,
-            format!("`{text}` is an IPv4-mapped address"),
-        )
-        .label("never seen on the wire: the packets are IPv4")
-        .help(v4.to_string()));
+    match v6_mapped(text) {
+        Some(v4) => Err(mapped(text).help(v4.to_string())),
+        None => Ok(address),
     }
-    Ok(address)
+}
+
+/// The IPv4 address inside an IPv4-mapped one.
+fn v6_mapped(text: &str) -> Option<Ipv4Addr> {
+    text.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped()
+}
+
+fn mapped(text: &str) -> Fault {
+    Fault::new(Code::AddressForm, text, format!("`{text}` is an IPv4-mapped address"))
+        .label("never seen on the wire: the packets are IPv4")
 }
 
 /// Where an IPv6 address goes wrong.

@@ -22,7 +22,9 @@ pub(crate) fn rate(text: &str) -> Result<Rate, Fault> {
             .help("a rate is written 50/s, 10/min or 5/h; of bytes 64kB/s")
     };
     let Some((amount, unit)) = text.split_once('/') else {
-        return Err(fault("per what? /s, /min or /h is missing"));
+        let is_number = text.starts_with(|c: char| c.is_ascii_digit());
+        let missing = "per what? /s, /min or /h is missing";
+        return Err(fault(if is_number { missing } else { "a number per time is wanted" }));
     };
     let at_unit = amount.len()..text.len();
     let per = match unit {

@@ -58,6 +58,9 @@ pub(crate) fn parse(
         return Err(fault.label(format!("a type of {other}")).help(format!("{other}: {text}")));
     }
     let fault = fault.label("a name or a number from 0 to 255 is wanted");
+    if text == "ping" {
+        return Err(fault.help("echo-request"));
+    }
     Err(match suggest::nearest(text, names.iter().map(|(name, _)| *name)) {
         Some(name) => fault.help(format!("did you mean `{name}`?")),
         None => fault,

@@ -8,6 +8,7 @@ pub(crate) mod amount;
 pub(crate) mod date;
 pub(crate) mod flags;
 pub(crate) mod icmp;
+pub(crate) mod ip_proto;
 pub(crate) mod name;
 pub(crate) mod port;
 

@@ -15,8 +15,14 @@ pub(crate) fn parse(text: &str, plain: bool) -> Result<String, Fault> {
     if let Some((start, c)) = text.char_indices().find(|&(_, c)| !is_name_char(c)) {
         let at = start..start + c.len_utf8();
         return Err(match c {
+            '\u{201c}'..='\u{201f}' | '\u{2018}'..='\u{201b}' => {
+                unlike(text, c).at(at).help("YAML knows straight quotes only: \" and '")
+            }
             _ if !c.is_ascii() => unlike(text, c).at(at),
             'A'..='Z' | '_' | ' ' => fault().at(at).label(POSSIBLE).help(proposal(text)),
+            ':' if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') => {
+                fault().label("a time, or a number of base 60, to other YAML tools")
+            }
             ':' => fault()
                 .label("an address cannot be a name")
                 .help("give it a name: `my-hosts: [\"fd00::1\"]`"),
@@ -100,6 +106,7 @@ pub(crate) fn other_reading(text: &str) -> Option<&'static str> {
         "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" => Some("true or false"),
         "null" | "~" | "" => Some("nothing"),
         number if is_number(number) => Some("a number"),
+        date if super::date::parse(date).is_ok() => Some("a date"),
         _ => None,
     }
 }

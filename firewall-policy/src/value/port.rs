@@ -6,7 +6,7 @@ use crate::codes::Code;
 /// `80` or `8000-9000`, as the first and the last port.
 pub(crate) fn parse(text: &str) -> Result<(u16, u16), Fault> {
     match text.split_once('-') {
-        Some((first, last)) if !first.is_empty() => range(text, first, last),
+        Some((first, last)) if !first.is_empty() && !text.contains(' ') => range(text, first, last),
         _ => one(text).map(|port| (port, port)),
     }
 }
@@ -39,12 +39,23 @@ pub(crate) fn one(text: &str) -> Result<u16, Fault> {
         return Err(match text {
             _ if text.starts_with("0x") => fault("ports are written in decimal"),
             _ if text.starts_with('-') && is_digits(&text[1..]) => out_of_range(text),
-            _ if text.contains(':') => {
-                fault("YAML 1.1 would read this as a number of base 60").help("write one port")
-            }
+            _ if text.contains(':') => fault("YAML 1.1 would read this as a number of base 60")
+                .help(match range_of(text) {
+                    Some(range) => format!("\"{range}\"   if the ports between are meant"),
+                    None => "write one port".into(),
+                }),
             _ if text.contains('.') => fault("ports are whole numbers"),
             _ if text.contains(',') => fault("a list of ports is written [80, 443]"),
-            _ => fault("a number from 1 to 65535 is wanted"),
+            "any" | "all" | "*" => fault("every port is a range, too").help("\"1-65535\""),
+            _ => match (range_of(text), text.split_once('/')) {
+                (Some(range), _) => {
+                    fault("a range has a plain `-` and no spaces").help(format!("\"{range}\""))
+                }
+                (None, Some((port, "tcp" | "udp" | "sctp"))) if one(port).is_ok() => {
+                    fault("the protocol is the key, and not written again").help(port)
+                }
+                _ => fault("a number from 1 to 65535 is wanted"),
+            },
         });
     }
     if text.len() > 1 && text.starts_with('0') {
@@ -55,6 +66,15 @@ pub(crate) fn one(text: &str) -> Result<u16, Fault> {
         Ok(0) | Err(_) => Err(out_of_range(text)),
         Ok(port) => Ok(port),
     }
+}
+
+/// The range that was meant by two ports with something else between them.
+fn range_of(text: &str) -> Option<String> {
+    let is_dash = |c: char| matches!(c, ':' | '-' | ' ' | '\u{2010}'..='\u{2015}');
+    let (first, rest) = text.split_once(is_dash)?;
+    let last = rest.trim_start_matches(is_dash);
+    let (low, high) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+    (0 < low && low < high).then(|| format!("{low}-{high}"))
 }
 
 fn out_of_range(text: &str) -> Fault {
