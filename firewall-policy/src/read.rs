@@ -253,7 +253,9 @@ impl Builder<'_, '_> {
         };
         // A bracketed collection ends with its bracket, an indented one with its
         // last item; the event goes on to the next token.
-        let end = if is_flow { span.start + 1 } else { last.unwrap_or(start) };
+        // What looked like an opening bracket may have stood in a comment.
+        let is_closed = is_flow && self.source.text[span.start..].starts_with([']', '}']);
+        let end = if is_closed { span.start + 1 } else { last.unwrap_or(start) };
         self.add(Node { value, span: Span { source: self.source.clone(), start, end } });
     }
 

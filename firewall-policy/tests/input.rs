@@ -217,3 +217,10 @@ fn a_hostile_file_takes_no_longer() {
     }
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
+
+/// Found by the tests above, by chance.
+#[test]
+fn what_once_made_it_panic() {
+    // What looks like a bracket is a comment, and the list ends with the file.
+    exercise("é:\t!\t#{\n-".into());
+}
