@@ -46,6 +46,11 @@ mod text;
 mod value;
 pub mod world;
 
+/// Types of ICMP and ICMPv6 by the names of the language.
+pub mod icmp {
+    pub use crate::value::icmp::{type_name, type_number};
+}
+
 pub use load::{HOST_FILE, Host, Loaded, Named, Names, Options, Subject, load, load_host};
 
 /// JSON Schema of rule files and host.yaml, for editors: `firewall show schema`.

@@ -40,7 +40,7 @@ impl Protected {
         let network = written(address, length);
         if length < SHORTEST {
             return refused(format!(
-                "{network} is most of the Internet; the shortest prefix that can be banned is /{SHORTEST}"
+                "{network} is too wide; the shortest prefix that can be banned is /{SHORTEST}"
             ));
         }
         for rule in &self.failsafe {

@@ -31,6 +31,8 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Failure {
     /// Exit code.
     pub exit: Exit,
+    /// It was understood, and is not done for somebody's good.
+    pub is_refusal: bool,
     /// What went wrong, in one sentence.
     pub message: String,
     /// Facts, one line each.
@@ -42,7 +44,13 @@ pub(crate) struct Failure {
 impl Failure {
     /// An error.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Error, message: message.into(), details: Vec::new(), help: None }
+        let (details, message) = (Vec::new(), message.into());
+        Self { exit: Exit::Error, is_refusal: false, message, details, help: None }
+    }
+
+    /// What is understood, and refused.
+    pub(crate) fn refusal(message: impl Into<String>) -> Self {
+        Self { is_refusal: true, ..Self::new(message) }
     }
 
     /// A lack of permission.
@@ -87,6 +95,17 @@ impl Failure {
         }
         failure
     }
+}
+
+/// Only root may do it.
+///
+/// # Errors
+/// If somebody else tries.
+pub(crate) fn require_root(message: &str) -> Result<(), Failure> {
+    if crate::host::users::effective_uid() == 0 {
+        return Ok(());
+    }
+    Err(Failure::not_permitted(message).help(as_root()))
 }
 
 /// The command that was typed, with `sudo` in front.

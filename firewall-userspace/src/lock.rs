@@ -4,7 +4,7 @@
 //! however that ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -22,17 +22,11 @@ impl Lock {
     /// # Errors
     /// If somebody else holds it: who, and since when.
     pub(crate) fn take(path: &Path, purpose: &str) -> Result<Self> {
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)
-                .with_context(|| format!("could not create {}", directory.display()))?;
-        }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .with_context(|| format!("could not open {}", path.display()))?;
+        let mut file = open(path).map_err(|error| {
+            Failure::new(format!("could not take the lock {}: {error}", path.display()))
+                .detail("nothing was changed")
+                .help("make /run writable: mount -o remount,rw /run")
+        })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -56,6 +50,13 @@ impl Lock {
         file.write_all(text.as_bytes()).context("could not write who holds the lock")?;
         Ok(Self(file))
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 #[cfg(test)]

@@ -38,6 +38,25 @@ pub(crate) const V6: &[(&str, u8)] = &[
     ("mld2-report", 143),
 ];
 
+/// The name of a type of ICMP, or of ICMPv6.
+#[must_use]
+pub fn type_name(is_v6: bool, number: u8) -> Option<&'static str> {
+    let names = if is_v6 { V6 } else { V4 };
+    names.iter().find(|(_, other)| *other == number).map(|&(name, _)| name)
+}
+
+/// The number of a type of ICMP, or of ICMPv6, by name or number.
+///
+/// # Errors
+/// If it is none; says what was meant.
+pub fn type_number(is_v6: bool, text: &str) -> Result<u8, String> {
+    let (names, others) = if is_v6 { (V6, V4) } else { (V4, V6) };
+    parse(text, names, others).map_err(|fault| {
+        let help = fault.help.map_or(String::new(), |help| format!(": {help}"));
+        format!("{}; {}{help}", fault.message, fault.label)
+    })
+}
+
 /// A type by name or number.
 pub(crate) fn parse(
     text: &str,

@@ -8,6 +8,7 @@ use firewall_common::packet::{Address, tcp};
 use firewall_common::policy::Context;
 use firewall_common::service::proto;
 use firewall_common::verdict::{Reason, Verdict};
+use firewall_policy::icmp;
 use tokio::sync::broadcast;
 
 use crate::collect::Known;
@@ -145,13 +146,17 @@ fn protocol(raw: &Raw) -> (String, String) {
     if raw.family == 0 {
         return (format!("ethertype {:#06x}", raw.ethertype), String::new());
     }
-    let kind = format!("type {}", raw.destination_port);
+    let kind = |is_v6| {
+        let name = u8::try_from(raw.destination_port).ok();
+        let name = name.and_then(|number| icmp::type_name(is_v6, number));
+        name.map_or_else(|| format!("type {}", raw.destination_port), str::to_owned)
+    };
     match raw.protocol {
         proto::TCP => ("tcp".to_owned(), flags(raw.tcp_flags)),
         proto::UDP => ("udp".to_owned(), String::new()),
         proto::SCTP => ("sctp".to_owned(), String::new()),
-        proto::ICMP => ("icmp".to_owned(), kind),
-        proto::ICMPV6 => ("icmpv6".to_owned(), kind),
+        proto::ICMP => ("icmp".to_owned(), kind(false)),
+        proto::ICMPV6 => ("icmpv6".to_owned(), kind(true)),
         other => (format!("proto {other}"), String::new()),
     }
 }
@@ -209,7 +214,7 @@ mod tests {
         assert_eq!((event.reason.as_str(), event.interface.as_str()), ("reason-200", "if4000000"));
         let icmp = Raw { protocol: proto::ICMP, destination_port: 8, ..raw() };
         let event = name(&icmp, None);
-        assert_eq!((event.to_port, event.detail.as_str()), (None, "type 8"));
+        assert_eq!((event.to_port, event.detail.as_str()), (None, "echo-request"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::collect::bans::Banned;
 use crate::failure::{Exit, Failure};
 use crate::report::Snapshot;
 use crate::report::event::Line;
@@ -36,6 +37,8 @@ pub(crate) enum Request {
         /// Whether to go on.
         follow: bool,
     },
+    /// Bans in force.
+    Bans,
     /// Interfaces or bans have changed: look again. Root only.
     Refresh {
         /// The policy, too.
@@ -70,6 +73,11 @@ pub(crate) enum Response {
         /// Where it is written.
         place: Option<String>,
     },
+    /// Bans in force.
+    Bans {
+        /// The one that ends next first.
+        bans: Vec<Banned>,
+    },
     /// One line of the stream of events.
     Event {
         /// It.
@@ -93,7 +101,7 @@ pub(crate) enum Response {
 
 impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
-        let Failure { exit, message, details, help } = failure;
+        let Failure { exit, message, details, help, .. } = failure;
         let mut lines = vec![message];
         lines.extend(details);
         Self::Refused { exit, message: lines.join("\n  "), help }

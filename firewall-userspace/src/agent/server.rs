@@ -17,6 +17,7 @@ use super::policy::{self, Occasion};
 use super::protocol::{REQUEST_MAX, Request, Response, line_of};
 use super::run::Settings;
 use super::state::Shared;
+use crate::collect::bans::in_force;
 use crate::failure::Failure;
 use crate::host::session::Session;
 use crate::host::users::{self, READERS};
@@ -125,6 +126,10 @@ async fn answer(request: &Request, state: &Shared, settings: &Settings, is_root:
             let (by, place) = found.map(|found| (found.by, found.place)).unzip();
             Response::Session { allowed, by, place }
         }
+        Request::Bans => match in_force(&state.borrow().store) {
+            Ok(bans) => Response::Bans { bans },
+            Err(error) => Failure::of(&error).into(),
+        },
         Request::Refresh { policy } => {
             let mut state = state.borrow_mut();
             let looked = if *policy {

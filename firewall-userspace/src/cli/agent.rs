@@ -16,8 +16,9 @@ Examples:
   systemctl start firewall                    how it is run
   sudo firewall agent --log debug             in the foreground
 
-SIGHUP enforces what host.yaml and the rules say now; errors leave what is enforced as it is. SIGTERM
-ends the agent, not the enforcement. A restarted agent adopts what it finds pinned.")]
+SIGHUP enforces what host.yaml and the rules say now; errors leave what is
+enforced as it is. SIGTERM ends the agent, not the enforcement. A restarted
+agent adopts what it finds pinned.")]
 pub(super) struct Arguments {
     /// Address of /metrics [default: host.yaml's outputs.prometheus.listen, or 127.0.0.1:9477]
     #[arg(long, value_name = "ADDRESS:PORT")]

@@ -10,7 +10,7 @@ use super::client::{open_store, tell_agent};
 use super::{Context, Json};
 use crate::candidate::{self, Wanted};
 use crate::enforce::{self, Attached, Detached, Ready};
-use crate::failure::{Exit, Failure, as_root};
+use crate::failure::{Exit, Failure, require_root};
 use crate::host::session::Session;
 use crate::host::users;
 use crate::host::{addresses, interfaces};
@@ -27,13 +27,14 @@ use crate::verify;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sudo firewall apply                         what host.yaml and its roles say
-  sudo firewall apply rules/web.yaml          one role file, without host.yaml
-  sudo firewall apply --dry-run               check, test, compare; change nothing
+  sudo firewall apply                 what host.yaml and its roles say
+  sudo firewall apply rules/web.yaml  one role file, without host.yaml
+  sudo firewall apply --dry-run       check, test, compare; change nothing
 
-The policy is read, checked, compiled and tested first; any error leaves what is enforced as it is.
-The swap is one store for both directions and all CPUs. A policy equal to the one in force changes
-nothing. Exit code 0 done or nothing to do, 1 refused, 2 --dry-run found changes.")]
+The policy is read, checked, compiled and tested first; any error leaves what
+is enforced as it is. The swap is one store for both directions and all CPUs.
+A policy equal to the one in force changes nothing. Exit code 0 done or
+nothing to do, 1 refused, 2 --dry-run found changes.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     wanted: Wanted,
@@ -75,12 +76,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let what = arguments.wanted.words();
     let loaded = candidate::read(&context.config, &arguments.wanted)
         .map_err(|report| super::check::refused(context, &report, &what))?;
-    if users::effective_uid() != 0 {
-        return Err(Failure::not_permitted("only root may change what is enforced")
-            .help(as_root())
-            .into());
-    }
-    let _lock = Lock::take(&paths::lock(), &format!("apply {what}"))?;
+    require_root(if arguments.dry_run {
+        "only root may load programs and read what is enforced"
+    } else {
+        "only root may change what is enforced"
+    })?;
+    let purpose = format!("apply {what}");
+    let _lock = (!arguments.dry_run).then(|| Lock::take(&paths::lock(), &purpose)).transpose()?;
     let store = open_store(context)?;
     let ready = Ready::new(store.as_ref(), &loaded.policy)?;
     for warning in &loaded.warnings {

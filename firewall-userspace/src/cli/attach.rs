@@ -7,8 +7,8 @@ use super::client::{open_store, tell_agent};
 use super::{Context, Json};
 use crate::collect::Known;
 use crate::enforce::{self, Attached, Detached};
-use crate::failure::{Exit, Failure, as_root};
-use crate::host::{interfaces, users};
+use crate::failure::{Exit, Failure, require_root};
+use crate::host::interfaces;
 use crate::lock::Lock;
 use crate::paths;
 use crate::report::snapshot::SCHEMA;
@@ -16,7 +16,7 @@ use crate::report::snapshot::SCHEMA;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sudo firewall attach                        every interface that the policy names
+  sudo firewall attach                     every interface that the policy names
   sudo firewall attach eth1
 
 A running agent attaches new interfaces that the policy names by itself.")]
@@ -40,6 +40,9 @@ struct Document {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
+    if !arguments.dry_run {
+        require_root("only root may change what is enforced")?;
+    }
     let store = open_store(context)?;
     let known = store
         .as_ref()
@@ -78,11 +81,6 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         let exit = if attached.is_empty() { Exit::Ok } else { Exit::Findings };
         report(context, arguments, attached, Vec::new())?;
         return Ok(exit);
-    }
-    if users::effective_uid() != 0 {
-        return Err(Failure::not_permitted("only root may change what is enforced")
-            .help(as_root())
-            .into());
     }
     let _lock = Lock::take(&paths::lock(), "attach")?;
     let names = &arguments.interfaces;

@@ -1,24 +1,23 @@
 //! `firewall ban`.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
-use firewall_common::abi::ban::{Ban, BanKey};
-use firewall_common::packet::Address;
+use firewall_common::abi::ban::Ban;
 use serde::Serialize;
 
-use super::client::{open_store, tell_agent};
+use super::client::{Client, open_store, tell_agent, unexpected};
 use super::value::{self, Network};
 use super::{Context, Json};
+use crate::agent::protocol::{Request, Response};
 use crate::banning::{Protected, Refused, written};
 use crate::collect::Known;
-use crate::failure::{Exit, Failure, as_root};
+use crate::collect::bans::{Banned, in_force};
+use crate::failure::{Exit, Failure, require_root};
 use crate::host::addresses::Addresses;
-use crate::host::clock::wall_ms;
+use crate::host::clock::unix_ms;
 use crate::host::session::Session;
-use crate::host::users;
 use crate::kernel::bans;
 use crate::kernel::clock::monotonic_ns;
 use crate::kernel::store::Store;
@@ -34,8 +33,9 @@ Examples:
   firewall ban list
   sudo firewall ban del 203.0.113.7
 
-A ban drops everything that an address sends, established connections included, and nothing that
-this host sends. It always ends: rules that stay belong into the policy, under `deny:`.")]
+A ban drops everything that an address sends, established connections
+included, and nothing that this host sends. It always ends: rules that stay
+belong into the policy, under `deny:`.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -99,18 +99,6 @@ struct Document {
     bans: Vec<Banned>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Banned {
-    network: String,
-    /// Milliseconds since 1970.
-    since_ms: u64,
-    until_ms: u64,
-    seconds_left: u64,
-    /// Approximate.
-    hits: u64,
-    reason: String,
-}
-
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     match &arguments.action {
         Action::Add(arguments) => add(context, arguments),
@@ -120,11 +108,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
 }
 
 fn store(context: &Context) -> Result<Store> {
-    open_store(context)?.ok_or_else(|| {
-        Failure::new("nothing is pinned: no policy has been applied on this host")
-            .help("sudo firewall apply")
-            .into()
-    })
+    open_store(context)?.ok_or_else(nothing_pinned)
+}
+
+fn nothing_pinned() -> anyhow::Error {
+    Failure::new("nothing is pinned: no policy has been applied on this host")
+        .help("sudo firewall apply")
+        .into()
 }
 
 fn add(context: &Context, arguments: &Add) -> Result<Exit> {
@@ -133,6 +123,9 @@ fn add(context: &Context, arguments: &Add) -> Result<Exit> {
         return Err(Failure::new("a ban lasts 30 days at most")
             .help("what stays belongs into the policy, under `deny:`")
             .into());
+    }
+    if !arguments.dry_run {
+        require_root("only root may change what is dropped")?;
     }
     let store = store(context)?;
     let known = store.meta()?.map(Known::new);
@@ -144,7 +137,7 @@ fn add(context: &Context, arguments: &Add) -> Result<Exit> {
     match protected.refusal(address, length) {
         Some(Refused { only_me: true, .. }) if arguments.even_me => {}
         Some(Refused { why, only_me }) => {
-            let refused = Failure::new(format!("refused: {why}"));
+            let refused = Failure::refusal(why);
             return Err(
                 if only_me { refused.help("add --even-me to insist") } else { refused }.into()
             );
@@ -156,13 +149,12 @@ fn add(context: &Context, arguments: &Add) -> Result<Exit> {
     let key = bans::key(address, length);
     let ban = Ban { until_ns, since_ns: now, hits: 0, reason: reason(&arguments.reason) };
     if !arguments.dry_run {
-        require_root()?;
         let mut table = store.bans()?;
         table.insert(key, ban)?;
         let back = table.all()?.into_iter().find(|(other, _)| *other == key);
         back.context("the kernel does not have the ban that it has just taken")?;
     }
-    let banned = banned(&key, &ban);
+    let banned = Banned::of(&key, &ban);
     if arguments.json.json {
         context.out.json(&Document { schema: SCHEMA, bans: vec![banned] })?;
     } else {
@@ -181,6 +173,9 @@ fn add(context: &Context, arguments: &Add) -> Result<Exit> {
 
 fn del(context: &Context, arguments: &Del) -> Result<Exit> {
     let Network { address, length } = arguments.network;
+    if !arguments.dry_run {
+        require_root("only root may change what is dropped")?;
+    }
     let store = store(context)?;
     let mut table = store.bans()?;
     let key = bans::key(address, length);
@@ -190,10 +185,9 @@ fn del(context: &Context, arguments: &Del) -> Result<Exit> {
             .into());
     };
     if !arguments.dry_run {
-        require_root()?;
         table.remove(key)?;
     }
-    let banned = banned(&key, &ban);
+    let banned = Banned::of(&key, &ban);
     if arguments.json.json {
         context.out.json(&Document { schema: SCHEMA, bans: vec![banned] })?;
     } else {
@@ -211,16 +205,12 @@ fn del(context: &Context, arguments: &Del) -> Result<Exit> {
 }
 
 fn list(context: &Context, arguments: &ListArguments) -> Result<Exit> {
-    let store = store(context)?;
-    let now = monotonic_ns();
-    let mut bans: Vec<Banned> = store
-        .bans()?
-        .all()?
-        .iter()
-        .filter(|(_, ban)| ban.until_ns > now)
-        .map(|(key, ban)| banned(key, ban))
-        .collect();
-    bans.sort_by_key(|ban| ban.until_ms);
+    let bans = match open_store(context) {
+        Ok(Some(store)) => in_force(&store)?,
+        Ok(None) => return Err(nothing_pinned()),
+        // Those who may not read the map may ask who reads it.
+        Err(error) => from_agent(error)?,
+    };
     if arguments.json.json {
         context.out.json(&Document { schema: SCHEMA, bans })?;
         return Ok(Exit::Ok);
@@ -238,7 +228,7 @@ fn list(context: &Context, arguments: &ListArguments) -> Result<Exit> {
         ("reason", left),
     ]);
     for ban in bans {
-        let since = units::age(Duration::from_millis(wall_ms(now).saturating_sub(ban.since_ms)));
+        let since = units::age(Duration::from_millis(unix_ms().saturating_sub(ban.since_ms)));
         let ends = units::age(Duration::from_secs(ban.seconds_left));
         table.row([ban.network, ends, format!("{since} ago"), units::count(ban.hits), ban.reason]);
     }
@@ -246,28 +236,12 @@ fn list(context: &Context, arguments: &ListArguments) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn require_root() -> Result<()> {
-    if users::effective_uid() == 0 {
-        return Ok(());
-    }
-    Err(Failure::not_permitted("only root may change what is dropped").help(as_root()).into())
-}
-
-fn banned(key: &BanKey, ban: &Ban) -> Banned {
-    let address = Address { hi: key.hi, lo: key.lo };
-    let address = match key.family {
-        4 => IpAddr::V4(address.v4().into()),
-        _ => IpAddr::V6(address.v6().into()),
-    };
-    let length = u8::try_from(key.length).unwrap_or(u8::MAX);
-    let text = ban.reason.split(|byte| *byte == 0).next().unwrap_or_default();
-    Banned {
-        network: written(address, length),
-        since_ms: wall_ms(ban.since_ns),
-        until_ms: wall_ms(ban.until_ns),
-        seconds_left: ban.until_ns.saturating_sub(monotonic_ns()) / 1_000_000_000,
-        hits: ban.hits,
-        reason: String::from_utf8_lossy(text).into_owned(),
+/// The bans as the agent reads them; `error` is why this process does not.
+fn from_agent(error: anyhow::Error) -> Result<Vec<Banned>> {
+    let Some(mut client) = Client::connect()? else { return Err(error) };
+    match client.ask(&Request::Bans)? {
+        Response::Bans { bans } => Ok(bans),
+        other => Err(unexpected(&other)),
     }
 }
 
@@ -298,7 +272,7 @@ mod tests {
                 hits: 3,
                 reason: reason("scan of näive ports"),
             };
-            let shown = banned(&key, &ban);
+            let shown = Banned::of(&key, &ban);
             assert_eq!(shown.network, written(address.parse().unwrap(), length));
             assert_eq!(shown.reason, "scan of näive ports");
         }

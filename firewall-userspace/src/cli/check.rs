@@ -19,12 +19,12 @@ use crate::verify;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  firewall check                              what host.yaml and its roles say
+  firewall check                             what host.yaml and its roles say
   firewall check rules/web.yaml
   firewall check rules/web.yaml --format github    annotations of a pull request
 
-Reads, checks, compiles and tests (on the model) a policy. Nothing is changed, no root is needed.
-Exit code 0 sound, 1 refused, 2 with warnings.")]
+Reads, checks, compiles and tests (on the model) a policy. Nothing is changed,
+no root is needed. Exit code 0 sound, 1 refused, 2 with warnings.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     wanted: Wanted,

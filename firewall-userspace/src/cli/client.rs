@@ -129,7 +129,7 @@ impl Numbers {
         match open_store(context) {
             Ok(Some(store)) => Ok(Self::Maps(Box::new(Maps::new(store)?))),
             Ok(None) => Ok(Self::Nothing),
-            Err(error) => Err(denied.unwrap_or(error)),
+            Err(error) => Err(denied.unwrap_or_else(|| without_agent(&error))),
         }
     }
 
@@ -233,9 +233,16 @@ pub(super) fn open_store(context: &Context) -> Result<Option<Store>> {
         if users::effective_uid() == 0 {
             return error;
         }
-        let message = "no agent runs, and only root may read what is pinned";
+        let message = "only root may read what is pinned";
         Failure::not_permitted(message).detail(failure.message).help(as_root()).into()
     })
+}
+
+/// Why nothing can be read: nobody is there to ask, either.
+fn without_agent(error: &anyhow::Error) -> anyhow::Error {
+    let failure = Failure::of(error);
+    let message = format!("no agent runs, and {}", failure.message);
+    Failure { message, ..failure }.into()
 }
 
 /// Tells a living agent that something has changed.

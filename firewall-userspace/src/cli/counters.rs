@@ -18,11 +18,12 @@ use crate::report::units;
 Examples:
   firewall counters --rule http-from-lb
   firewall counters --watch
-  firewall counters --per-cpu                 is the load spread over the CPUs? (root)
+  firewall counters --per-cpu           is the load spread over the CPUs? (root)
 
-Packets are wire packets: a super-packet counts as what it stands for. Requests are counted by the
-`count:` of a service: http1 = requests of HTTP/1.x in clear, tls = handshakes, mysql = commands in
-clear (query and execute), dns = queries.")]
+Packets are wire packets: a super-packet counts as what it stands for.
+Requests are counted by the `count:` of a service: http1 = requests of
+HTTP/1.x in clear, tls = handshakes, mysql = commands in clear (query and
+execute), dns = queries.")]
 pub(super) struct Arguments {
     /// Only one rule
     #[arg(long)]
@@ -67,7 +68,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         if arguments.json.json {
             context.out.json(&rules::counters_json(&snapshot, &selection))
         } else {
-            context.out.screen(&rules::counters_text(&snapshot, &selection))
+            context.out.screen(&rules::counters_text(&snapshot, &selection), arguments.watch)
         }
     })?;
     Ok(Exit::Ok)
@@ -91,7 +92,7 @@ fn per_cpu(context: &Context, arguments: &Arguments) -> Result<Exit> {
             let (ingress, egress) = (units::count(ingress_packets), units::count(egress_packets));
             table.row([cpu.to_string(), ingress, egress]);
         }
-        context.out.screen(&table.render())
+        context.out.screen(&table.render(), arguments.watch)
     })?;
     Ok(Exit::Ok)
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::client::{open_store, tell_agent};
 use super::{Context, Json};
 use crate::enforce::Detached;
-use crate::failure::{Exit, Failure, as_root};
-use crate::host::{interfaces, users};
+use crate::failure::{Exit, Failure, require_root};
+use crate::host::interfaces;
 use crate::lock::Lock;
 use crate::paths;
 use crate::report::snapshot::SCHEMA;
@@ -21,14 +21,15 @@ Examples:
   sudo firewall detach --all                  this host is open afterwards
   sudo firewall attach                        the way back
 
-The policy stays loaded and counted; only the interfaces are let go. Stopping the service does not
-detach. Until `attach`, `apply` or a reboot, the agent does not attach them again.")]
+The policy stays loaded and counted; only the interfaces are let go. Stopping
+the service does not detach. Until `attach`, `apply` or a reboot, the agent
+does not attach them again.")]
 pub(super) struct Arguments {
     /// Interfaces
-    #[arg(value_name = "INTERFACE", required_unless_present = "all")]
+    #[arg(value_name = "INTERFACE", conflicts_with = "all")]
     interfaces: Vec<String>,
     /// Every interface
-    #[arg(long, conflicts_with = "interfaces")]
+    #[arg(long)]
     all: bool,
     /// Say what would happen, and change nothing
     #[arg(long)]
@@ -46,6 +47,14 @@ struct Document {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
+    if arguments.interfaces.is_empty() && !arguments.all {
+        return Err(Failure::new("no interface is named")
+            .help("firewall detach eth0    or, for every interface, firewall detach --all")
+            .into());
+    }
+    if !arguments.dry_run {
+        require_root("only root may change what is enforced")?;
+    }
     let Some(store) = open_store(context)? else {
         return Err(Failure::new("nothing is pinned: this host is open already").into());
     };
@@ -69,10 +78,6 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let (detached, rest): (BTreeSet<String>, BTreeSet<String>) =
         attached.into_iter().partition(|name| wanted(name));
     if !arguments.dry_run {
-        if users::effective_uid() != 0 {
-            let refused = Failure::not_permitted("only root may change what is enforced");
-            return Err(refused.help(as_root()).into());
-        }
         let _lock = Lock::take(&paths::lock(), "detach")?;
         // Noted first: the agent must not attach it again in between.
         Detached::add(detached.iter().cloned())?;

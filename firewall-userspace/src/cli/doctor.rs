@@ -202,14 +202,17 @@ fn of_interface(one: &interfaces::Interface, foreign: Option<&Vec<u32>>) -> Vec<
     let mut findings = Vec::new();
     if let Some(ids) = foreign {
         let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
-        let who = if users::effective_uid() == 0 { "" } else { " (or ours: root can tell)" };
-        let text = format!("another XDP program sits there: id {}{who}", ids.join(", "));
-        findings.push(
+        let shown = ids.join(", ");
+        findings.push(if users::effective_uid() == 0 {
+            let text = format!("another XDP program sits there: id {shown}");
             Finding::new(Level::Fail, name, text).help(format!(
                 "bpftool prog show id {}; then remove it, or ingress-hook: tc",
                 ids[0]
-            )),
-        );
+            ))
+        } else {
+            let text = format!("an XDP program sits there, ours or another: id {shown}");
+            Finding::new(Level::Note, name, text).help("sudo firewall doctor    can tell")
+        });
     }
     let driver = interfaces::driver(name);
     match ethtool::offloads(name) {
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_of_another_kind_is_a_warning() {
+    fn a_file_system_of_another_kind_is_pointed_out() {
         let findings = of_kernel(Path::new("/proc/firewall"));
         let bpffs = findings.iter().find(|finding| finding.about == "bpffs").unwrap();
         assert_eq!(bpffs.level, Level::Warn);

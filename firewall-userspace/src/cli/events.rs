@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use firewall_common::verdict::Reason;
 
-use super::client::{Client, open_store, unexpected};
+use super::client::{Client, Numbers, open_store, unexpected};
 use super::{Context, value};
 use crate::agent::name_event;
 use crate::agent::protocol::{Request, Response};
@@ -13,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::host::clock::{Local, unix_ms};
 use crate::report::aggregate::Aggregator;
 use crate::report::event::{Filter, Line, text};
-use crate::report::snapshot::Action;
+use crate::report::snapshot::{Action, Way};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -22,8 +23,9 @@ Examples:
   firewall events --since 10m --port 3306
   firewall events -f --from 192.0.2.0/24 -o json
 
-Events are samples: of a flood one packet a second is told, and how many more there were. Counters
-are the truth. A process name is looked up afterwards and may be wrong, hence the question mark.")]
+Events are samples: of a flood one packet a second is told, and how many more
+there were. Counters are the truth. A process name is looked up afterwards and
+may be wrong, hence the question mark.")]
 pub(super) struct Arguments {
     /// Go on with those to come
     #[arg(long, short)]
@@ -78,11 +80,29 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         }
         context.out.line(&text(line, |ms| Local::of(ms).time_of_day()))
     };
+    if let Some(rule) = &arguments.rule {
+        note_unknown(context, rule)?;
+    }
     match Client::connect()? {
         Some(client) => from_agent(client, arguments, &filter, show),
         None => from_ring(context, arguments.follow, show),
     }?;
     Ok(Exit::Ok)
+}
+
+/// A name that nothing in force has may be a slip: waiting for it takes long.
+fn note_unknown(context: &Context, rule: &str) -> Result<()> {
+    let snapshot = Numbers::open(context)?.snapshot(context)?;
+    let is_rule = |name: &str| name == rule || name.rsplit('/').next() == Some(rule);
+    let is_known = Way::BOTH.iter().any(|way| way.default_name() == rule)
+        || Reason::ALL.iter().any(|reason| reason.name() == rule)
+        || snapshot.rules.iter().any(|one| is_rule(&one.name));
+    if !is_known {
+        context.out.note(&format!(
+            "note: no rule, built-in or reason is called `{rule}` now (firewall rules, firewall counters)"
+        ));
+    }
+    Ok(())
 }
 
 fn from_agent(

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use firewall_policy::icmp;
 use firewall_policy::ir::{self, Direction};
 use serde::Serialize;
 
@@ -26,13 +27,17 @@ use crate::report::status::short_hash;
 #[command(after_help = "\
 Examples:
   firewall explain out --from 10.0.2.11 --to 10.0.4.10 --tcp 3306
-  firewall explain in --from 10.0.3.12 --to 10.0.2.11 --tcp 8080:50000 --state established
+  firewall explain in --from 10.0.3.12 --to 10.0.2.11 --tcp 8080:50000 \\
+      --state established
+  firewall explain in --from 10.0.1.10 --to 10.0.2.11 --icmp echo-request
   firewall explain in --pcap capture.pcap
-  firewall explain in --from 192.0.2.1 --to 10.0.2.11 --tcp 22 --file rules/web.yaml --model
+  firewall explain in --from 192.0.2.1 --to 10.0.2.11 --tcp 22 \\
+      --file rules/web.yaml --model
 
-Runs the programs that enforce the policy, on a packet made for it, with maps of their own: nothing
-that is enforced or counted is touched. As a reply (--state established) a packet belongs to a flow
-only if the policy lets this host open that flow.")]
+Runs the programs that enforce the policy, on a packet made for it, with maps
+of their own: nothing that is enforced or counted is touched. As a reply
+(--state established) a packet belongs to a flow only if the policy lets this
+host open that flow.")]
 pub(super) struct Arguments {
     /// Arriving at this host, or sent by it
     #[arg(value_parser = ["in", "out"])]
@@ -76,11 +81,11 @@ struct Transport {
     /// Destination port, or SOURCE:DESTINATION
     #[arg(long, value_name = "PORT", value_parser = value::ports)]
     udp: Option<(Option<u16>, u16)>,
-    /// Type
-    #[arg(long, value_name = "TYPE")]
+    /// Type, by name or number
+    #[arg(long, value_name = "TYPE", value_parser = |text: &str| icmp::type_number(false, text))]
     icmp: Option<u8>,
-    /// Type
-    #[arg(long, value_name = "TYPE")]
+    /// Type, by name or number
+    #[arg(long, value_name = "TYPE", value_parser = |text: &str| icmp::type_number(true, text))]
     icmpv6: Option<u8>,
     /// Protocol number
     #[arg(long, value_name = "NUMBER")]

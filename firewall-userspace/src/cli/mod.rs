@@ -44,31 +44,34 @@ use out::Out;
 
 /// A host firewall and packet filter in XDP and TC, with requests per second.
 #[derive(Debug, Parser)]
-#[command(name = "firewall", version, max_term_width = 100, disable_version_flag = true)]
+#[command(name = "firewall", version, max_term_width = 80, disable_version_flag = true)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Directory of host.yaml, rules/ and lists/ [default: /etc/firewall, or `FIREWALL_CONFIG`]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// host.yaml, rules/ and lists/ [`FIREWALL_CONFIG`, or /etc/firewall]
+    #[arg(long, global = true, value_name = "DIR", help_heading = PLACES)]
     config: Option<PathBuf>,
-    /// Directory that everything is pinned in [default: /sys/fs/bpf/firewall, or `FIREWALL_PINS`]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// What is pinned [`FIREWALL_PINS`, or /sys/fs/bpf/firewall]
+    #[arg(long, global = true, value_name = "DIR", help_heading = PLACES)]
     pins: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
 
+/// Options that every command has stand apart.
+const PLACES: &str = "Directories";
+
 const EXAMPLES: &str = "\
 Examples:
-  firewall status                             is this host protected, and how do I stay connected?
-  firewall check rules/web.yaml               is this rule file sound?
-  firewall test                               do the sentences of its owner hold?
-  firewall apply                              enforce what host.yaml and rules/ say
+  firewall status               is this host protected, and how do I stay in?
+  firewall check rules/web.yaml is this rule file sound?
+  firewall test                 do the sentences of its owner hold?
+  firewall apply                enforce what host.yaml and rules/ say
   firewall explain out --from 10.0.2.11 --to 10.0.4.10 --tcp 3306
-  firewall rates --watch                      packets and requests per second
-  firewall events -f                          what is dropped, as it happens
+  firewall rates --watch        packets and requests per second
+  firewall events -f            what is dropped, as it happens
 
-Exit codes: 0 ok or no change, 1 error, 2 changes or findings, 3 unconfirmed or rolled
-back, 4 not permitted.";
+Exit codes: 0 ok or no change, 1 error, 2 changes or findings, 3 unconfirmed or
+rolled back, 4 not permitted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -142,7 +145,10 @@ pub(crate) struct Watch {
 /// Runs the command line of this process.
 #[must_use]
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
     let mut context = Context {
         config: arguments.config.unwrap_or_else(paths::configuration),
         pins: arguments.pins.map_or_else(Pins::from_environment, |root| Pins::at(&root)),
@@ -158,6 +164,13 @@ pub(crate) fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Prints help, or what is wrong with the command line: an error like others,
+/// not the findings that clap's own exit code would stand for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _unheard = error.print();
+    if error.use_stderr() { Exit::Error.into() } else { Exit::Ok.into() }
 }
 
 fn run(context: &mut Context, command: Command) -> Result<Exit> {
@@ -220,6 +233,18 @@ mod tests {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
             assert!(!about.is_empty() && !about.ends_with('.'), "{}", command.get_name());
         }
+    }
+
+    #[test]
+    fn help_fits_a_terminal() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&grammar());
     }
 
     #[test]

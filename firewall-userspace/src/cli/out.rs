@@ -55,7 +55,8 @@ impl Out {
 
     /// Prints an error.
     pub(crate) fn failure(self, failure: &Failure) {
-        let head = if self.colour { "\x1b[1;31merror\x1b[0m" } else { "error" };
+        let word = if failure.is_refusal { "refused" } else { "error" };
+        let head = if self.colour { format!("\x1b[1;31m{word}\x1b[0m") } else { word.to_owned() };
         self.error_text(&format!("{head}: {failure}\n"));
     }
 
@@ -85,17 +86,34 @@ impl Out {
         if self.terminal { self.text("\x1b[J") } else { Ok(()) }
     }
 
-    /// Text whose lines clear what was there before, for a screen that is
-    /// overwritten.
-    pub(crate) fn screen(self, text: &str) -> Result<()> {
-        if self.terminal { self.text(&text.replace('\n', "\x1b[K\n")) } else { self.text(text) }
+    /// Text that may be repeated: where a screen is overwritten, its lines clear
+    /// what was there before.
+    pub(crate) fn screen(self, text: &str, watch: super::Watch) -> Result<()> {
+        let overwrites = self.terminal && watch.watch;
+        if overwrites { self.text(&text.replace('\n', "\x1b[K\n")) } else { self.text(text) }
+    }
+
+    /// Columns that a table may take; no bound where nobody looks.
+    pub(crate) fn width(self) -> usize {
+        let columns = if self.terminal { crate::host::terminal::columns() } else { None };
+        columns.unwrap_or(usize::MAX)
     }
 
     // Errors of standard error have nowhere to go.
     #[expect(clippy::unused_self, reason = "printing goes through this type")]
     fn error_text(self, text: &str) {
-        let _unheard = io::stderr().lock().write_all(text.as_bytes());
+        let _unheard = io::stderr().lock().write_all(without_numbers(text).as_bytes());
     }
+}
+
+/// System errors by their words alone: ` (os error 30)` tells nobody more.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+    }
+    plain
 }
 
 /// Whether the reader of our output has gone.
@@ -103,4 +121,19 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_words() {
+        let error = std::io::Error::from_raw_os_error(libc::EROFS);
+        assert_eq!(
+            without_numbers(&format!("could not open a: {error}; open b: {error}\n")),
+            "could not open a: Read-only file system; open b: Read-only file system\n"
+        );
+        assert_eq!(without_numbers("nothing of the kind"), "nothing of the kind");
+    }
 }

@@ -14,8 +14,9 @@ Examples:
   firewall rates --watch
   firewall rates --window 1m --json | jq '.rates[] | {name, minute}'
 
-The series under `rates:` come first, then the busiest rules, then what no rule matched. `–` is
-what was not measured: without an agent there is only the last second.")]
+The series under `rates:` come first, then the busiest rules, then what no
+rule matched. `–` is what was not measured: without an agent there is only the
+last second.")]
 pub(super) struct Arguments {
     /// Show one window: 1s, 10s, 1m or 15m
     #[arg(long, value_parser = window)]
@@ -33,7 +34,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         if arguments.json.json {
             context.out.json(&rates::json(&snapshot))
         } else {
-            context.out.screen(&rates::text(&snapshot, arguments.window))
+            context.out.screen(&rates::text(&snapshot, arguments.window), arguments.watch)
         }
     })?;
     Ok(Exit::Ok)

@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use super::client::Numbers;
 use super::{Context, Json, Watch, repeat};
-use crate::failure::Exit;
+use crate::failure::{Exit, Failure};
+use crate::report::Snapshot;
 use crate::report::rules::{self, Selection};
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,21 @@ pub(super) struct Arguments {
     json: Json,
 }
 
+/// A role that is not in force has no rules, and a slip of the fingers should say so.
+fn known_role(snapshot: &Snapshot, role: Option<&str>) -> Result<(), Failure> {
+    let roles = snapshot.policy.as_ref().map(|policy| policy.roles.as_slice()).unwrap_or_default();
+    match role {
+        Some(role) if !roles.iter().any(|known| known == role) => {
+            let failure = Failure::new(format!("no role called `{role}` is in force here"));
+            Err(match roles {
+                [] => failure,
+                roles => failure.help(format!("in force: {}", roles.join(", "))),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let selection = Selection {
         unused: arguments.unused,
@@ -38,10 +54,14 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let mut numbers = Numbers::open(context)?;
     repeat(context, arguments.watch, || {
         let snapshot = numbers.snapshot(context)?;
+        known_role(&snapshot, arguments.role.as_deref())?;
         if arguments.json.json {
             context.out.json(&rules::rules_json(&snapshot, &selection))
         } else {
-            context.out.screen(&rules::rules_text(&snapshot, &selection))
+            context.out.screen(
+                &rules::rules_text(&snapshot, &selection, context.out.width()),
+                arguments.watch,
+            )
         }
     })?;
     Ok(Exit::Ok)

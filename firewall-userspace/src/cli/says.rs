@@ -7,6 +7,7 @@ use firewall_common::parse;
 use firewall_common::policy::Context;
 use firewall_common::service::proto;
 use firewall_common::verdict::Reason;
+use firewall_policy::icmp;
 use firewall_policy::ir::{self, Action, Direction, Rule};
 use firewall_policy::model::{Condition, Near, Stage};
 
@@ -73,9 +74,15 @@ fn miss_text(rule: &Rule, miss: Condition, probe: &Probe) -> String {
     match miss {
         Condition::Service => {
             let spelled = sets::shortened(&sets::services(&rule.services));
+            let kind = |is_v6, kind: u8| {
+                icmp::type_name(is_v6, kind).map_or_else(|| format!("type {kind}"), str::to_owned)
+            };
             let what = match probe.transport {
-                ir::Probe::Tcp(_, port) | ir::Probe::Udp(_, port) => format!("port {port}"),
-                ir::Probe::Icmp(kind) | ir::Probe::Icmpv6(kind) => format!("type {kind}"),
+                _ if probe.fragment => "a later fragment, which has no ports,".to_owned(),
+                ir::Probe::Tcp(_, port) => format!("port {port}"),
+                ir::Probe::Udp(_, port) => format!("port {port}/udp"),
+                ir::Probe::Icmp(number) => kind(false, number),
+                ir::Probe::Icmpv6(number) => kind(true, number),
                 ir::Probe::Proto(number) => format!("protocol {number}"),
             };
             format!("{what} is not {} ({spelled})", rule.service_text)

@@ -21,10 +21,10 @@ use crate::report::units;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  firewall show baseline                      the built-in rules, with their counters
+  firewall show baseline                     built-in rules, with counters
   firewall show groups rules/web.yaml
-  firewall show policy --flat                 every rule with addresses and ports spelled out
-  firewall show policy --yaml > before.yaml   to compare after an edit
+  firewall show policy --flat                addresses and ports spelled out
+  firewall show policy --yaml > before.yaml  to compare after an edit
   firewall show schema > firewall.schema.json for editors")]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -266,10 +266,10 @@ fn policy(context: &Context, arguments: &PolicyArguments) -> Result<()> {
         ("rule", left),
         ("", left),
         ("", left),
-        ("other end", left),
-        ("service", left),
+        ("other end", Align::Cut),
+        ("service", Align::Cut),
         ("written at", left),
-        ("reason", left),
+        ("reason", Align::Cut),
     ]);
     for (direction, list, rule) in in_order(&policy) {
         let way = Way::from(direction);
@@ -301,7 +301,7 @@ fn policy(context: &Context, arguments: &PolicyArguments) -> Result<()> {
             String::new(),
         ]);
     }
-    context.out.text(&table.render())
+    context.out.text(&table.fitted(context.out.width()))
 }
 
 fn in_order(policy: &Policy) -> impl Iterator<Item = (Direction, List, &Rule)> {

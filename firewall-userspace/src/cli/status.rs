@@ -13,7 +13,7 @@ use crate::report::status;
 #[command(after_help = "\
 Examples:
   firewall status
-  firewall status --check && echo enforcing   for monitoring: 0 enforcing, 1 open, 2 look, 3 on trial
+  firewall status --check && echo enforcing   for monitoring: see --check
   firewall status --json | jq .interfaces")]
 pub(super) struct Arguments {
     /// Print the first line only; the exit code tells: 0 enforcing, 1 open, 2 partly or with
@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         if arguments.json.json {
             context.out.json(&status::json(&snapshot, you.as_ref()))
         } else {
-            context.out.screen(&status::text(&snapshot, you.as_ref()))
+            context.out.screen(&status::text(&snapshot, you.as_ref()), arguments.watch)
         }
     })?;
     Ok(Exit::Ok)

@@ -16,11 +16,12 @@ use crate::verify::{self, Tested, Verified};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sudo firewall test                          on the BPF programs that would enforce it
-  firewall test rules/web.yaml --model        on the same code outside the kernel, without root
+  sudo firewall test                          on the programs that would enforce
+  firewall test rules/web.yaml --model        outside the kernel, without root
 
-Each test is a sentence of the policy's owner: who reaches what. They run on programs with maps of
-their own: nothing that is enforced or counted is touched.")]
+Each test is a sentence of the policy's owner: who reaches what. They run on
+programs with maps of their own: nothing that is enforced or counted is
+touched.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     wanted: Wanted,

@@ -170,6 +170,7 @@ impl Walk {
         let built_in = match self.by.as_str() {
             "banned" => "firewall ban list",
             "established" => "built in",
+            name if name.starts_with("malformed") => "built in, before every rule",
             _ => "built in: firewall show baseline",
         };
         let place = self.place.as_deref().unwrap_or(built_in);
@@ -257,7 +258,7 @@ egress:
             text,
             "\
 DROP   default-out        rules/web.yaml:3  default: { ingress: drop, egress: drop }
-  out 10.0.2.11 → 10.0.3.12 tcp 3306; ran the model
+  out 10.0.2.11:50000 → 10.0.3.12:3306 tcp; ran the model
   1 malformed     no
   2 failsafe      no match
   3 baseline      no match

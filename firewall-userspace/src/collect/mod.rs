@@ -4,6 +4,7 @@
 //! gives rates. Shared by the agent, which samples once a second, and by
 //! commands that find no agent.
 
+pub(crate) mod bans;
 mod rates;
 mod sample;
 

@@ -10,6 +10,7 @@ pub(crate) mod netlink;
 pub(crate) mod process;
 pub(crate) mod session;
 pub(crate) mod sockets;
+pub(crate) mod terminal;
 pub(crate) mod users;
 
 use std::path::Path;

@@ -6,9 +6,10 @@ mod model;
 pub(crate) mod pcap;
 pub(crate) mod session;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use firewall_common::flow::{ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_V4, ECHO_V6};
+use firewall_policy::icmp;
 use firewall_policy::ir::{self, Direction, Test};
 
 /// One packet, by what the policy can ask of it.
@@ -79,17 +80,39 @@ impl Probe {
         frame::build(self)
     }
 
-    /// `out 10.0.2.11 → 10.0.4.10 tcp 3306`, for people.
+    /// `out 10.0.2.11:50000 → 10.0.4.10:3306 tcp`, for people.
     pub(crate) fn words(&self) -> String {
         let way = crate::report::snapshot::Way::from(self.direction).short();
-        let transport = match self.transport {
-            ir::Probe::Tcp(_, port) => format!("tcp {port}"),
-            ir::Probe::Udp(_, port) => format!("udp {port}"),
-            ir::Probe::Icmp(kind) => format!("icmp {kind}"),
-            ir::Probe::Icmpv6(kind) => format!("icmpv6 {kind}"),
-            ir::Probe::Proto(number) => format!("ip-proto {number}"),
+        let Self { from, to, .. } = *self;
+        let mut words = match self.transport {
+            _ if self.fragment => format!("{from} → {to} {}, a later fragment", self.protocol()),
+            ir::Probe::Tcp(source, destination) | ir::Probe::Udp(source, destination) => {
+                let (from, to) = (SocketAddr::new(from, source), SocketAddr::new(to, destination));
+                format!("{from} → {to} {}", self.protocol())
+            }
+            _ => format!("{from} → {to} {}", self.protocol()),
         };
-        format!("{way} {} → {} {transport}", self.from, self.to)
+        if self.established {
+            words.push_str(", established");
+        }
+        if let Some(vlan) = self.vlan {
+            words = format!("{words}, vlan {vlan}");
+        }
+        format!("{way} {words}")
+    }
+
+    fn protocol(&self) -> String {
+        let named = |word: &str, is_v6, kind| match icmp::type_name(is_v6, kind) {
+            Some(name) => format!("{word} {name}"),
+            None => format!("{word} type {kind}"),
+        };
+        match self.transport {
+            ir::Probe::Tcp(..) => "tcp".to_owned(),
+            ir::Probe::Udp(..) => "udp".to_owned(),
+            ir::Probe::Icmp(kind) => named("icmp", false, kind),
+            ir::Probe::Icmpv6(kind) => named("icmpv6", true, kind),
+            ir::Probe::Proto(number) => format!("ip-proto {number}"),
+        }
     }
 }
 
@@ -113,7 +136,7 @@ mod tests {
             fragment: false,
         };
         let opening = reply.opening().unwrap();
-        assert_eq!(opening.words(), "out 10.0.2.11 → 10.0.3.12 tcp 8080");
+        assert_eq!(opening.words(), "out 10.0.2.11:50000 → 10.0.3.12:8080 tcp");
         assert_eq!(opening.opening(), None);
         let answer = Probe { direction: Direction::Egress, ..reply };
         assert_eq!(answer.opening().unwrap().transport, ir::Probe::Tcp(8080, 50_000));

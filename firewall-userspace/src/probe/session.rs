@@ -64,8 +64,21 @@ fn nearest(policy: &Policy, query: &Query<'_>) -> Option<String> {
     ))
 }
 
+/// A range as one network where it is one.
 fn span(first: IpAddr, last: IpAddr) -> String {
-    if first == last { first.to_string() } else { format!("{first}-{last}") }
+    let (low, high, width) = match (first, last) {
+        (IpAddr::V4(low), IpAddr::V4(high)) => {
+            (u128::from(u32::from(low)), u128::from(u32::from(high)), 32)
+        }
+        (IpAddr::V6(low), IpAddr::V6(high)) => (low.into(), high.into(), 128),
+        _ => return format!("{first}-{last}"),
+    };
+    let bits = (low ^ high).count_ones();
+    let is_network = (low ^ high).trailing_ones() == bits && (low & high) == low;
+    match u8::try_from(bits) {
+        Ok(bits) if is_network => crate::banning::written(first, width - bits),
+        _ => format!("{first}-{last}"),
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +109,16 @@ ingress:
     }
 
     #[test]
+    fn ranges_are_networks_where_they_can_be() {
+        let span = |first: &str, last: &str| span(first.parse().unwrap(), last.parse().unwrap());
+        assert_eq!(span("10.0.0.0", "10.0.0.15"), "10.0.0.0/28");
+        assert_eq!(span("10.0.0.1", "10.0.0.1"), "10.0.0.1");
+        assert_eq!(span("10.0.0.1", "10.0.0.15"), "10.0.0.1-10.0.0.15");
+        assert_eq!(span("0.0.0.0", "255.255.255.255"), "0.0.0.0/0");
+        assert_eq!(span("2001:db8::", "2001:db8::ffff"), "2001:db8::/112");
+    }
+
+    #[test]
     fn a_session_is_judged_like_a_new_connection() {
         let inside = ask("198.51.100.5:51544");
         assert_eq!((inside.allowed, inside.by.as_str()), (true, "admin-ssh"));
@@ -104,7 +127,7 @@ ingress:
         assert_eq!((outside.allowed, outside.by.as_str()), (false, "default-in"));
         assert_eq!(
             outside.nearest.unwrap(),
-            "admin-ssh allows 198.51.100.0-198.51.100.15 (rules/web.yaml:8); 198.51.100.200 is outside"
+            "admin-ssh allows 198.51.100.0/28 (rules/web.yaml:8); 198.51.100.200 is outside"
         );
     }
 }

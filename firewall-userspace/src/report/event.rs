@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::{Action, Way};
+use super::table::visible;
 use super::units;
 
 /// A line of the stream of events.
@@ -162,7 +163,7 @@ pub fn text(line: &Line, clock: impl Fn(u64) -> String) -> String {
         Line::Packet(event) => {
             let protocol = format!("{} {}", event.protocol, event.detail);
             let mut rest = vec![event.by.clone()];
-            rest.extend(event.process.as_ref().map(|process| format!("{process}?")));
+            rest.extend(event.process.as_ref().map(|process| format!("{}?", visible(process))));
             rest.push(event.interface.clone());
             rest.extend(event.vlan.map(|vlan| format!("vlan {vlan}")));
             format!(
@@ -191,18 +192,22 @@ pub fn text(line: &Line, clock: impl Fn(u64) -> String) -> String {
         Line::Suppressed(one) => {
             let mut parts = Vec::new();
             if one.suppressed > 0 {
-                parts.push(format!(
-                    "{} packets raised no event of their own (aggregated in the kernel)",
-                    units::count(one.suppressed)
-                ));
+                let packets = counted(one.suppressed, "packet");
+                let text = "raised no event of their own (aggregated in the kernel)";
+                parts.push(format!("{packets} {text}"));
             }
-            let lost = format!("{} events lost: nobody read them in time", units::count(one.lost));
+            let lost = format!("{} lost: nobody read them in time", counted(one.lost, "event"));
             if one.lost > 0 {
                 parts.push(lost);
             }
             format!("{}  … {}; counters have them all", clock(one.time_ms), parts.join("; "))
         }
     }
+}
+
+fn counted(number: u64, word: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {word}{s}", units::count(number))
 }
 
 #[cfg(test)]

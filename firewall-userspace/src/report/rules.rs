@@ -76,14 +76,14 @@ pub fn counters_json<'a>(snapshot: &'a Snapshot, selection: &Selection) -> Count
 
 /// The rules in force, with what each has seen.
 #[must_use]
-pub fn rules_text(snapshot: &Snapshot, selection: &Selection) -> String {
+pub fn rules_text(snapshot: &Snapshot, selection: &Selection, columns: usize) -> String {
     let left = Align::Left;
     let mut table = Table::new([
         ("rule", left),
         ("", left),
         ("", left),
-        ("other end", left),
-        ("service", left),
+        ("other end", Align::Cut),
+        ("service", Align::Cut),
         ("packets", Align::Right),
         ("written at", left),
     ]);
@@ -100,19 +100,20 @@ pub fn rules_text(snapshot: &Snapshot, selection: &Selection) -> String {
         ]);
     }
     if !rules.is_empty() {
-        let mut text = table.render();
+        let mut text = table.fitted(columns);
         if selection.unused {
             let counted = units::plural(rules.len(), "rule");
             text.push_str(&counted);
-            text.push_str(" never decided a packet. Allowed but never used widens the policy.\n");
+            text.push_str(" decided no packet since counting began, at boot or later. ");
+            text.push_str("Allowed but never used widens the policy.\n");
         }
         return text;
     }
     let nothing = match (&snapshot.policy, &selection.role) {
         (None, _) => "no policy is loaded",
-        (_, Some(_)) => "no rule of that role is in force here; `firewall status` names the roles",
-        (_, None) if selection.unused => "every rule has decided packets",
-        (_, None) => "the policy has no rules",
+        (_, Some(_)) if !selection.unused => "the role has no rules of its own",
+        _ if selection.unused => "every rule has decided packets",
+        _ => "the policy has no rules",
     };
     format!("{nothing}\n")
 }
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn rules_are_shown_in_the_users_words() {
         assert_eq!(
-            rules_text(&snapshot(), &Selection::default()),
+            rules_text(&snapshot(), &Selection::default(), usize::MAX),
             "\
 rule                              other end            service    packets  written at
 failsafe-ssh       failsafe  in   from bastion         ssh              0  site.yaml:48
@@ -233,7 +234,7 @@ dns                allow     out  to resolvers         dns             40  site.
     #[test]
     fn unused_rules_are_those_without_a_packet() {
         let unused = Selection { unused: true, ..Selection::default() };
-        let text = rules_text(&snapshot(), &unused);
+        let text = rules_text(&snapshot(), &unused, usize::MAX);
         assert!(text.contains("failsafe-ssh") && !text.contains("http-from-lb"), "{text}");
         assert!(text.ends_with("Allowed but never used widens the policy.\n"), "{text}");
     }

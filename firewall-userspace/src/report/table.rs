@@ -1,5 +1,6 @@
 //! Text in columns.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Which way a column is pushed.
@@ -7,6 +8,8 @@ use std::fmt::Write as _;
 pub enum Align {
     /// To the left: words.
     Left,
+    /// To the left, and cut where the terminal is too narrow.
+    Cut,
     /// To the right: numbers.
     Right,
 }
@@ -31,7 +34,7 @@ impl Table {
     /// Adds a row; one cell per column.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.align.len());
-        self.rows.push(cells.into());
+        self.rows.push(cells.map(|cell| visible(&cell)).into());
     }
 
     /// Whether there is no row.
@@ -43,6 +46,12 @@ impl Table {
     /// The lines, each ended; two spaces between columns, none at the end.
     #[must_use]
     pub fn render(&self) -> String {
+        self.fitted(usize::MAX)
+    }
+
+    /// The lines, as far as they can be made to fit a terminal.
+    #[must_use]
+    pub fn fitted(&self, columns: usize) -> String {
         let has_head = self.head.iter().any(|name| !name.is_empty());
         let lines = has_head.then_some(&self.head).into_iter().chain(&self.rows);
         let mut widths = vec![0; self.align.len()];
@@ -51,15 +60,17 @@ impl Table {
                 *width = (*width).max(width_of(cell));
             }
         }
+        self.narrow(&mut widths, columns);
         let mut text = String::new();
         for line in lines {
             let mut shown = String::new();
             let cells = line.iter().zip(&widths).zip(&self.align);
             // A column that is empty throughout takes no space.
             for ((cell, &width), align) in cells.filter(|((_, width), _)| **width > 0) {
-                let pad = width - width_of(cell);
+                let cell = cut(cell, width);
+                let pad = width - width_of(&cell);
                 match align {
-                    Align::Left => _ = write!(shown, "{cell}{:pad$}  ", ""),
+                    Align::Left | Align::Cut => _ = write!(shown, "{cell}{:pad$}  ", ""),
                     Align::Right => _ = write!(shown, "{:pad$}{cell}  ", ""),
                 }
             }
@@ -67,6 +78,46 @@ impl Table {
         }
         text
     }
+
+    /// Takes columns away from the widest that may be cut, until all fit.
+    fn narrow(&self, widths: &mut [usize], columns: usize) {
+        let taken: usize = widths.iter().filter(|width| **width > 0).map(|width| width + GAP).sum();
+        for _ in columns.saturating_add(GAP)..taken {
+            let may_cut = |column: &usize| self.align[*column] == Align::Cut;
+            let widest = (0..widths.len()).filter(may_cut).max_by_key(|column| widths[*column]);
+            match widest {
+                Some(column) if widths[column] > NARROWEST => widths[column] -= 1,
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Between two columns.
+const GAP: usize = 2;
+/// What is left of a column that is cut.
+const NARROWEST: usize = 8;
+
+fn cut(cell: &str, width: usize) -> Cow<'_, str> {
+    if width_of(cell) <= width {
+        return Cow::Borrowed(cell);
+    }
+    let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
+    Cow::Owned(format!("{kept}…"))
+}
+
+/// A text of others on a line of ours: control characters would move the cursor.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            let _ = write!(shown, "{}", c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Columns that a cell takes: rule names are ASCII, the rest is one wide.
@@ -90,6 +141,22 @@ mod tests {
              web-qps     3,982.0  http-requests/s\n\
              default-in        –\n"
         );
+    }
+
+    #[test]
+    fn a_narrow_terminal_cuts_what_may_be_cut() {
+        let mut table = Table::new([("rule", Align::Left), ("service", Align::Cut)]);
+        table.row(["scrape-node".into(), "node-exporter, firewall-metrics".into()]);
+        assert_eq!(table.fitted(44), table.render());
+        assert_eq!(table.fitted(30), "rule         service\nscrape-node  node-exporter, f…\n");
+        assert_eq!(table.fitted(3), "rule         service\nscrape-node  node-ex…\n");
+    }
+
+    #[test]
+    fn a_cell_cannot_move_the_cursor() {
+        let mut table = Table::new([("", Align::Left)]);
+        table.row(["a\n\x1b[31mb".into()]);
+        assert_eq!(table.render(), "a\\n\\u{1b}[31mb\n");
     }
 
     #[test]
