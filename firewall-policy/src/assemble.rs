@@ -12,7 +12,7 @@ use crate::check::{counting, expiry, exposure, impossible, lifeline, shadow, vit
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{self, Action, Direction, Policy};
-use crate::load::{Named, Names};
+use crate::load::{Loaded, Named, Names};
 use crate::schema::file::Kind;
 use crate::schema::host::HostFile;
 use crate::schema::rule::{Chain, Rule};
@@ -48,7 +48,7 @@ pub(crate) fn policy(
     units: &Units,
     roles: &[usize],
     host: Option<&HostFile>,
-) -> Option<(Policy, Names)> {
+) -> Option<Loaded> {
     let Some(&first) = roles.first() else {
         if context.sink.errors() == 0 {
             context.sink.push(Diagnostic::new(Code::EmptySet, "no role is named"));
@@ -88,7 +88,13 @@ pub(crate) fn policy(
         tests: series.tests,
         memory_max: settings.memory_max.map(|one| one.value),
     };
-    Some((policy, names(&scopes, &members)))
+    Some(Loaded {
+        policy,
+        warnings: Vec::new(),
+        names: names(&scopes, &members),
+        memory_max: settings.memory_max.map(|one| one.span.clone()),
+        acknowledged: host.map(|host| host.acknowledge.clone()).unwrap_or_default(),
+    })
 }
 
 /// What the rules in force mean, by themselves and together.

@@ -283,6 +283,15 @@ codes! {
         "No packet looks like the one that the test describes, or the rule that it names cannot \
         decide on it.";
 
+    RolesContradict = "E0303", "roles-contradict", "a test fails because of another role",
+        "Roles on one server are united: their rules add up, so what one role promises may be \
+        what another allows or denies. Such a test stops `apply` until host.yaml accepts it by \
+        name under `acknowledge:`. What is acknowledged is still counted and shown.";
+    Unacknowledged = "W0304", "nothing-to-acknowledge", "an acknowledgement without a reason",
+        "`acknowledge:` in host.yaml names tests that fail because of another role on this server. \
+        This one holds, or fails because of its own role, or does not exist: the line would hide \
+        a later failure.";
+
     DenyUnderFailsafe = "E0401", "deny-under-failsafe", "a deny that a failsafe rule overrides",
         "Failsafe rules are evaluated before bans and denies, so that nobody can shut out the \
         bastion. A deny that covers what a failsafe rule allows looks as if it held there, and \
@@ -355,6 +364,11 @@ codes! {
         "Inbound connections keep no state, so the next packet of the session would be judged by \
         the new policy, and dropped. Nothing was changed. Admit the address you come from, or \
         apply with --i-have-console if you can reach the host another way.";
+
+    TooLarge = "E0601", "too-large", "a policy does not fit",
+        "The tables that a policy compiles to take kernel memory, twice while it is changed. The \
+        message says what takes most and which bound was met: `memory-max`, or what one table of \
+        the kernel can hold. Nothing is loaded half-way.";
 
     NotSupportedYet = "E0801", "not-supported-yet", "not supported yet",
         "This part of the language is read and checked, but this version of the firewall would \

@@ -106,6 +106,14 @@ impl Files for Directory {
     fn shown(&self, path: &str) -> String {
         format!("{}{path}", self.shown_as)
     }
+
+    fn whole(&self, path: &str) -> String {
+        if self.root.is_absolute() {
+            self.root.join(path).display().to_string()
+        } else {
+            self.shown(path)
+        }
+    }
 }
 
 fn refusal(error: &io::Error) -> Refusal {

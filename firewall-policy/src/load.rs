@@ -11,7 +11,7 @@ use crate::ir::Policy;
 use crate::schema::host::HostFile;
 use crate::schema::reader::Reader;
 use crate::set::{AddrSet, ServiceSet};
-use crate::source::{Files, Span};
+use crate::source::{Files, Span, Spanned};
 
 /// Where host.yaml stands in the tree.
 pub const HOST_FILE: &str = "host.yaml";
@@ -48,6 +48,10 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// What the names of the files stand for.
     pub names: Names,
+    /// Where `memory-max` was written, if it was.
+    pub memory_max: Option<Span>,
+    /// Tests that host.yaml accepts to fail because of another role.
+    pub acknowledged: Vec<Spanned<String>>,
 }
 
 /// Named sets, for `firewall show groups` and `firewall show services`.
@@ -89,8 +93,8 @@ pub struct Host {
 pub fn load(files: &dyn Files, subject: &Subject, options: &Options) -> Result<Loaded, Report> {
     let mut sink = Sink::default();
     let read = compose(&mut context(files, &mut sink, options), subject);
-    let ((policy, names), warnings) = sink.finish(read)?;
-    Ok(Loaded { policy, warnings, names })
+    let (loaded, warnings) = sink.finish(read)?;
+    Ok(Loaded { warnings, ..loaded })
 }
 
 /// Reads host.yaml alone.
@@ -102,9 +106,7 @@ pub fn load_host(files: &dyn Files, options: &Options) -> Result<(Host, Vec<Diag
     let mut sink = Sink::default();
     let read = read_host(&mut context(files, &mut sink, options));
     let (host, warnings) = sink.finish(read)?;
-    let values = |written: Vec<crate::source::Spanned<String>>| {
-        written.into_iter().map(|one| one.value).collect()
-    };
+    let values = |written: Vec<Spanned<String>>| written.into_iter().map(|one| one.value).collect();
     let host = Host {
         roles: values(host.roles),
         acknowledge: values(host.acknowledge),
@@ -123,7 +125,8 @@ fn context<'a>(files: &'a dyn Files, sink: &'a mut Sink, options: &'a Options) -
     }
 }
 
-fn compose(context: &mut Context<'_>, subject: &Subject) -> Option<(Policy, Names)> {
+/// A policy without its warnings.
+fn compose(context: &mut Context<'_>, subject: &Subject) -> Option<Loaded> {
     let mut units = Units::default();
     let mut host = None;
     let wanted: Vec<(String, Option<Span>)> = match subject {

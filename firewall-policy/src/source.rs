@@ -127,6 +127,11 @@ pub trait Files {
     fn shown(&self, path: &str) -> String {
         path.to_owned()
     }
+
+    /// Where `path` is looked for, if no line of a file says so.
+    fn whole(&self, path: &str) -> String {
+        self.shown(path)
+    }
 }
 
 /// A tree in memory, for tests, editors and fuzzing.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use firewall_policy::compile::{self, Environment, Generation, SlotTable};
-use firewall_policy::diagnostic::Report;
+use firewall_policy::codes::Code;
+use firewall_policy::compile::{self, CompileError, Environment, Generation, SlotTable};
+use firewall_policy::diagnostic::{Diagnostic, Report};
 use firewall_policy::directory::Directory;
 use firewall_policy::ir::{Chain, Policy, Rule};
 use firewall_policy::set::AddrSet;
@@ -98,6 +99,23 @@ pub(crate) fn compile(
     compile::compile(policy, &environment, slots).context("the policy does not fit")
 }
 
+/// A policy that does not fit, as a finding; other errors stay what they are.
+///
+/// # Errors
+/// The error, if it is another one.
+pub(crate) fn too_large(loaded: &Loaded, error: anyhow::Error) -> Result<Diagnostic> {
+    let cause = error.downcast_ref::<CompileError>().map(|cause| {
+        let is_setting = matches!(cause, CompileError::Memory { is_setting: true, .. });
+        (cause.to_string(), loaded.memory_max.as_ref().filter(|_| is_setting))
+    });
+    let Some((message, place)) = cause else { return Err(error) };
+    let diagnostic = Diagnostic::new(Code::TooLarge, message);
+    Ok(match place {
+        Some(span) => diagnostic.at(span, "the bound of this policy"),
+        None => diagnostic,
+    })
+}
+
 /// A number that nobody can guess: the standard library's hash keys come from
 /// the kernel.
 fn random() -> u32 {
@@ -123,4 +141,30 @@ pub(crate) fn files(policy: &Policy) -> Vec<String> {
     let tests = policy.tests.iter().map(|test| name(&test.span));
     let files: BTreeSet<String> = defaults.into_iter().chain(rules).chain(tests).collect();
     files.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use firewall_policy::diagnostic::Style;
+    use firewall_policy::source::MemoryFiles;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_names_the_bound() {
+        let role = "version: 1\nrole: web\nfailsafe: { ingress: [] }\nmemory-max: 1MB\n";
+        let files = MemoryFiles::new().with("rules/web.yaml", role);
+        let subject = Subject::File("rules/web.yaml".into());
+        let loaded = firewall_policy::load(&files, &subject, &Options::default())
+            .unwrap_or_else(|report| panic!("{report}"));
+        let error = compile(&loaded.policy, 0, &mut SlotTable::default()).unwrap_err();
+        let text = too_large(&loaded, error).unwrap().render(Style::Plain);
+        // How much depends on the number of CPUs.
+        let example = Code::TooLarge.example();
+        let around = |text: &str| {
+            let (before, rest) = text.split_once("needs ").unwrap();
+            (before.to_owned(), rest.split_once(" MiB").unwrap().1.to_owned())
+        };
+        assert_eq!(around(&text), around(example));
+    }
 }

@@ -2,16 +2,19 @@
 //! that would enforce it.
 
 use anyhow::Result;
+use firewall_policy::Loaded;
 use firewall_policy::codes::Code;
 use firewall_policy::compile::Generation;
 use firewall_policy::diagnostic::Diagnostic;
 use firewall_policy::ir::{Action, Direction, Policy, Rule, Test};
+use firewall_policy::source::Spanned;
 use serde::Serialize;
 
 use crate::candidate::chain_rules;
 use crate::probe::Probe;
 use crate::probe::engine::{Engine, Outcome};
 use crate::report::snapshot;
+use crate::report::units;
 
 /// How the tests of a policy ended.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +23,8 @@ pub(crate) struct Verified {
     pub tests: Vec<Tested>,
     /// What is to be said of those that failed.
     pub failures: Vec<Diagnostic>,
+    /// What is to be said of acknowledgements.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// How one test ended.
@@ -33,6 +38,8 @@ pub(crate) struct Tested {
     pub place: String,
     /// Whether it holds.
     pub passed: bool,
+    /// Whether it fails because of another role, which host.yaml accepts.
+    pub acknowledged: bool,
     /// What was wanted.
     pub wanted: snapshot::Action,
     /// What happened.
@@ -42,9 +49,17 @@ pub(crate) struct Tested {
 }
 
 impl Verified {
-    /// Whether every test holds.
+    /// Whether every test holds that has to.
     pub(crate) fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    /// `13 tests passed`, and how many did not and are acknowledged.
+    pub(crate) fn words(&self, verb: &str) -> String {
+        let holding = self.tests.iter().filter(|test| test.passed).count();
+        let accepted = self.tests.iter().filter(|test| test.acknowledged).count();
+        let words = format!("{} {verb}", units::plural(holding, "test"));
+        if accepted == 0 { words } else { format!("{words}, {accepted} acknowledged") }
     }
 }
 
@@ -53,33 +68,48 @@ impl Verified {
 ///
 /// # Errors
 /// If a test cannot be run; one that fails is no error.
-pub(crate) fn on_program(policy: &Policy, generation: &Generation) -> Result<Verified> {
-    if policy.tests.is_empty() {
+pub(crate) fn on_program(loaded: &Loaded, generation: &Generation) -> Result<Verified> {
+    if loaded.policy.tests.is_empty() {
         return Ok(Verified::default());
     }
-    run(policy, &mut Engine::program(generation)?)
+    run(loaded, &mut Engine::program(generation)?)
 }
 
 /// Runs every test of a policy.
 ///
 /// # Errors
 /// If a test cannot be run; one that fails is no error.
-pub(crate) fn run(policy: &Policy, engine: &mut Engine) -> Result<Verified> {
+pub(crate) fn run(loaded: &Loaded, engine: &mut Engine) -> Result<Verified> {
+    let policy = &loaded.policy;
     let mut verified = Verified::default();
+    let mut idle: Vec<&Spanned<String>> = loaded.acknowledged.iter().collect();
     for test in &policy.tests {
         let outcome = engine.ask(&Probe::from(test))?;
-        let failure = judge(policy, test, &outcome);
+        let mut failure = judge(policy, test, &outcome);
+        let accepted = failure.as_ref().is_some_and(|one| one.code == Code::RolesContradict)
+            && loaded.acknowledged.iter().any(|one| one.value == test.name);
+        if accepted {
+            failure = None;
+            idle.retain(|one| one.value != test.name);
+        }
         verified.tests.push(Tested {
             name: test.name.clone(),
             role: test.role.clone(),
             place: test.span.place(),
-            passed: failure.is_none(),
+            passed: failure.is_none() && !accepted,
+            acknowledged: accepted,
             wanted: action(test.expect),
             got: action(outcome.action),
             by: outcome.by(),
         });
         verified.failures.extend(failure);
     }
+    verified.warnings.extend(idle.into_iter().map(|one| {
+        let message = format!("there is nothing to acknowledge in \"{}\"", one.value);
+        Diagnostic::new(Code::Unacknowledged, message)
+            .at(&one.span, "no test of this name fails because of another role")
+            .help("delete it: it would hide a later failure")
+    }));
     Ok(verified)
 }
 
@@ -113,9 +143,17 @@ fn judge(policy: &Policy, test: &Test, outcome: &Outcome) -> Option<Diagnostic> 
         }
     };
     let message = format!("test failed: \"{}\"", test.name);
-    let failure = Diagnostic::new(Code::TestFailed, message).at(place, label);
+    let failure = Diagnostic::new(Code::TestFailed, message).at(place, &label);
     let verb = if outcome.action == Action::Allow { "allowed" } else { "dropped" };
     Some(match rule_of(policy, test.direction, outcome) {
+        Some(rule) if !rule.role.is_empty() && rule.role != test.role => {
+            let Test { name, role, .. } = test;
+            let message = format!("\"{name}\" of role {role} does not hold beside {}", rule.role);
+            Diagnostic::new(Code::RolesContradict, message)
+                .at(place, label)
+                .at(&rule.span, format!("this rule of role {} {verb} it", rule.role))
+                .help(format!("if both are meant, in host.yaml: acknowledge: [{}]", quoted(name)))
+        }
         Some(rule) => failure.at(&rule.span, format!("this rule {verb} it")),
         None if outcome.by() == outcome.way.default_name() => {
             let span = &policy.chain(test.direction).default_span;
@@ -123,6 +161,16 @@ fn judge(policy: &Policy, test: &Test, outcome: &Outcome) -> Option<Diagnostic> 
         }
         None => failure.note(format!("{} {verb} it (firewall show baseline)", outcome.by())),
     })
+}
+
+/// A text as an item of a list in YAML.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '(' | ')' | '.');
+    if text.starts_with(char::is_alphabetic) && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
 }
 
 /// The rule of the policy that decided.
@@ -175,7 +223,7 @@ tests:
             .unwrap_or_else(|report| panic!("{report}"));
         let generation =
             crate::candidate::compile(&loaded.policy, 0, &mut SlotTable::default()).unwrap();
-        let verified = run(&loaded.policy, &mut Engine::model(&generation)).unwrap();
+        let verified = run(&loaded, &mut Engine::model(&generation)).unwrap();
         let text: Vec<String> =
             verified.failures.iter().map(|failure| failure.render(Style::Plain)).collect();
         (verified, text.join("\n"))
@@ -211,5 +259,68 @@ tests:
         assert!(text.contains("no rule matched: the default dropped it"), "{text}");
         let first = text.split("\n\n").next().unwrap();
         assert_eq!(first.trim(), Code::TestFailed.example().trim());
+    }
+
+    const APP: &str = "\
+version: 1
+role: app
+default: { ingress: drop, egress: drop }
+egress:
+  allow:
+    - { name: mysql-write, to: 10.0.4.10, service: mysql }
+services: { mysql: { tcp: 3306 } }
+failsafe: { ingress: [] }
+";
+
+    const WEB: &str = "\
+version: 1
+role: web
+default: { ingress: drop, egress: drop }
+failsafe: { ingress: [] }
+tests:
+  - { name: web never reaches the db, out: { from: 10.0.2.11, to: 10.0.4.10, tcp: 3306 }, expect: drop }
+";
+
+    /// Both roles on one server, whose host.yaml ends so.
+    fn beside(acknowledge: &str) -> Verified {
+        let host = format!("version: 1\nroles: [web, app]\n{acknowledge}");
+        let files = MemoryFiles::new()
+            .with("host.yaml", host)
+            .with("rules/web.yaml", WEB)
+            .with("rules/app.yaml", APP);
+        let loaded = firewall_policy::load(&files, &Subject::Host, &Options::default())
+            .unwrap_or_else(|report| panic!("{report}"));
+        let generation =
+            crate::candidate::compile(&loaded.policy, 0, &mut SlotTable::default()).unwrap();
+        run(&loaded, &mut Engine::model(&generation)).unwrap()
+    }
+
+    #[test]
+    fn a_contradiction_of_roles_names_both() {
+        let verified = beside("");
+        assert!(!verified.passed() && verified.warnings.is_empty());
+        assert_eq!(verified.failures[0].render(Style::Plain), Code::RolesContradict.example());
+    }
+
+    #[test]
+    fn a_contradiction_can_be_acknowledged() {
+        let verified = beside("acknowledge: [web never reaches the db]\n");
+        assert!(verified.passed() && verified.warnings.is_empty());
+        assert!(verified.tests[0].acknowledged && !verified.tests[0].passed);
+        assert_eq!(verified.words("hold"), "0 tests hold, 1 acknowledged");
+    }
+
+    #[test]
+    fn an_idle_acknowledgement_is_pointed_out() {
+        let verified = beside("acknowledge: [web never reaches the db, web is nice]\n");
+        assert!(verified.passed());
+        let text = verified.warnings[0].render(Style::Plain);
+        assert_eq!(text, Code::Unacknowledged.example());
+    }
+
+    #[test]
+    fn names_are_quoted_where_yaml_needs_it() {
+        assert_eq!(quoted("world cannot bypass (v6)"), "world cannot bypass (v6)");
+        assert_eq!(quoted("it's: so"), "'it''s: so'");
     }
 }

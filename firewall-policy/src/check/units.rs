@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Context;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
+use crate::load::HOST_FILE;
 use crate::read::{self, Node};
 use crate::schema::file::{File, Kind};
 use crate::schema::reader::Reader;
@@ -185,7 +186,10 @@ pub(crate) fn tree(
     let file = match context.files.read(path, text::MAX_BYTES) {
         Ok(file) => file,
         Err(refusal) => {
-            context.sink.push(refused(&shown, &refusal, named));
+            context.sink.push(match (&refusal, named) {
+                (Refusal::Missing, None) => missing(&context.files.whole(path), path),
+                _ => refused(&shown, &refusal, named),
+            });
             return None;
         }
     };
@@ -218,6 +222,16 @@ pub(crate) fn path_of(
             );
             None
         }
+    }
+}
+
+/// A file that the command line asks for, and that is not there.
+fn missing(whole: &str, path: &str) -> Diagnostic {
+    let diagnostic = Diagnostic::new(Code::NoSuchFile, format!("there is no file {whole}"));
+    if path == HOST_FILE {
+        diagnostic.help("it says what this server is:\nversion: 1\nroles: [web]")
+    } else {
+        diagnostic
     }
 }
 

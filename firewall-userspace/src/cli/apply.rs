@@ -117,13 +117,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
 
 /// The policy's own tests, on the programs that would enforce it.
 fn test(context: &Context, loaded: &Loaded, ready: &Ready, boot: bool) -> Result<usize> {
-    let verified = verify::on_program(&loaded.policy, &ready.generation)?;
-    for failure in &verified.failures {
+    let verified = verify::on_program(loaded, &ready.generation)?;
+    for failure in verified.failures.iter().chain(&verified.warnings) {
         context.out.diagnostics(&format!("{}\n", failure.render(context.out.style())));
     }
     // A host that boots without a policy is worse off.
     if verified.passed() || boot {
-        return Ok(verified.tests.len() - verified.failures.len());
+        return Ok(verified.tests.iter().filter(|test| test.passed).count());
     }
     let failed = units::plural(verified.failures.len(), "test");
     Err(Failure::new(format!("{failed} of the policy failed; nothing was changed")).into())

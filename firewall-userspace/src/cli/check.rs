@@ -50,6 +50,8 @@ struct Summary {
     roles: Vec<String>,
     rules: usize,
     tests: usize,
+    #[serde(skip)]
+    words: String,
     memory_bytes: u64,
 }
 
@@ -57,19 +59,18 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let (diagnostics, hidden, compiled) = match candidate::read(&context.config, &arguments.wanted)
     {
         Ok(loaded) => {
-            let generation = compile(&loaded)?;
-            let verified = verify::run(&loaded.policy, &mut Engine::model(&generation))?;
-            let mut diagnostics = verified.failures;
+            let (mut diagnostics, compiled) = compile(&loaded)?;
             diagnostics.extend(loaded.warnings.iter().cloned());
-            (diagnostics, 0, Some((loaded, generation)))
+            (diagnostics, 0, compiled.map(|compiled| (loaded, compiled)))
         }
         Err(Report { diagnostics, hidden }) => (diagnostics, hidden, None),
     };
-    let summary = compiled.map(|(loaded, generation)| Summary {
+    let summary = compiled.map(|(loaded, Compiled { generation, tests })| Summary {
         hash: generation.hash,
         roles: loaded.policy.roles,
         rules: generation.rules.len(),
         tests: loaded.policy.tests.len(),
+        words: tests,
         memory_bytes: generation.memory.total_bytes(),
     });
     let errors = diagnostics.iter().filter(|one| one.is_error()).count() + hidden;
@@ -90,8 +91,23 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     })
 }
 
-fn compile(loaded: &Loaded) -> Result<Generation> {
-    Ok(Ready::new(None, &loaded.policy)?.generation)
+/// A policy that fits, and a word about its tests.
+struct Compiled {
+    generation: Generation,
+    tests: String,
+}
+
+/// Compiles a policy and runs its tests on the model: what there is to say, and
+/// what was compiled unless it does not fit.
+fn compile(loaded: &Loaded) -> Result<(Vec<Diagnostic>, Option<Compiled>)> {
+    let generation = match Ready::new(None, &loaded.policy) {
+        Ok(ready) => ready.generation,
+        Err(error) => return Ok((vec![candidate::too_large(loaded, error)?], None)),
+    };
+    let verified = verify::run(loaded, &mut Engine::model(&generation))?;
+    let tests = verified.words("hold");
+    let diagnostics = [verified.failures, verified.warnings].concat();
+    Ok((diagnostics, Some(Compiled { generation, tests })))
 }
 
 fn human(
@@ -112,13 +128,12 @@ fn human(
     let found = if found.is_empty() { String::new() } else { format!("   {}", found.join(", ")) };
     let what = arguments.wanted.words();
     match summary {
-        Some(Summary { hash, roles, rules, tests, memory_bytes }) if errors == 0 => {
+        Some(Summary { hash, roles, rules, words, memory_bytes, .. }) if errors == 0 => {
             let hash = crate::report::status::short_hash(&hash).to_owned();
             context.out.line(&format!(
-                "ok      {what}   policy {hash}   {}: {}, {} hold   {} of kernel memory{found}",
+                "ok      {what}   policy {hash}   {}: {}, {words}   {} of kernel memory{found}",
                 roles.join(", "),
                 units::plural(rules, "rule"),
-                units::plural(tests, "test"),
                 units::memory(memory_bytes),
             ))
         }

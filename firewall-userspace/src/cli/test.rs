@@ -47,11 +47,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         .map_err(|report| super::check::refused(context, &report, &what))?;
     let ready = Ready::new(None, &loaded.policy)?;
     let mut engine = engine(&ready, arguments.model)?;
-    let verified = verify::run(&loaded.policy, &mut engine)?;
+    let verified = verify::run(&loaded, &mut engine)?;
     let failed = verified.failures.len();
     if arguments.json.json {
         let tests = &verified.tests;
-        let passed = tests.len() - failed;
+        let passed = tests.iter().filter(|test| test.passed).count();
         let engine = engine.name();
         context.out.json(&Document { schema: SCHEMA, engine, passed, failed, tests })?;
     } else {
@@ -77,17 +77,17 @@ pub(super) fn engine(ready: &Ready, model: bool) -> Result<Engine> {
 
 fn print(context: &Context, verified: &Verified, engine: &Engine) -> Result<()> {
     let style = context.out.style();
-    for failure in &verified.failures {
+    for failure in verified.failures.iter().chain(&verified.warnings) {
         context.out.diagnostics(&format!("{}\n", failure.render(style)));
     }
     let failed = verified.failures.len();
-    let passed = verified.tests.len() - failed;
+    let passed = verified.words("passed");
     let on = engine.name();
     if verified.tests.is_empty() {
         return context.out.line("the policy carries no tests; `tests:` in a role file holds them");
     }
     context.out.line(&match failed {
-        0 => format!("{} passed on {on}", units::plural(passed, "test")),
-        _ => format!("{} failed, {passed} passed on {on}", units::plural(failed, "test")),
+        0 => format!("{passed} on {on}"),
+        _ => format!("{} failed, {passed} on {on}", units::plural(failed, "test")),
     })
 }
