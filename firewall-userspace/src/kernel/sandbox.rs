@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -116,9 +116,9 @@ impl Sandbox {
             ..Capacity::new(0, slots(generation), slots(generation))?
         };
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let root = Pins::from_environment()
-            .directory()
-            .join(format!("sandbox-{}-{number}", std::process::id()));
+        let pins = Pins::from_environment();
+        sweep(pins.directory());
+        let root = pins.directory().join(format!("{PREFIX}{}-{number}", std::process::id()));
         let directory = Removed(root.clone());
         bpffs::create_directory(&root.join("maps"))?;
         let map_path = |name: &str| root.join("maps").join(name);
@@ -366,7 +366,47 @@ struct Removed(PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        // Nothing depends on it; the next start sweeps what is left.
+        // Nothing depends on it; the next sandbox sweeps what is left.
         let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Before the process and a number, in the name of a sandbox's directory.
+const PREFIX: &str = "sandbox-";
+
+/// Removes the pins of sandboxes whose process was killed while it loaded them:
+/// they hold megabytes of kernel memory.
+fn sweep(directory: &Path) {
+    let processes = Path::new("/proc");
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let process = rest.and_then(|rest| rest.split('-').next());
+        if let Some(process) = process
+            && processes.join("self").exists()
+            && !processes.join(process).exists()
+        {
+            let _left = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_has_left_is_swept() {
+        let directory = std::env::temp_dir().join(format!("firewall-sweep-{}", std::process::id()));
+        let own = format!("{PREFIX}{}-0", std::process::id());
+        // No process has a number above the highest that Linux gives out.
+        let names = ["gen-0", own.as_str(), "sandbox-4194305-3", "sandbox-x"];
+        for name in names {
+            fs::create_dir_all(directory.join(name).join("maps")).unwrap();
+        }
+        sweep(&directory);
+        let left = names.map(|name| directory.join(name).exists());
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(left, [true, true, false, true]);
     }
 }
