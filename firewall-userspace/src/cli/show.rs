@@ -268,8 +268,8 @@ fn policy(context: &Context, arguments: &PolicyArguments) -> Result<()> {
         ("", left),
         ("other end", Align::Cut),
         ("service", Align::Cut),
-        ("written at", left),
-        ("reason", Align::Cut),
+        ("written at", Align::Spare),
+        ("reason", Align::Spare),
     ]);
     for (direction, list, rule) in in_order(&policy) {
         let way = Way::from(direction);

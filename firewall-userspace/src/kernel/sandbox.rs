@@ -381,10 +381,10 @@ fn sweep(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        let process = rest.and_then(|rest| rest.split('-').next());
+        let process = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         if let Some(process) = process
             && processes.join("self").exists()
-            && !processes.join(process).exists()
+            && !processes.join(process.to_string()).exists()
         {
             let _left = fs::remove_dir_all(entry.path());
         }

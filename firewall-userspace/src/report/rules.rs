@@ -85,7 +85,7 @@ pub fn rules_text(snapshot: &Snapshot, selection: &Selection, columns: usize) ->
         ("other end", Align::Cut),
         ("service", Align::Cut),
         ("packets", Align::Right),
-        ("written at", left),
+        ("written at", Align::Spare),
     ]);
     let rules = selection.of(snapshot);
     for rule in &rules {

@@ -10,6 +10,8 @@ pub enum Align {
     Left,
     /// To the left, and cut where the terminal is too narrow.
     Cut,
+    /// To the left, and left out where the terminal is too narrow.
+    Spare,
     /// To the right: numbers.
     Right,
 }
@@ -70,7 +72,9 @@ impl Table {
                 let cell = cut(cell, width);
                 let pad = width - width_of(&cell);
                 match align {
-                    Align::Left | Align::Cut => _ = write!(shown, "{cell}{:pad$}  ", ""),
+                    Align::Left | Align::Cut | Align::Spare => {
+                        _ = write!(shown, "{cell}{:pad$}  ", "")
+                    }
                     Align::Right => _ = write!(shown, "{:pad$}{cell}  ", ""),
                 }
             }
@@ -79,10 +83,19 @@ impl Table {
         text
     }
 
-    /// Takes columns away from the widest that may be cut, until all fit.
+    /// Leaves out what is spare, from the right, then takes columns away from the
+    /// widest that may be cut, until all fit.
     fn narrow(&self, widths: &mut [usize], columns: usize) {
-        let taken: usize = widths.iter().filter(|width| **width > 0).map(|width| width + GAP).sum();
-        for _ in columns.saturating_add(GAP)..taken {
+        let columns = columns.saturating_add(GAP);
+        let taken = |widths: &[usize]| -> usize {
+            widths.iter().filter(|width| **width > 0).map(|width| width + GAP).sum()
+        };
+        for column in (0..widths.len()).rev() {
+            if self.align[column] == Align::Spare && taken(widths) > columns {
+                widths[column] = 0;
+            }
+        }
+        for _ in columns..taken(widths) {
             let may_cut = |column: &usize| self.align[*column] == Align::Cut;
             let widest = (0..widths.len()).filter(may_cut).max_by_key(|column| widths[*column]);
             match widest {
@@ -96,7 +109,7 @@ impl Table {
 /// Between two columns.
 const GAP: usize = 2;
 /// What is left of a column that is cut.
-const NARROWEST: usize = 8;
+const NARROWEST: usize = 12;
 
 fn cut(cell: &str, width: usize) -> Cow<'_, str> {
     if width_of(cell) <= width {
@@ -145,11 +158,20 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_cuts_what_may_be_cut() {
-        let mut table = Table::new([("rule", Align::Left), ("service", Align::Cut)]);
-        table.row(["scrape-node".into(), "node-exporter, firewall-metrics".into()]);
-        assert_eq!(table.fitted(44), table.render());
+        let mut table = Table::new([
+            ("rule", Align::Left),
+            ("service", Align::Cut),
+            ("written at", Align::Spare),
+        ]);
+        let service = "node-exporter, firewall-metrics".into();
+        table.row(["scrape-node".into(), service, "site.yaml:58".into()]);
+        assert_eq!(table.fitted(58), table.render());
+        assert_eq!(
+            table.fitted(57),
+            "rule         service\nscrape-node  node-exporter, firewall-metrics\n"
+        );
         assert_eq!(table.fitted(30), "rule         service\nscrape-node  node-exporter, f…\n");
-        assert_eq!(table.fitted(3), "rule         service\nscrape-node  node-ex…\n");
+        assert_eq!(table.fitted(3), "rule         service\nscrape-node  node-export…\n");
     }
 
     #[test]
