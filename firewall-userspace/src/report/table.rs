@@ -73,9 +73,11 @@ impl Table {
                 let pad = width - width_of(&cell);
                 match align {
                     Align::Left | Align::Cut | Align::Spare => {
-                        _ = write!(shown, "{cell}{:pad$}  ", "")
+                        let _ = write!(shown, "{cell}{:pad$}  ", "");
                     }
-                    Align::Right => _ = write!(shown, "{:pad$}{cell}  ", ""),
+                    Align::Right => {
+                        let _ = write!(shown, "{:pad$}{cell}  ", "");
+                    }
                 }
             }
             let _ = writeln!(text, "{}", shown.trim_end());
