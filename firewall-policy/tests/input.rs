@@ -29,6 +29,29 @@ static SITE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     fs::read(path).unwrap_or_default()
 });
 
+/// A host, its role and a list, beside the shared file.
+const HOST: &str = "version: 1
+roles: [web]
+interfaces: { match: [eth*], ignore: [docker0] }
+default: { ingress: drop, egress: drop }
+failsafe:
+  ingress: [ { name: console, from: 198.51.100.9, service: ssh } ]
+acknowledge: [web never reaches the db]
+outputs: { prometheus: { listen: \"127.0.0.1:9477\" } }
+";
+const ROLE: &str = "version: 1
+role: web
+include: [site.yaml]
+lists:
+  abusers: { file: ../lists/abusers.txt, min: 1, max: 5, max-age: 30d }
+ingress:
+  deny:
+    - { name: abusers, from: abusers, service: all }
+  allow:
+    - { name: http, from: any, service: http, limit: { new: 50/s, burst: 200, per: source/64 } }
+";
+const LIST: &str = "# three\n192.0.2.1\n192.0.2.0/24   # a network\n2001:db8::/32\n";
+
 /// Words that mean something somewhere in the language.
 const WORDS: [&str; 40] = [
     "any",
@@ -119,12 +142,16 @@ fn edited(mut text: Vec<u8>, edits: &[Edit]) -> Vec<u8> {
     text
 }
 
-/// Loads, and prints all that is said in every form.
-fn exercise(text: Vec<u8>) -> Vec<Diagnostic> {
+/// Loads a role file, and prints all that is said in every form.
+fn exercise(text: Vec<u8>) {
     let files =
         MemoryFiles::new().with("rules/site.yaml", SITE.clone()).with("rules/web.yaml", text);
+    exercise_files(&files, &Subject::File("rules/web.yaml".into()));
+}
+
+fn exercise_files(files: &MemoryFiles, subject: &Subject) {
     let options = Options { allow_unsupported: true, now: Some(UNIX_EPOCH), own_addresses: None };
-    let found = match load(&files, &Subject::File("rules/web.yaml".into()), &options) {
+    let found = match load(files, subject, &options) {
         Ok(loaded) => loaded.warnings,
         Err(report) => {
             assert!(report.diagnostics.iter().any(Diagnostic::is_error), "refused without a word");
@@ -146,7 +173,6 @@ fn exercise(text: Vec<u8>) -> Vec<Diagnostic> {
         assert!(!diagnostic.render(Style::Colour).is_empty());
         assert!(serde_json::to_string(diagnostic).is_ok());
     }
-    found
 }
 
 /// As many cases as the environment asks for, or enough for every day.
@@ -167,6 +193,20 @@ proptest! {
         edits in prop::collection::vec(edit(), 1..6),
     ) {
         exercise(edited(TEXTS[text % TEXTS.len()].clone(), &edits));
+    }
+
+    #[test]
+    fn no_edit_of_the_other_files_makes_it_panic(
+        host in prop::collection::vec(edit(), 0..4),
+        site in prop::collection::vec(edit(), 0..4),
+        list in prop::collection::vec(edit(), 0..4),
+    ) {
+        let files = MemoryFiles::new()
+            .with("host.yaml", edited(HOST.into(), &host))
+            .with("rules/web.yaml", ROLE)
+            .with("rules/site.yaml", edited(SITE.clone(), &site))
+            .with("lists/abusers.txt", edited(LIST.into(), &list));
+        exercise_files(&files, &Subject::Host);
     }
 
     #[test]

@@ -245,7 +245,7 @@ pub(crate) fn refused(shown: &str, refusal: &Refusal, named: Option<&Span>) -> D
             Code::TooLong,
             format!("{shown} is too long"),
             format!("{bytes} bytes"),
-            Some("rule files have 1 MiB at most; keep big address sets under `lists:`".into()),
+            Some("rule files have 1 MiB at most: split it into several shared files".into()),
         ),
         Refusal::NotAFile => {
             (Code::NoSuchFile, format!("{shown} is not a regular file"), String::new(), None)

@@ -218,7 +218,7 @@ fn ping(text: &str) -> Result<u32, Fault> {
     if text == "off" {
         return Ok(0);
     }
-    let rate = amount::rate(text)?;
+    let rate = amount::rate(text).map_err(|fault| fault.help("ping: 20/s   or off"))?;
     let fault = |label: &str| {
         Fault::new(Code::Rate, text, format!("`{text}` is not possible here")).label(label)
     };

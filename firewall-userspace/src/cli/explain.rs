@@ -92,6 +92,9 @@ struct Transport {
     ip_proto: Option<u8>,
 }
 
+/// Bytes of an Ethernet header: the kernel runs no program on less.
+const ETHERNET: usize = 14;
+
 /// Source port of a probe that names none.
 const EPHEMERAL: u16 = 50_000;
 
@@ -240,6 +243,11 @@ fn capture(
         pcap::frames(&file).with_context(|| format!("could not read {}", path.display()))?;
     let mut found = Vec::new();
     for (number, frame) in (1..).zip(&frames) {
+        if frame.len() < ETHERNET {
+            let bytes = crate::report::units::plural(frame.len(), "byte");
+            let message = format!("frame {number} has {bytes}, less than an Ethernet header");
+            return Err(Failure::new(message).into());
+        }
         let outcome = engine.judge(direction, frame).with_context(|| format!("frame {number}"))?;
         found.push(Frame {
             number,

@@ -74,15 +74,12 @@ fn miss_text(rule: &Rule, miss: Condition, probe: &Probe) -> String {
     match miss {
         Condition::Service => {
             let spelled = sets::shortened(&sets::services(&rule.services));
-            let kind = |is_v6, kind: u8| {
-                icmp::type_name(is_v6, kind).map_or_else(|| format!("type {kind}"), str::to_owned)
-            };
             let what = match probe.transport {
                 _ if probe.fragment => "a later fragment, which has no ports,".to_owned(),
                 ir::Probe::Tcp(_, port) => format!("port {port}"),
                 ir::Probe::Udp(_, port) => format!("port {port}/udp"),
-                ir::Probe::Icmp(number) => kind(false, number),
-                ir::Probe::Icmpv6(number) => kind(true, number),
+                ir::Probe::Icmp(number) => icmp_type(false, number),
+                ir::Probe::Icmpv6(number) => icmp_type(true, number),
                 ir::Probe::Proto(number) => format!("protocol {number}"),
             };
             format!("{what} is not {} ({spelled})", rule.service_text)
@@ -99,6 +96,11 @@ fn miss_text(rule: &Rule, miss: Condition, probe: &Probe) -> String {
         }
         Condition::TcpFlags => "other TCP flags".to_owned(),
     }
+}
+
+/// A type of ICMP by name, or by number where it has none.
+fn icmp_type(is_v6: bool, number: u8) -> String {
+    icmp::type_name(is_v6, number).map_or_else(|| format!("type {number}"), str::to_owned)
 }
 
 /// What the sender of a dropped packet notices.
@@ -136,6 +138,10 @@ pub(super) fn described(frame: &[u8]) -> String {
                 Family::V6 => IpAddr::V6(address.v6().into()),
             };
             let (from, to) = (address(packet.source), address(packet.destination));
+            let kind = |is_v6| match u8::try_from(packet.destination_port) {
+                Ok(number) => icmp_type(is_v6, number),
+                Err(_) => format!("type {}", packet.destination_port),
+            };
             match packet.protocol {
                 proto::TCP | proto::UDP => {
                     let word = if packet.protocol == proto::TCP { "tcp" } else { "udp" };
@@ -143,9 +149,8 @@ pub(super) fn described(frame: &[u8]) -> String {
                     let to = SocketAddr::new(to, packet.destination_port);
                     format!("{from} → {to} {word}")
                 }
-                proto::ICMP | proto::ICMPV6 => {
-                    format!("{from} → {to} icmp type {}", packet.destination_port)
-                }
+                proto::ICMP => format!("{from} → {to} icmp {}", kind(false)),
+                proto::ICMPV6 => format!("{from} → {to} icmpv6 {}", kind(true)),
                 other => format!("{from} → {to} proto {other}"),
             }
         }
