@@ -244,6 +244,10 @@ codes! {
         0.0.0.0 and :: without a length are one address each, which hosts without an address send \
         from; write 0.0.0.0/32 if that is meant.";
 
+    Loopback = "W0133", "loopback", "the loopback is named",
+        "`lo` is never filtered: what a host says to itself does not leave it. Naming it under \
+        `interfaces:` does nothing.";
+
     DuplicateName = "E0202", "duplicate-name", "a name is given twice",
         "Rules are unique by name in each direction, groups, services, rates and tests by name. \
         Counters, events and messages speak of them by name, and a definition that silently \

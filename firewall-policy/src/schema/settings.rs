@@ -93,6 +93,14 @@ impl Reader<'_> {
                     .help("match: [\"en*\", \"eth*\"]"),
             );
         }
+        let named = fields.get("match").map(Node::items).unwrap_or_default();
+        for item in named.iter().filter(|item| item.span.text().trim_matches(['"', '\'']) == "lo") {
+            self.sink.push(
+                Diagnostic::new(Code::Loopback, "`lo` is never filtered")
+                    .at(&item.span, "naming it does nothing")
+                    .help("delete it"),
+            );
+        }
         let ignore = fields.get("ignore").map(|node| self.globs(node)).unwrap_or_default();
         let hooks =
             [("auto", IngressHook::Auto), ("xdp", IngressHook::Xdp), ("tc", IngressHook::Tc)];

@@ -177,6 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn bans_survive_the_socket() {
+        let ban = Banned {
+            network: "2001:db8::/32".into(),
+            since_ms: 1,
+            until_ms: 2,
+            seconds_left: 3,
+            hits: 4,
+            reason: "login \u{1b} attempts".into(),
+        };
+        let line = line_of(Response::Bans { bans: vec![ban.clone()] });
+        let Response::Bans { bans } = response_of(&line).unwrap() else { panic!() };
+        assert_eq!(bans, [ban]);
+    }
+
+    #[test]
     fn a_snapshot_survives_the_socket() {
         let snapshot = crate::report::sample::snapshot();
         let line = line_of(Response::Snapshot { snapshot: Box::new(snapshot.clone()) });

@@ -97,6 +97,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     };
     let boot = arguments.occasion.as_deref() == Some("boot");
     if !ready.is_in_force() {
+        somewhere(&loaded, arguments)?;
         document.tests = test(context, &loaded, &ready, boot)?;
         guard(context, &loaded, arguments)?;
         document.changed = true;
@@ -113,6 +114,25 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         tell_agent(context, true);
     }
     Ok(if document.warnings.is_empty() { Exit::Ok } else { Exit::Error })
+}
+
+/// Refuses a policy that would let go of every interface: most likely a slip in a
+/// name. Interfaces of a host that boots may still be to come.
+fn somewhere(loaded: &Loaded, arguments: &Arguments) -> Result<()> {
+    let policy = &loaded.policy.interfaces;
+    let present = interfaces::all();
+    let selected = |name: &str| interfaces::selected(name, &policy.matches, &policy.ignore);
+    if arguments.occasion.is_some() || present.iter().any(|one| selected(&one.name)) {
+        return Ok(());
+    }
+    let names: Vec<&str> =
+        present.iter().map(|one| one.name.as_str()).filter(|name| *name != "lo").collect();
+    let globs = policy.matches.join(", ");
+    let message = format!("no interface of this host matches `interfaces: {{ match: [{globs}] }}`");
+    Err(Failure::new(message)
+        .detail("every packet would pass; nothing was changed")
+        .help(format!("this host has: {}", names.join(" ")))
+        .into())
 }
 
 /// The policy's own tests, on the programs that would enforce it.
@@ -240,6 +260,10 @@ fn report(
     }
     for warning in &document.warnings {
         out.note(&format!("warning: {warning}"));
+    }
+    let policy = &loaded.policy.interfaces;
+    for double in interfaces::doubled(&policy.matches, &policy.ignore) {
+        out.note(&format!("warning: {}", interfaces::doubled_text(&double)));
     }
     Ok(())
 }

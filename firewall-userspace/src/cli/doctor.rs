@@ -189,6 +189,13 @@ fn of_interfaces(context: &Context, remembered: Option<&Remembered>) -> Vec<Find
         selected += 1;
         findings.extend(of_interface(&one, foreign));
     }
+    let globs = remembered.map(|remembered| (&remembered.matches, &remembered.ignore));
+    for double in
+        globs.into_iter().flat_map(|(matches, ignore)| interfaces::doubled(matches, ignore))
+    {
+        let finding = Finding::new(Level::Warn, &double.0, interfaces::doubled_text(&double));
+        findings.push(finding.help("interfaces: { ignore: [...] }    name one of the two"));
+    }
     if remembered.is_some() && selected == 0 {
         let finding =
             Finding::new(Level::Warn, "interfaces", "the policy names no interface of this host");

@@ -52,6 +52,33 @@ pub(crate) fn selected(name: &str, matches: &[String], ignore: &[String]) -> boo
     name != "lo" && any(matches) && !any(ignore)
 }
 
+/// What an interface stands on: members of a bond or bridge, the device below a
+/// VLAN. Empty where `/sys` shows another network namespace.
+fn parts(name: &str) -> Vec<String> {
+    let Some(Interface { mtu: Some(_), .. }) = one(name) else { return Vec::new() };
+    let entries = std::fs::read_dir(file_of(name, "")).into_iter().flatten().flatten();
+    let part = |name: std::ffi::OsString| name.to_str()?.strip_prefix("lower_").map(str::to_owned);
+    entries.filter_map(|entry| part(entry.file_name())).collect()
+}
+
+/// Interfaces that a policy is enforced on together with one they stand on, whose
+/// packets are judged and counted on both: an interface and the one below it.
+pub(crate) fn doubled(matches: &[String], ignore: &[String]) -> Vec<(String, String)> {
+    let is_selected = |name: &String| selected(name, matches, ignore);
+    let names = all().into_iter().map(|one| one.name).filter(is_selected);
+    names
+        .flat_map(|name| {
+            let parts = parts(&name).into_iter().filter(is_selected);
+            parts.map(|part| (name.clone(), part)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// What there is to say about an interface and one it stands on.
+pub(crate) fn doubled_text((name, part): &(String, String)) -> String {
+    format!("{name} stands on {part} and both match: packets are judged and counted twice")
+}
+
 /// Whether a pattern with `*` and `?` matches the whole of a name.
 pub(crate) fn glob(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.as_bytes(), name.as_bytes());

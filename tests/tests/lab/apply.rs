@@ -72,6 +72,21 @@ fn failing_test() -> String {
 }
 
 #[test]
+fn a_policy_that_would_let_go_of_every_interface_is_refused() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("nowhere")?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    let pins = firewall.pins()?;
+    firewall.write(&policy(&[WEB], &[]).replace("eth*", "wlan*"))?;
+    for arguments in [&["apply"][..], &["apply", "--dry-run"]] {
+        let said = firewall.refused(arguments, 1)?;
+        assert!(said.contains("no interface of this host matches"), "{said}");
+        assert!(said.contains("this host has: eth0"), "{said}");
+    }
+    assert_eq!((firewall.generation()?, firewall.pins()?), (1, pins));
+    Ok(())
+}
+
+#[test]
 fn an_equal_policy_is_nothing_to_do() -> Result<()> {
     let Pair { server, client: _client, lab: _lab } = Pair::new("equal")?;
     let more = "name: more, from: any, service: alternative";
