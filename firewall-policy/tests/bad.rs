@@ -167,6 +167,10 @@ fn files_that_others_can_change_are_refused() {
     let text = rendered(&files, &Subject::File(ROLE.into()), "");
     if fs::metadata(&role).unwrap().uid() == 0 {
         assert_eq!(compare("E0015-ownership", &text), None);
+        fs::set_permissions(&role, fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::chown(&role, Some(1000), None).unwrap();
+        let text = rendered(&files, &Subject::File(ROLE.into()), "");
+        assert_eq!(compare("row08-not-roots", &text), None);
     } else {
         assert!(text.contains("not to root"), "{text}");
     }

@@ -6,7 +6,7 @@ use firewall_policy::codes::Code;
 use firewall_policy::diagnostic::Diagnostic;
 use serde::Serialize;
 
-use super::client::{open_store, tell_agent};
+use super::client::{Numbers, open_store, tell_agent};
 use super::{Context, Json};
 use crate::candidate::{self, Wanted};
 use crate::enforce::{self, Attached, Detached, Ready};
@@ -20,7 +20,7 @@ use crate::paths;
 use crate::probe::session::reach;
 use crate::remembered::Remembered;
 use crate::report::snapshot::SCHEMA;
-use crate::report::status::short_hash;
+use crate::report::status::{You, short_hash};
 use crate::report::units;
 use crate::verify;
 
@@ -163,6 +163,7 @@ fn guard(context: &Context, loaded: &Loaded, arguments: &Arguments) -> Result<()
     let Session { peer, local } = session;
     let mut error = Diagnostic::new(Code::CutsSession, "this policy would cut the session you are typing in")
         .note(format!("your session   {peer} → {local}"))
+        .note(format!("now            {}", now(context)))
         .note(format!(
             "after          dropped by {}; inbound connections keep no state, so the next packet decides",
             reach.by
@@ -173,6 +174,22 @@ fn guard(context: &Context, loaded: &Loaded, arguments: &Arguments) -> Result<()
     }
     context.out.diagnostics(&format!("{}\n", error.render(context.out.style())));
     Err(Failure::new("nothing was changed").into())
+}
+
+/// What happens to the session under the policy in force, as far as that is known.
+fn now(context: &Context) -> String {
+    let mut numbers = Numbers::open(context).unwrap_or(Numbers::Nothing);
+    let generation = numbers.snapshot(context).ok().and_then(|snapshot| snapshot.policy);
+    let Some(generation) = generation.map(|policy| policy.generation) else {
+        return "no policy is in force".to_owned();
+    };
+    match numbers.you(context) {
+        Some(You { allowed: Some(allowed), by: Some(by), .. }) => {
+            let verb = if allowed { "allowed" } else { "dropped" };
+            format!("{verb} by {by} (generation {generation})")
+        }
+        _ => format!("generation {generation} is in force"),
+    }
 }
 
 fn change(

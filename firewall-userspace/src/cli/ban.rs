@@ -52,6 +52,13 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sudo firewall ban add 203.0.113.7 --for 1h --reason 'login attempts'
+  sudo firewall ban add 2001:db8:bad::/64 --for 10m
+
+Refused: failsafe sources, this host, its gateway and resolvers, anything wider
+than /8. The far end of your own session needs --even-me.")]
 struct Add {
     /// Address or network
     #[arg(value_parser = value::network)]
@@ -60,7 +67,7 @@ struct Add {
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = value::duration)]
     time: Duration,
     /// Why; 40 bytes are kept
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Even if it is the far end of your own session
     #[arg(long)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use firewall_common::verdict::Reason;
+use serde::Serialize;
 
 use super::client::{Client, Numbers, open_store, unexpected};
 use super::{Context, value};
@@ -14,7 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::host::clock::{Local, unix_ms};
 use crate::report::aggregate::Aggregator;
 use crate::report::event::{Filter, Line, text};
-use crate::report::snapshot::{Action, Way};
+use crate::report::snapshot::{Action, SCHEMA, Way};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -56,6 +57,13 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    line: &'a Line,
+}
+
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let since = arguments.since.map_or(0, |since| {
         unix_ms().saturating_sub(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -76,7 +84,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
             return Ok(());
         }
         if json {
-            return context.out.line(&serde_json::to_string(line)?);
+            let document = Document { schema: SCHEMA, line };
+            return context.out.line(&serde_json::to_string(&document)?);
         }
         context.out.line(&text(line, |ms| Local::of(ms).time_of_day()))
     };

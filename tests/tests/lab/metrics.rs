@@ -110,7 +110,8 @@ fn members_of_the_group_read_and_nobody_else_does() -> Result<()> {
         command.args(["--reuid=65534", "--regid=65534", &format!("--groups={group}")]);
         server.run(command.arg("/run/firewall-copy").args(arguments))
     };
-    let readings: [&[&str]; 5] = [&["status"], &["counters"], &["rules"], &["rates"], &["events"]];
+    let readings: [&[&str]; 6] =
+        [&["status"], &["counters"], &["rules"], &["rates"], &["events"], &["ban", "list"]];
     for reading in readings {
         let member = run("4242", reading)?;
         assert!(member.status.success(), "{reading:?}: {member:?}");
