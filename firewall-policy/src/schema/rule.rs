@@ -11,7 +11,7 @@ use crate::ir::{Direction, Log, TcpFlags};
 use crate::read::{Node, Value};
 use crate::source::{Span, Spanned};
 use crate::value::date::Date;
-use crate::value::{Fault, amount, date, flags};
+use crate::value::{Fault, amount, date, flags, port};
 
 /// A rule as it was written.
 #[derive(Clone, Debug)]
@@ -154,12 +154,25 @@ impl Reader<'_> {
 
     /// A service by name; a port in its place has its own answer, later.
     fn service_name(&mut self, node: &Node) -> Option<Spanned<String>> {
-        match &node.value {
+        let definition = match &node.value {
             Value::Scalar(word) if crate::value::is_digits(&word.text) => {
-                Some(Spanned { value: word.text.clone(), span: node.span.clone() })
+                return Some(Spanned { value: word.text.clone(), span: node.span.clone() });
             }
-            _ => self.name(node),
-        }
+            Value::Scalar(word) => protocol_and_port(&word.text),
+            Value::Map(_) => {
+                let text = node.span.text();
+                let is_pasted = text.starts_with('{') && !text.contains('\n');
+                Some(if is_pasted { text } else { "{ tcp: 80 }" }.to_owned())
+            }
+            _ => None,
+        };
+        let Some(definition) = definition else { return self.name(node) };
+        self.sink.push(
+            Diagnostic::new(Code::UnknownService, "a service goes by its name in rules")
+                .at(&node.span, "so that rules and counters say what they are for")
+                .help(format!("services:\n  my-service: {definition}")),
+        );
+        None
     }
 
     /// Interface name globs.
@@ -214,6 +227,18 @@ impl Reader<'_> {
         }
         is_audit
     }
+}
+
+/// The service that `tcp/80` and its like stand for.
+fn protocol_and_port(text: &str) -> Option<String> {
+    let (first, second) = text.split_once(['/', ':', ' '])?;
+    let (protocol, port) = if first.starts_with(|c: char| c.is_ascii_digit()) {
+        (second, first)
+    } else {
+        (first, second)
+    };
+    let is_known = matches!(protocol, "tcp" | "udp" | "sctp") && port::parse(port).is_ok();
+    is_known.then(|| format!("{{ {protocol}: {port} }}"))
 }
 
 /// An interface name of at most 15 bytes (`IFNAMSIZ` of Linux), with `*` and `?`.
