@@ -12,11 +12,12 @@ use crate::set::{AddrSet, RangeSet};
 
 /// `10.0.0.1`, `10.0.0.0/24`, `10.0.0.1-10.0.0.9`, and the same for IPv6.
 pub(crate) fn parse(text: &str) -> Result<AddrSet, Fault> {
+    exact(text).map_err(|fault| other_form(text).unwrap_or(fault))
+}
+
+fn exact(text: &str) -> Result<AddrSet, Fault> {
     if is_host_name(text) {
         return Err(host_name(text));
-    }
-    if let Some(fault) = other_form(text) {
-        return Err(fault);
     }
     if let Some(percent) = text.find('%') {
         return Err(Fault::new(Code::AddressForm, text, format!("`{text}` has a zone"))
@@ -40,44 +41,43 @@ pub(crate) fn parse(text: &str) -> Result<AddrSet, Fault> {
 /// What is written where an address stands in other places, or almost one.
 fn other_form(text: &str) -> Option<Fault> {
     let fault = |label: &str| {
-        Some(Fault::new(Code::Address, text, format!("`{text}` is not an address")).label(label))
+        Fault::new(Code::Address, text, format!("`{text}` is not an address")).label(label)
     };
-    let parts: Vec<&str> =
-        text.split([',', ' ', '\t', '\n']).filter(|part| !part.is_empty()).collect();
     if let Some(joined) = without_spaces(text) {
-        return fault("spaces are no part of an address").map(|fault| fault.help(joined));
+        return Some(fault("spaces are no part of an address").help(joined));
     }
-    if parts.len() > 1 && parts.iter().all(|part| is_sound(part)) {
-        let list = format!("[{}]", parts.join(", "));
-        return fault("several addresses are a list").map(|fault| fault.help(list));
+    if let Some(list) = several(text) {
+        return Some(fault("several addresses are a list").help(list));
     }
     if let Some(rest) = text.strip_prefix('!') {
         let help = format!("{{ group: any, except: [{rest}] }}");
-        return fault("what does not match is taken out of a set").map(|fault| fault.help(help));
-    }
-    if text.contains("://") {
-        return fault("a URL; rules name addresses, and services name ports");
-    }
-    if is_hardware(text) {
-        return fault("a hardware address; rules name IP addresses");
+        return Some(fault("what does not match is taken out of a set").help(help));
     }
     if let Some(address) = without_port(text) {
         let label = "brackets and ports are no part of an address; services name ports";
-        return fault(label).map(|fault| fault.help(address.to_string()));
+        return Some(fault(label).help(address.to_string()));
     }
     if let Some(network) = wildcard(text) {
-        return fault("networks are written with the length of their prefix")
-            .map(|fault| fault.help(network));
-    }
-    if text.starts_with('/') {
-        return fault("the address in front of the `/` is missing");
+        return Some(fault("networks are written with the length of their prefix").help(network));
     }
     let is_possible =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '%' | '-');
-    if !text.chars().all(is_possible) {
-        return fault("wanted: an address, a network or a range");
-    }
-    None
+    let label = match text {
+        _ if text.contains("://") => "a URL; rules name addresses, and services name ports",
+        _ if is_hardware(text) => "a hardware address; rules name IP addresses",
+        _ if text.starts_with('/') => "the address in front of the `/` is missing",
+        _ if !text.chars().all(is_possible) => "wanted: an address, a network or a range",
+        _ => return None,
+    };
+    Some(fault(label))
+}
+
+/// `10.0.0.1, 10.0.0.2` as a list.
+fn several(text: &str) -> Option<String> {
+    let is_between = |c: char| c == ',' || c.is_ascii_whitespace();
+    let parts: Vec<&str> = text.split(is_between).filter(|part| !part.is_empty()).collect();
+    let is_list = parts.len() > 1 && parts.iter().all(|part| is_sound(part));
+    is_list.then(|| format!("[{}]", parts.join(", ")))
 }
 
 /// `10.0.0.1 - 10.0.0.9` or `10.0.0.0 /24` as it should be written.
@@ -95,7 +95,7 @@ fn without_spaces(text: &str) -> Option<String> {
 
 /// Whether a text is an address, a network or a range, exactly written.
 fn is_sound(text: &str) -> bool {
-    is_meant(text) && parse(text).is_ok()
+    is_meant(text) && exact(text).is_ok()
 }
 
 /// `00:11:22:33:44:55`.
