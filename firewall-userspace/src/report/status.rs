@@ -254,7 +254,7 @@ fn agent(snapshot: &Snapshot) -> String {
             let up = Duration::from_millis(snapshot.time_ms.saturating_sub(agent.started_ms));
             format!("{} since {}, process {}", agent.version, units::age(up), agent.pid)
         }
-        None => "does not run; enforcement does not need it: systemctl start firewall".to_owned(),
+        None => "does not run, or does not answer; enforcement does not need it: systemctl restart firewall".to_owned(),
     }
 }
 
