@@ -56,6 +56,12 @@ pub trait World: Tables + Bans {
     /// Whether the kernel has a TCP socket, other than a listening one, for a
     /// tuple.
     fn has_socket(&mut self, key: &FlowKey) -> bool;
+    /// The same for a segment that may itself begin the connection: of a SYN
+    /// answered by a cookie the kernel has kept nothing.
+    fn has_connection(&mut self, key: &FlowKey, packet: &Packet) -> bool {
+        let _ = packet;
+        self.has_socket(key)
+    }
     /// Whether a source is banned: [`banned`], which the kernel calls out of line.
     fn bans(&mut self, source: Address, family: Family) -> bool
     where

@@ -1,13 +1,9 @@
 //! The kernel's side of [`World`]: maps, helpers and clocks.
 
-use core::mem::MaybeUninit;
-
-use aya_ebpf::bindings::bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as TupleV6;
-use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_sk_release,
-    bpf_skc_lookup_tcp,
+    bpf_skc_lookup_tcp, bpf_tcp_check_syncookie,
 };
 use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS, filter_bit};
 use firewall_common::abi::control::Control;
@@ -200,6 +196,11 @@ impl<H: Hook> World for Kernel<'_, H> {
     }
 
     #[inline(always)]
+    fn has_connection(&mut self, key: &FlowKey, packet: &Packet) -> bool {
+        has_connection(self.frame.context(), key, packet)
+    }
+
+    #[inline(always)]
     fn bans(&mut self, source: Address, family: Family) -> bool {
         may_be_banned(self.ban_lengths(), source, family)
             && outline::banned(source.hi, source.lo, family as u32) != 0
@@ -342,47 +343,97 @@ fn interface(ifindex: u32) -> u32 {
 /// `TCP_LISTEN` of `enum` in `net/tcp_states.h`.
 const TCP_LISTEN: u32 = 10;
 
-/// Looks a tuple up among the kernel's TCP sockets of this namespace, the way an
-/// arriving segment would be.
+/// Whether the kernel has a TCP socket for a tuple that does not listen.
 #[inline(never)]
 fn has_socket(ctx: *mut c_void, key: &FlowKey) -> bool {
-    let (sport, dport) = (key.remote_port.to_be(), key.local_port.to_be());
-    let [remote_hi, remote_lo] = key.remote;
-    let [local_hi, local_lo] = key.local;
-    // Written field by field: a tuple that is cleared first is a call of `memset`.
-    let mut tuple = MaybeUninit::<bpf_sock_tuple>::uninit();
-    let place = tuple.as_mut_ptr();
-    let size = if key.family == Family::V4 as u8 {
-        let ends = TupleV4 {
-            saddr: ((remote_hi >> 32) as u32).to_be(),
-            daddr: ((local_hi >> 32) as u32).to_be(),
-            sport,
-            dport,
-        };
-        // SAFETY: the tuple is a union of this and of the IPv6 one.
-        unsafe { place.cast::<TupleV4>().write(ends) };
-        size_of::<TupleV4>()
-    } else {
-        let ends = TupleV6 {
-            saddr: halves(remote_hi, remote_lo),
-            daddr: halves(local_hi, local_lo),
-            sport,
-            dport,
-        };
-        // SAFETY: as above.
-        unsafe { place.cast::<TupleV6>().write(ends) };
-        size_of::<TupleV6>()
-    };
-    // SAFETY: the helper reads `size` bytes of the tuple, which have been written.
-    let socket = unsafe { bpf_skc_lookup_tcp(ctx, place, size as u32, u64::MAX, 0) };
-    if socket.is_null() {
-        return false;
+    let mut headers = Headers::of(key);
+    headers.look_up(ctx, key.family, false)
+}
+
+/// As [`has_socket`]; true also if a listening one would take the segment for the
+/// end of a handshake, because it brings back a SYN cookie.
+#[inline(never)]
+fn has_connection(ctx: *mut c_void, key: &FlowKey, packet: &Packet) -> bool {
+    let mut headers = Headers::of(key);
+    headers.complete(packet);
+    headers.look_up(ctx, key.family, true)
+}
+
+/// IP and TCP header of a segment from the remote end, as far as look-ups read
+/// them. In either family the addresses and ports in the middle are what
+/// `struct bpf_sock_tuple` is: one piece of stack serves two helpers.
+struct Headers([u32; TCP + 5]);
+
+/// Where in [`Headers`] the TCP header begins, in words.
+const TCP: usize = 10;
+
+impl Headers {
+    /// Those of any segment of a flow.
+    #[inline(always)]
+    fn of(key: &FlowKey) -> Self {
+        let [remote_hi, remote_lo] = key.remote;
+        let [local_hi, local_lo] = key.local;
+        let mut words = [0; TCP + 5];
+        words[TCP] = (u32::from(key.remote_port) << 16 | u32::from(key.local_port)).to_be();
+        if key.family == Family::V4 as u8 {
+            words[TCP - 5] = (4_u32 << 28).to_be();
+            words[TCP - 2] = ((remote_hi >> 32) as u32).to_be();
+            words[TCP - 1] = ((local_hi >> 32) as u32).to_be();
+        } else {
+            words[0] = (6_u32 << 28).to_be();
+            [words[2], words[3], words[4], words[5]] = halves(remote_hi, remote_lo);
+            [words[6], words[7], words[8], words[9]] = halves(local_hi, local_lo);
+        }
+        Self(words)
     }
-    // SAFETY: the reference that the look-up took is held.
-    let state = unsafe { (*socket).state };
-    // SAFETY: gives that reference back.
-    unsafe { bpf_sk_release(socket.cast()) };
-    state != TCP_LISTEN
+
+    /// Adds what only this segment has.
+    #[inline(always)]
+    fn complete(&mut self, packet: &Packet) {
+        self.0[TCP + 1] = packet.seq.to_be();
+        self.0[TCP + 2] = packet.ack.to_be();
+        self.0[TCP + 3] = (5 << 28 | u32::from(packet.tcp_flags) << 16).to_be();
+    }
+
+    /// Looks for a socket of this namespace, the way an arriving segment would.
+    #[inline(always)]
+    fn look_up(&mut self, ctx: *mut c_void, family: u8, cookies: bool) -> bool {
+        // The verifier wants to know each place on the stack as a number.
+        if family == Family::V4 as u8 {
+            self.look_up_at::<5, 8>(ctx, cookies)
+        } else {
+            self.look_up_at::<0, 2>(ctx, cookies)
+        }
+    }
+
+    /// The same, of headers with the IP header and the addresses at these words.
+    #[inline(always)]
+    fn look_up_at<const IP: usize, const TUPLE: usize>(
+        &mut self,
+        ctx: *mut c_void,
+        cookies: bool,
+    ) -> bool {
+        let (tuple, size) = (&raw mut self.0[TUPLE], (TCP + 1 - TUPLE) as u32 * 4);
+        // SAFETY: the helper reads `size` bytes of the tuple.
+        let socket = unsafe { bpf_skc_lookup_tcp(ctx, tuple.cast(), size, u64::MAX, 0) };
+        if socket.is_null() {
+            return false;
+        }
+        // SAFETY: the reference that the look-up took is held.
+        let state = unsafe { (*socket).state };
+        let mut found = state != TCP_LISTEN;
+        if !found && cookies {
+            let (ip, tcp) = (&raw mut self.0[IP], &raw mut self.0[TCP]);
+            let size = (TCP - IP) as u32 * 4;
+            // SAFETY: the helper reads both headers, which are as long as it is told.
+            let checked =
+                unsafe { bpf_tcp_check_syncookie(socket.cast(), ip.cast(), size, tcp.cast(), 20) };
+            found = checked == 0;
+        }
+        // SAFETY: gives the reference back.
+        unsafe { bpf_sk_release(socket.cast()) };
+        found
+    }
 }
 
 /// An IPv6 address as four words in network order.

@@ -13,9 +13,10 @@ use crate::verdict::Direction;
 /// Counts what an admitted packet asks of the service that its rule names.
 ///
 /// A flow gets an entry only here, with its first payload that matters, and only
-/// if the kernel has a connection for the tuple. Without one the payload is
-/// suspect: it was forged, or came with a SYN, whose data a server without TCP
-/// Fast Open throws away and gets again.
+/// if the kernel has a connection for the tuple, or makes one of this segment
+/// because it brings back a SYN cookie. Without one the payload is suspect: it was
+/// forged, or came with a SYN, whose data a server without TCP Fast Open throws
+/// away and gets again.
 ///
 /// `tally` is scratch memory.
 #[inline(always)]
@@ -73,7 +74,7 @@ fn stream<W: World, P: Payload>(
     let entry = match world.request(&key) {
         Some(entry) if entry.is_of(kind) => entry,
         _ => {
-            if !world.has_socket(&flow::key(packet, direction)) {
+            if !world.has_connection(&flow::key(packet, direction), packet) {
                 tally.add(Metric::Suspects);
                 return;
             }

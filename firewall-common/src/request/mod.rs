@@ -15,9 +15,9 @@
 //!
 //! [`count()`] does all of it, in this order. A SYN only clears an entry that
 //! exists. An entry is made for the first payload that [`need`] asks it for, and
-//! only if the kernel has a connection for the tuple: neither a SYN flood nor
-//! forged payload can churn the table or be counted. [`step`] then judges the
-//! segment, and adds to a [`Tally`].
+//! only if the kernel has a connection for the tuple, or the segment brings back
+//! the SYN cookie of one: neither a SYN flood nor forged payload can churn the
+//! table or be counted. [`step`] then judges the segment, and adds to a [`Tally`].
 //!
 //! Data in a SYN (TCP Fast Open, RFC 7413) is counted like any other by [`step`],
 //! and a copy sent again after the handshake is not. The connection asked for

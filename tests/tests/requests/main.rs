@@ -13,6 +13,7 @@
 
 mod client;
 mod dns;
+mod handshake;
 mod http;
 mod lifecycle;
 mod loss;
