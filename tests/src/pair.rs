@@ -10,7 +10,9 @@ use anyhow::Result;
 
 use crate::host::Host;
 use crate::lab::Lab;
+use crate::network::Port;
 use crate::packet::{CLIENT4, CLIENT6, SERVER4, SERVER6};
+use crate::traffic::cable::{Cable, Faults};
 
 /// An administrator, also on the client.
 pub const ADMIN4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 5);
@@ -50,38 +52,61 @@ impl Pair {
     pub fn new(name: &str) -> Result<Self> {
         let lab = Lab::new(name)?;
         let (server, client) = (lab.host("server")?, lab.host("client")?);
-        let cable = (
-            server
-                .port("eth0")
-                .mac("02:00:5e:10:00:10")
-                .address(&format!("{SERVER4}/24"))
-                .address(&format!("{SERVER6}/64")),
-            client
-                .port("eth0")
-                .mac("02:00:5e:10:00:20")
-                .address(&format!("{CLIENT4}/24"))
-                .address(&format!("{ADMIN4}/24"))
-                .address(&format!("{STRANGER4}/24"))
-                .address(&format!("{CLIENT6}/64"))
-                .address(&format!("{ADMIN6}/64"))
-                .address(&format!("{STRANGER6}/64")),
-        );
-        lab.connect(&cable.0, &cable.1)?;
-        for network in ["198.51.100.0/24", "2001:db8:2::/48"] {
-            server.ip(&["route", "add", network, "dev", "eth0"])?;
-        }
-        client.ip(&["route", "add", "192.0.2.0/24", "dev", "eth0", "src", &CLIENT4.to_string()])?;
-        client.ip(&[
-            "route",
-            "add",
-            "2001:db8:1::/64",
-            "dev",
-            "eth0",
-            "src",
-            &CLIENT6.to_string(),
-        ])?;
-        Ok(Self { server, client, lab })
+        lab.connect(&server_port(&server), &client_port(&client))?;
+        Self { server, client, lab }.routed()
     }
+
+    /// Starts them with a bad cable between them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pair::new`].
+    pub fn over(name: &str, faults: Faults) -> Result<(Self, Cable)> {
+        let lab = Lab::new(name)?;
+        let (server, client) = (lab.host("server")?, lab.host("client")?);
+        let middle = lab.host("middle")?;
+        middle.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
+        middle.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
+        lab.connect(&server_port(&server), &middle.port("left"))?;
+        lab.connect(&client_port(&client), &middle.port("right"))?;
+        // Each frame is to have a fate of its own.
+        for host in [&server, &client] {
+            host.ip(&["link", "set", "dev", "eth0", "gso_max_segs", "1"])?;
+        }
+        let cable = Cable::between(&middle, ["left", "right"], faults)?;
+        Ok((Self { server, client, lab }.routed()?, cable))
+    }
+
+    fn routed(self) -> Result<Self> {
+        for network in ["198.51.100.0/24", "2001:db8:2::/48"] {
+            self.server.ip(&["route", "add", network, "dev", "eth0"])?;
+        }
+        let (v4, v6) = (CLIENT4.to_string(), CLIENT6.to_string());
+        for (network, source) in [("192.0.2.0/24", v4), ("2001:db8:1::/64", v6)] {
+            self.client.ip(&["route", "add", network, "dev", "eth0", "src", &source])?;
+        }
+        Ok(self)
+    }
+}
+
+fn server_port(server: &Host) -> Port {
+    server
+        .port("eth0")
+        .mac("02:00:5e:10:00:10")
+        .address(&format!("{SERVER4}/24"))
+        .address(&format!("{SERVER6}/64"))
+}
+
+fn client_port(client: &Host) -> Port {
+    client
+        .port("eth0")
+        .mac("02:00:5e:10:00:20")
+        .address(&format!("{CLIENT4}/24"))
+        .address(&format!("{ADMIN4}/24"))
+        .address(&format!("{STRANGER4}/24"))
+        .address(&format!("{CLIENT6}/64"))
+        .address(&format!("{ADMIN6}/64"))
+        .address(&format!("{STRANGER6}/64"))
 }
 
 /// A port of the server, at both of its addresses.

@@ -16,7 +16,8 @@
 //!
 //! As long as a flow has neither gap nor resync, its counts are exact from the
 //! first segment seen. What passes early and itself holds headers is not read
-//! again: pipelining and reordering together cost counts, and show as a gap.
+//! again: pipelining and reordering together cost counts, and show as a gap with
+//! the next turn, if there is one.
 
 use super::metric::{Metric, Tally};
 use super::segment::{Head, Payload, Segment, WINDOW};

@@ -3,9 +3,11 @@
 //! - [`echo`]: servers that send back what they get.
 //! - [`conversation`]: a client of theirs, to ask again and again.
 //! - [`stream`]: conversations that go on in a thread of their own.
+//! - [`cable`]: a cable that loses, doubles and delays what passes.
 //! - [`raw`]: frames as they are, past the sender's own stack.
 //! - [`truth`]: what the kernel itself counted, to compare the firewall with.
 
+pub mod cable;
 pub mod conversation;
 pub mod echo;
 pub mod raw;

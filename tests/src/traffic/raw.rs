@@ -22,7 +22,7 @@ impl Raw {
     ///
     /// If there is no such interface, or no right to do so.
     pub fn on(host: &Host, interface: &str) -> Result<Self> {
-        Self::open(host, interface, u16::try_from(libc::ETH_P_ALL)?)
+        Self::with(on(host, interface)?)
     }
 
     /// Opens one that only sends: it costs nothing where there is much traffic.
@@ -31,19 +31,10 @@ impl Raw {
     ///
     /// As [`Raw::on`].
     pub fn sender(host: &Host, interface: &str) -> Result<Self> {
-        Self::open(host, interface, 0)
+        Self::with(open(host, interface, 0)?)
     }
 
-    fn open(host: &Host, interface: &str, protocol: u16) -> Result<Self> {
-        let index =
-            host.enter(|| std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex")))?;
-        let index = index.with_context(|| format!("{}: no {interface}", host.name()))?;
-        // Without a protocol it hears nothing, of other interfaces neither, before
-        // it is bound to this one.
-        let socket = host
-            .enter(|| Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))))?
-            .with_context(|| format!("{}: no raw socket", host.name()))?;
-        socket.bind(&link_address(index.trim().parse()?, protocol.to_be())?)?;
+    fn with(socket: Socket) -> Result<Self> {
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
         Ok(Self { socket })
     }
@@ -117,6 +108,24 @@ impl Raw {
         }
         None
     }
+}
+
+/// A socket for all that passes an interface.
+pub(super) fn on(host: &Host, interface: &str) -> Result<Socket> {
+    open(host, interface, u16::try_from(libc::ETH_P_ALL)?)
+}
+
+fn open(host: &Host, interface: &str, protocol: u16) -> Result<Socket> {
+    let index =
+        host.enter(|| std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex")))?;
+    let index = index.with_context(|| format!("{}: no {interface}", host.name()))?;
+    // Without a protocol it hears nothing, of other interfaces neither, before it
+    // is bound to this one.
+    let socket = host
+        .enter(|| Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))))?
+        .with_context(|| format!("{}: no raw socket", host.name()))?;
+    socket.bind(&link_address(index.trim().parse()?, protocol.to_be())?)?;
+    Ok(socket)
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {

@@ -11,6 +11,7 @@
     reason = "messages for people, and cases that share one shape"
 )]
 
+mod cable;
 mod client;
 mod dns;
 mod handshake;

@@ -25,24 +25,27 @@ egress: { allow: [] }
 ";
 
 /// MariaDB behind the firewall.
-struct Guarded {
+pub(crate) struct Guarded {
     database: MariaDb,
     firewall: Firewall,
-    pair: Pair,
+    pub(crate) pair: Pair,
 }
 
 /// What the server and the firewall have counted of one load.
 #[derive(Debug)]
-struct Counted {
-    server: BTreeMap<&'static str, u64>,
-    firewall: BTreeMap<String, u64>,
+pub(crate) struct Counted {
+    pub(crate) server: BTreeMap<&'static str, u64>,
+    pub(crate) firewall: BTreeMap<String, u64>,
 }
 
 const STATUS: [&str; 4] = ["Questions", "Com_select", "Com_stmt_execute", "Com_stmt_prepare"];
 
 impl Guarded {
     fn new(name: &str) -> Result<Self> {
-        let pair = Pair::new(name)?;
+        Self::on(Pair::new(name)?)
+    }
+
+    pub(crate) fn on(pair: Pair) -> Result<Self> {
         let options = vec!["--max-allowed-packet=64M".into(), "--skip-ssl".into()];
         let database = MariaDb::start(&pair.server, &Database { options, ..Database::default() })?;
         database.sql(
@@ -64,7 +67,19 @@ impl Guarded {
         STATUS.iter().map(value).collect()
     }
 
-    fn count(&self, what: &str, load: impl FnOnce() -> Result<()>) -> Result<Counted> {
+    /// Runs a load, of which every question must have been counted.
+    pub(crate) fn count(&self, what: &str, load: impl FnOnce() -> Result<()>) -> Result<Counted> {
+        let counted = self.measure(what, load)?;
+        let right = counted.seen() == counted.questions() && counted.requests() > 0;
+        ensure!(right, "{what}: {counted:?}");
+        for name in ["gaps", "resyncs"] {
+            ensure!(counted.firewall[name] == 0, "{what}: {name}: {counted:?}");
+        }
+        Ok(counted)
+    }
+
+    /// Runs a load, and returns what both have counted of it.
+    pub(crate) fn measure(&self, what: &str, load: impl FnOnce() -> Result<()>) -> Result<Counted> {
         let start = Instant::now();
         let (before, counters) = (self.status()?, self.firewall.counters()?);
         load()?;
@@ -84,14 +99,10 @@ impl Guarded {
             counted.firewall["suspects"],
             start.elapsed()
         );
-        ensure!(seen == questions && counted.requests() > 0, "{what}: {counted:?}");
-        for name in ["gaps", "resyncs"] {
-            ensure!(counted.firewall[name] == 0, "{what}: {name}: {counted:?}");
-        }
         Ok(counted)
     }
 
-    fn sysbench(&self, test: &str, options: &[&str], step: &str) -> Result<Command> {
+    pub(crate) fn sysbench(&self, test: &str, options: &[&str], step: &str) -> Result<Command> {
         let mut command = Command::new(gate::tool("sysbench", "sysbench")?);
         command.args([test, "--db-driver=mysql", "--mysql-host=192.0.2.10", "--mysql-user=app"]);
         command.args(["--mysql-password=", "--mysql-db=sbtest", "--tables=1", "--table-size=500"]);

@@ -44,7 +44,11 @@ pub(crate) struct Web {
 impl Web {
     /// Starts it; `/post` reads the whole body before it answers.
     pub(crate) fn new(name: &str) -> Result<Self> {
-        let pair = Pair::new(name)?;
+        Self::on(Pair::new(name)?)
+    }
+
+    /// The same on a pair that is there.
+    pub(crate) fn on(pair: Pair) -> Result<Self> {
         let site = Site {
             // A server of its own, by way of the loopback, which nobody counts:
             // nginx itself would answer before it has read the body.
