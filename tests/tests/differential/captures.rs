@@ -144,7 +144,7 @@ fn judge(
 const PAGES: usize = 69_000;
 
 /// What a test run at TC has room for, nearly.
-const ONE_PAGE: usize = 3700;
+pub(crate) const ONE_PAGE: usize = 3700;
 
 fn report(name: &str, tally: Tally, seen: HashMap<Reason, usize>) {
     let mut seen: Vec<_> = seen.into_iter().collect();

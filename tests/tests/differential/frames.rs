@@ -348,6 +348,8 @@ fn data(rng: &mut Rng) -> Vec<u8> {
     match rng.below(10) {
         0 => rng.bytes(200),
         1 => rng.bytes(1400),
+        // More than a page: at XDP a frame of several buffers.
+        2 if rng.once_in(10) => vec![rng.byte(); rng.below(60_000)],
         number => known.get(number % known.len()).copied().unwrap_or_default().to_vec(),
     }
 }

@@ -7,6 +7,7 @@ use firewall_policy::compile::Environment;
 use firewall_userspace::kernel::bans;
 use firewall_userspace::kernel::sandbox::Hook;
 
+use crate::captures::ONE_PAGE;
 use crate::common::policy;
 use crate::frames::Frames;
 use crate::pair::Pair;
@@ -15,6 +16,9 @@ use crate::rng::Rng;
 
 /// Frames put to each policy.
 const FRAMES: usize = 40_000;
+
+/// Names how many policies there are to be of each kind, in place of one.
+const VARIABLE: &str = "FIREWALL_POLICIES";
 
 /// Frames between two readings of all counters, which also bounds what of flows
 /// and fragments is remembered, and for how long.
@@ -49,8 +53,19 @@ fn policies_with_a_list_so_long_that_there_is_a_bitmap() -> Result<()> {
 }
 
 fn compare(what: &str, kind: Kind, budget_bytes: u64) -> Result<()> {
+    let policies = match std::env::var(VARIABLE) {
+        Ok(text) => text.parse().with_context(|| format!("{VARIABLE}={text} is no number"))?,
+        Err(_) => 1,
+    };
     let mut rng = Rng::from_environment(what)?;
-    let policy = policies::random(&mut rng, kind)?;
+    (0..policies).try_for_each(|number| {
+        compare_one(what, &mut rng, kind, budget_bytes)
+            .with_context(|| format!("{what}, policy {number}"))
+    })
+}
+
+fn compare_one(what: &str, rng: &mut Rng, kind: Kind, budget_bytes: u64) -> Result<()> {
+    let policy = policies::random(rng, kind)?;
     let generation = policy::compiled(&policy, budget_bytes)?;
     check_kind(&generation, kind, budget_bytes)?;
     let mut pair = Pair::new(generation)?;
@@ -58,15 +73,18 @@ fn compare(what: &str, kind: Kind, budget_bytes: u64) -> Result<()> {
     let mut seen = std::collections::HashMap::<Reason, usize>::new();
     for run in 0..FRAMES / RUN {
         pair.begin()?;
-        ban(&mut rng, &mut pair)?;
+        ban(rng, &mut pair)?;
         for number in 0..RUN {
-            let (direction, frame) = frames.next(&mut rng);
+            let (direction, mut frame) = frames.next(rng);
             let hook = match direction {
                 Direction::Egress => Hook::TcEgress,
                 Direction::Ingress => {
                     rng.pick(&[Some(Hook::Xdp), Some(Hook::TcIngress)]).unwrap_or(Hook::Xdp)
                 }
             };
+            if hook != Hook::Xdp {
+                frame.truncate(ONE_PAGE);
+            }
             let segments = if hook != Hook::Xdp && rng.once_in(20) {
                 1 + u32::from(rng.byte() & 15)
             } else {

@@ -15,6 +15,7 @@ mod cable;
 mod client;
 mod dns;
 mod handshake;
+mod hostile;
 mod http;
 mod lifecycle;
 mod loss;

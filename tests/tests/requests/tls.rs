@@ -2,6 +2,7 @@
 //! once.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -75,6 +76,8 @@ fn handshakes_are_counted_exactly() -> Result<()> {
         ),
         ("kept connections", wrk(&client, v4, 16, 1)?, 16),
         ("kept connections, IPv6", wrk(&client, v6, 16, 1)?, 16),
+        // A hello of four segments, of which the others look like anything.
+        ("a long hello", long_hello(&openssl), 5),
         ("resumed, TLS 1.2", resumed("tls1_2", "192.0.2.10"), 5),
         ("resumed, TLS 1.3", resumed("tls1_3", "[2001:db8:1::10]"), 5),
     ];
@@ -95,6 +98,23 @@ fn handshakes_are_counted_exactly() -> Result<()> {
         assert_eq!((handshakes, logged), (connections, connections), "{what}: {since:?}");
     }
     Ok(())
+}
+
+/// Five connections that offer so many protocols that the hello fills segments.
+fn long_hello(openssl: &Path) -> Command {
+    let protocols: Vec<String> =
+        (0..25).map(|number| format!("{}{number}", "x".repeat(200))).collect();
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        &format!(
+            "for n in 1 2 3 4 5; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | {} s_client -quiet -ign_eof \
+             -tls1_3 -alpn http/1.1,{} -groups P-256 -connect 192.0.2.10:443 >/dev/null 2>&1; done",
+            openssl.display(),
+            protocols.join(",")
+        ),
+    ]);
+    command
 }
 
 /// Connections that have had an answer, by nginx's own numbers for them.
