@@ -29,6 +29,8 @@ mod metrics;
 mod neighbours;
 mod path_mtu;
 mod reload;
+
 mod support;
 mod vlan;
+mod vrrp;
 mod wire;

@@ -65,6 +65,7 @@ const OPENSSL: Need = Need::program("openssl", "openssl");
 const NFT: Need = Need::program("nft", "nftables");
 const DHCP: Need = Need::program("udhcpc", "udhcpc");
 const DHCPD: Need = Need::program("udhcpd", "udhcpd");
+const KEEPALIVED: Need = Need::program("keepalived", "keepalived");
 const SETPRIV: Need = Need::program("setpriv", "util-linux");
 
 /// The levels that are always there, in the order in which they run.
@@ -104,7 +105,7 @@ fn fixed() -> Vec<Level> {
             "lab",
             "agents and real sockets in namespaces",
             Kind::Rooted,
-            &[IP, PING, SSHD, SSH, CURL, NFT, DHCP, DHCPD, SETPRIV],
+            &[IP, PING, SSHD, SSH, CURL, NFT, DHCP, DHCPD, KEEPALIVED, SETPRIV],
             Some(1),
         ),
     ]
