@@ -27,7 +27,7 @@ pub(crate) fn admit<W: World, F: Frame>(
     match packet.protocol {
         proto::UDP => dhcp(world, packet, direction),
         proto::ICMP | proto::ICMPV6 if packet.is_icmp() => icmp(world, frame, packet, direction),
-        proto::IGMP if is_local_multicast(packet) => Some(Reason::Igmp),
+        proto::IGMP if is_igmp(packet) => Some(Reason::Igmp),
         _ => None,
     }
 }
@@ -180,8 +180,11 @@ const fn is_link_local(address: Address) -> bool {
     address.starts_with(0xfe80 << 48, 10)
 }
 
-/// 224.0.0.0/24: never forwarded by a router.
+/// To 224.0.0.0/24, which no router forwards, or to the group itself with a TTL
+/// that none does: reports and queries of version 2 (RFC 2236 section 9).
 #[inline(always)]
-fn is_local_multicast(packet: &Packet) -> bool {
-    matches!(packet.family, Family::V4) && packet.destination.v4() >> 8 == 0x00e0_0000
+fn is_igmp(packet: &Packet) -> bool {
+    let destination = packet.destination.v4();
+    matches!(packet.family, Family::V4)
+        && (destination >> 8 == 0x00e0_0000 || (destination >> 28 == 0xe && packet.hop_limit == 1))
 }

@@ -108,16 +108,17 @@ fn listeners_speak_from_the_link_only() -> Result<()> {
 
 #[test]
 fn igmp_passes_on_the_link() -> Result<()> {
-    let igmp = |source: [u8; 4], destination: [u8; 4], protocol| {
+    let message = |source: [u8; 4], destination: [u8; 4], protocol, ttl| {
         let options = vec![0x94, 4, 0, 0];
         let header = Ipv4 {
             protocol: Some(protocol),
-            ttl: 1,
+            ttl,
             options,
             ..Ipv4::between(source.into(), destination.into())
         };
         Frame::ethernet().ipv4(header).payload([0x16, 0, 0, 0, 224, 0, 0, 251])
     };
+    let igmp = |source, destination, protocol| message(source, destination, protocol, 1);
     let host = [198, 51, 100, 20];
     SITE.table([
         Case::new("a report", EVERYWHERE, igmp(host, [224, 0, 0, 22], 2), pass(Reason::Igmp)),
@@ -134,9 +135,15 @@ fn igmp_passes_on_the_link() -> Result<()> {
             pass(Reason::Igmp),
         ),
         Case::new(
-            "a routed group",
+            "a report of version 2 goes to the group",
             EVERYWHERE,
-            igmp(host, [224, 0, 1, 0], 2),
+            igmp(host, [239, 255, 255, 255], 2),
+            pass(Reason::Igmp),
+        ),
+        Case::new(
+            "one that a router may have forwarded",
+            EVERYWHERE,
+            message(host, [224, 0, 1, 0], 2, 2),
             drop(Reason::DefaultDrop),
         ),
         Case::new("a host", EVERYWHERE, igmp(host, [192, 0, 2, 10], 2), drop(Reason::DefaultDrop)),
