@@ -60,9 +60,11 @@ pub fn parse<F: Frame>(frame: &F, tag: u16, packet: &mut Packet) -> Result<Netwo
     Ok(Network::Ip)
 }
 
-/// Follows VLAN tags; returns where the network header starts.
+/// Follows VLAN tags; returns where the network header starts. One that was taken
+/// off the frame before is one of the [`MAX_TAGS`].
 #[inline(always)]
 fn tags<F: Frame>(frame: &F, packet: &mut Packet) -> Result<usize, Reason> {
+    let last = 14 + 4 * if packet.vlan == Context::UNTAGGED { MAX_TAGS } else { MAX_TAGS - 1 };
     let mut offset = 14;
     for _ in 0..MAX_TAGS {
         if !is_tag(packet.ethertype) {
@@ -75,7 +77,10 @@ fn tags<F: Frame>(frame: &F, packet: &mut Packet) -> Result<usize, Reason> {
         packet.ethertype = tag.u16::<2>();
         offset += 4;
     }
-    if is_tag(packet.ethertype) { Err(Reason::MalformedVlan) } else { Ok(offset) }
+    if is_tag(packet.ethertype) || offset > last {
+        return Err(Reason::MalformedVlan);
+    }
+    Ok(offset)
 }
 
 #[inline(always)]
