@@ -8,15 +8,18 @@ use firewall_common::service::proto;
 /// The process behind a local end, as `name[pid]`; `None` if it is gone, of
 /// another user, or in another network namespace.
 pub(crate) fn process_of(protocol: u8, local: SocketAddr) -> Option<String> {
-    let table = match (protocol, local.ip()) {
-        (proto::TCP, IpAddr::V4(_)) => "tcp",
-        (proto::TCP, IpAddr::V6(_)) => "tcp6",
-        (proto::UDP, IpAddr::V4(_)) => "udp",
-        (proto::UDP, IpAddr::V6(_)) => "udp6",
+    // Many programs speak IPv4, too, through sockets of IPv6.
+    let tables: &[&str] = match (protocol, local.ip()) {
+        (proto::TCP, IpAddr::V4(_)) => &["tcp", "tcp6"],
+        (proto::TCP, IpAddr::V6(_)) => &["tcp6"],
+        (proto::UDP, IpAddr::V4(_)) => &["udp", "udp6"],
+        (proto::UDP, IpAddr::V6(_)) => &["udp6"],
         _ => return None,
     };
-    let text = super::read(format!("/proc/net/{table}"))?;
-    let inode = text.lines().skip(1).find_map(|line| inode_of(line, local))?;
+    let inode = tables.iter().find_map(|table| {
+        let text = super::read(format!("/proc/net/{table}"))?;
+        text.lines().skip(1).find_map(|line| inode_of(line, local))
+    })?;
     holder(&format!("socket:[{inode}]"))
 }
 
@@ -40,7 +43,7 @@ fn inode_of(line: &str, local: SocketAddr) -> Option<u64> {
         [a, b, c, d] => IpAddr::from([a, b, c, d]),
         _ => IpAddr::from(<[u8; 16]>::try_from(words).ok()?),
     };
-    if bound != local.ip() && !bound.is_unspecified() {
+    if bound.to_canonical() != local.ip() && !bound.is_unspecified() {
         return None;
     }
     fields.get(9)?.parse().ok().filter(|inode| *inode != 0)
@@ -79,6 +82,14 @@ mod tests {
     fn this_process_is_found() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let found = process_of(proto::UDP, socket.local_addr().unwrap()).unwrap();
+        assert!(found.ends_with(&format!("[{}]", std::process::id())), "{found}");
+    }
+
+    #[test]
+    fn a_socket_of_ipv6_that_speaks_ipv4_is_found() {
+        let socket = std::net::UdpSocket::bind("[::ffff:127.0.0.1]:0").unwrap();
+        let local = SocketAddr::from(([127, 0, 0, 1], socket.local_addr().unwrap().port()));
+        let found = process_of(proto::UDP, local).unwrap();
         assert!(found.ends_with(&format!("[{}]", std::process::id())), "{found}");
     }
 }
