@@ -151,7 +151,7 @@ fn neighbors(packet: &Packet, kind: u16, direction: Direction) -> Option<Reason>
         134 if near && local && matches!(direction, Direction::Ingress) => {
             Some(Reason::NeighborDiscovery)
         }
-        135 | 136 | 141 | 142 if near => Some(Reason::NeighborDiscovery),
+        135 | 136 | 141 | 142 | 148 | 149 if near => Some(Reason::NeighborDiscovery),
         130..=132 | 143 | 151..=153 if local || unspecified => Some(Reason::Mld),
         _ => None,
     }

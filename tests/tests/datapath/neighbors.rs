@@ -20,7 +20,7 @@ const FAR: &str = "2001:db8:2::20";
 #[test]
 fn neighbour_discovery_passes_if_no_router_forwarded_it() -> Result<()> {
     let nd = || pass(Reason::NeighborDiscovery);
-    let kinds = [135, 136, 141, 142];
+    let kinds = [135, 136, 141, 142, 148, 149];
     SITE.table(kinds.into_iter().flat_map(|kind| {
         [
             Case::new(format!("{kind}, hop limit 255"), EVERYWHERE, message(kind, NEAR, 255), nd()),
