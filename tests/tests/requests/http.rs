@@ -1,9 +1,10 @@
 //! HTTP/1.x in clear: kept connections, short ones, long heads, bodies.
 
 use anyhow::Result;
+use firewall_tests::firewall::Firewall;
 use firewall_tests::gate;
 
-use crate::site::{HOSTILE, URLS, Web, ab, body, post, wrk};
+use crate::site::{HOSTILE, POLICY, URLS, Web, ab, body, post, wrk};
 
 #[test]
 fn kept_connections_are_counted_exactly() -> Result<()> {
@@ -79,6 +80,33 @@ fn chunked_bodies_are_not_counted_either() -> Result<()> {
             web.pair.client.sh(&script).map(drop)
         })?;
         assert_eq!(requests, 20);
+    }
+    Ok(())
+}
+
+/// There the kernel hands over what it or the sender has merged: segments of up to
+/// 64 KiB.
+#[test]
+fn merged_segments_at_tc_are_counted_exactly() -> Result<()> {
+    let web = Web::new("merged")?;
+    let text = POLICY.replace("[\"eth*\"] }", "[\"eth*\"], ingress-hook: tc }");
+    let firewall = Firewall::with_policy(&web.pair.server, &text)?;
+    let client = &web.pair.client;
+    let file = body(client, "hostile", HOSTILE)?;
+    for url in URLS {
+        let mut cookies = wrk(client, url, 16, 1)?;
+        cookies.args(["-H", &format!("Cookie: {}", "GET /evil HTTP/1.1; ".repeat(310))]);
+        let loads = [
+            ("wrk", wrk(client, url, 32, 1)?),
+            ("wrk with a cookie of 6 KB", cookies),
+            ("ab without keep-alive", ab(url, 1000, 16, false)?),
+            ("hostile POST of 100 KB", post(url, &file, 100)?),
+        ];
+        for (what, mut command) in loads {
+            web.exact(&format!("at TC: {what}, {url}"), &firewall, || {
+                client.check(&mut command).map(drop)
+            })?;
+        }
     }
     Ok(())
 }
