@@ -21,6 +21,7 @@ mod lifecycle;
 mod loss;
 mod mysql;
 mod mysql_client;
+mod mysql_connections;
 mod site;
 mod table;
 mod tls;
