@@ -270,12 +270,12 @@ fn transport(rng: &mut Rng, frame: Frame, talk: &Talk, leaves: bool, outer: bool
                 header_words: rng.once_in(40).then(|| rng.byte() & 15),
                 ..Tcp::between(source, destination)
             };
-            let data = data(rng);
+            let data = data(rng, leaves);
             frame.tcp(header).payload(data)
         }
         proto::UDP => {
             let length = rng.once_in(40).then(|| u16::from(rng.byte()));
-            let data = data(rng);
+            let data = data(rng, leaves);
             frame.udp(Udp { length, ..Udp::between(source, destination) }).payload(data)
         }
         proto::ICMP | proto::ICMPV6 => {
@@ -335,7 +335,9 @@ fn quote(rng: &mut Rng, talk: &Talk) -> Vec<u8> {
     bytes
 }
 
-fn data(rng: &mut Rng) -> Vec<u8> {
+/// What a segment or datagram carries. Only XDP takes more than a page in a test
+/// run, and then in several buffers.
+fn data(rng: &mut Rng, leaves: bool) -> Vec<u8> {
     let known: [&[u8]; 7] = [
         b"",
         b"GET / HTTP/1.1\r\n\r\n",
@@ -348,8 +350,7 @@ fn data(rng: &mut Rng) -> Vec<u8> {
     match rng.below(10) {
         0 => rng.bytes(200),
         1 => rng.bytes(1400),
-        // More than a page: at XDP a frame of several buffers.
-        2 if rng.once_in(10) => vec![rng.byte(); rng.below(60_000)],
+        2 if !leaves && rng.once_in(5) => vec![rng.byte(); rng.below(60_000)],
         number => known.get(number % known.len()).copied().unwrap_or_default().to_vec(),
     }
 }

@@ -75,16 +75,14 @@ fn compare_one(what: &str, rng: &mut Rng, kind: Kind, budget_bytes: u64) -> Resu
         pair.begin()?;
         ban(rng, &mut pair)?;
         for number in 0..RUN {
-            let (direction, mut frame) = frames.next(rng);
+            let (direction, frame) = frames.next(rng);
             let hook = match direction {
                 Direction::Egress => Hook::TcEgress,
+                Direction::Ingress if frame.len() > ONE_PAGE => Hook::Xdp,
                 Direction::Ingress => {
                     rng.pick(&[Some(Hook::Xdp), Some(Hook::TcIngress)]).unwrap_or(Hook::Xdp)
                 }
             };
-            if hook != Hook::Xdp {
-                frame.truncate(ONE_PAGE);
-            }
             let segments = if hook != Hook::Xdp && rng.once_in(20) {
                 1 + u32::from(rng.byte() & 15)
             } else {

@@ -148,15 +148,22 @@ fn port(number: u32) -> u16 {
     u16::try_from(1024 + number % 60_000).unwrap_or(1024)
 }
 
-/// Sends frames in turn for a while; returns how many were taken.
+/// Frames that make a flood, however busy the machine is.
+const LEAST: u64 = 60_000;
+
+/// Sends frames in turn for a while, and at least [`LEAST`]; returns how many were
+/// taken.
 fn flood(client: &Host, time: Duration, frames: &[Vec<u8>]) -> Result<u64> {
     let raw = Raw::sender(client, "eth0")?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let sender = scope.spawn(|| {
-            let mut sent = 0;
-            let frames = frames.iter().cycle();
-            for frame in frames.take_while(|_| !stop.load(Ordering::Relaxed)) {
+            let (start, mut sent) = (Instant::now(), 0);
+            for frame in frames.iter().cycle() {
+                let enough = sent >= LEAST || start.elapsed() > 10 * time;
+                if enough && stop.load(Ordering::Relaxed) {
+                    break;
+                }
                 sent += u64::from(raw.send_bytes(frame)?);
             }
             Ok(sent)
