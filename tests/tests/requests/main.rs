@@ -22,6 +22,7 @@ mod loss;
 mod mysql;
 mod mysql_client;
 mod mysql_connections;
+mod proxied;
 mod site;
 mod table;
 mod tls;

@@ -60,6 +60,7 @@ const PING: Need = Need::program("ping", "iputils-ping");
 const AB: Need = Need::program("ab", "apache2-utils");
 const SYSBENCH: Need = Need::program("sysbench", "sysbench");
 const DIG: Need = Need::program("dig", "bind9-dnsutils");
+const HAPROXY: Need = Need::program("haproxy", "haproxy");
 const DNSMASQ: Need = Need::program("dnsmasq", "dnsmasq-base");
 const OPENSSL: Need = Need::program("openssl", "openssl");
 const NFT: Need = Need::program("nft", "nftables");
@@ -98,7 +99,10 @@ fn fixed() -> Vec<Level> {
             "requests",
             "request counts beside the servers' own",
             Kind::Rooted,
-            &[IP, NGINX, MARIADB, SQL, CURL, WRK, AB, SYSBENCH, DIG, DNSMASQ, OPENSSL, NFT],
+            &[
+                IP, NGINX, MARIADB, SQL, CURL, WRK, AB, SYSBENCH, DIG, DNSMASQ, HAPROXY, OPENSSL,
+                NFT,
+            ],
             Some(1),
         ),
         level(
