@@ -24,10 +24,25 @@ ingress: { allow: [ { name: mysql, from: app, service: mysql } ] }
 egress: { allow: [] }
 ";
 
-/// MariaDB behind the firewall.
+/// The same for a host that asks.
+const OUTWARD: &str = "\
+interfaces: { match: [\"eth*\"] }
+default: { ingress: drop, egress: drop }
+groups: { admin: [198.51.100.5, \"2001:db8:2::5\"], database: [192.0.2.10, \"2001:db8:1::10\"] }
+services:
+  ssh: { tcp: 22 }
+  mysql: { tcp: 3306, count: mysql }
+failsafe: { ingress: [ { name: failsafe-ssh, from: admin, service: ssh } ] }
+ingress: { allow: [] }
+egress: { allow: [ { name: mysql, to: database, service: mysql } ] }
+";
+
+/// MariaDB, and a firewall in front of it or of those who ask.
 pub(crate) struct Guarded {
     pub(crate) database: MariaDb,
     pub(crate) firewall: Firewall,
+    /// The direction in which that firewall sees commands.
+    pub(crate) way: &'static str,
     pub(crate) pair: Pair,
 }
 
@@ -50,6 +65,14 @@ impl Guarded {
         Self::with(pair, &Database { options, ..Database::default() })
     }
 
+    /// With the firewall on the host that asks.
+    fn outward(name: &str) -> Result<Self> {
+        let Self { database, firewall, pair, .. } = Self::new(name)?;
+        firewall.check(&["detach", "--all"])?;
+        let firewall = Firewall::with_policy(&pair.client, OUTWARD)?;
+        Ok(Self { database, firewall, way: "egress", pair })
+    }
+
     pub(crate) fn with(pair: Pair, database: &Database) -> Result<Self> {
         let database = MariaDb::start(&pair.server, database)?;
         database.sql(
@@ -57,7 +80,7 @@ impl Guarded {
              CREATE DATABASE sbtest",
         )?;
         let firewall = Firewall::with_policy(&pair.server, POLICY)?;
-        Ok(Self { database, firewall, pair })
+        Ok(Self { database, firewall, way: "ingress", pair })
     }
 
     /// One query over the Unix socket, so that reading moves the counters by a known
@@ -92,7 +115,7 @@ impl Guarded {
         let after = self.status()?;
         let server: BTreeMap<_, _> =
             STATUS.iter().map(|name| (*name, after[name] - before[name])).collect();
-        let counted = Counted { server, firewall: since.rule("ingress", "mysql").requests };
+        let counted = Counted { server, firewall: since.rule(self.way, "mysql").requests };
         let (seen, questions) = (counted.seen(), counted.questions());
         eprintln!(
             "{what}: {questions} questions at the server, {seen} counted, difference {}; {} requests, \
@@ -164,6 +187,35 @@ fn statements_are_counted_exactly_as_text_and_prepared() -> Result<()> {
 }
 
 #[test]
+fn statements_are_counted_exactly_on_their_way_out() -> Result<()> {
+    let guarded = Guarded::outward("mysql-out")?;
+    let Pair { server, client, .. } = &guarded.pair;
+    client.check(&mut guarded.sysbench("oltp_read_write", &[], "prepare")?)?;
+    for lost in [0, 1] {
+        server.sh(&format!(
+            "nft flush ruleset; nft add table inet lossy; \
+             nft add chain inet lossy input '{{ type filter hook input priority 0; }}'; \
+             nft add rule inet lossy input tcp dport 3306 numgen random mod 100 '<' {lost} drop"
+        ))?;
+        for mode in ["disable", "auto"] {
+            let mode = format!("--db-ps-mode={mode}");
+            guarded.count(&format!("out, {lost} % lost behind: sysbench {mode}"), || {
+                let options = [&mode, "--threads=16"];
+                client.check(&mut guarded.sysbench("oltp_read_write", &options, "run")?).map(drop)
+            })?;
+        }
+    }
+    // A statement of 20 MB leaves as super-packets, some of them twice.
+    let counted = guarded.count("out, 1 % lost behind: 20 MB", || {
+        let mut client = Client::login(client, pair::server(3306)[1], "app")?;
+        client.send(&imitation(20_000_000))?;
+        client.done()
+    })?;
+    assert_eq!(counted.requests(), 1, "{counted:?}");
+    Ok(())
+}
+
+#[test]
 fn statements_are_counted_exactly_whatever_is_lost() -> Result<()> {
     gate::tool("nft", "nftables")?;
     let guarded = Guarded::new("mysql-lossy")?;
@@ -194,14 +246,6 @@ fn statements_are_counted_exactly_whatever_is_lost() -> Result<()> {
 fn long_statements_that_imitate_packets_count_once_each() -> Result<()> {
     let guarded = Guarded::new("mysql-long")?;
     let [v4, v6] = pair::server(3306);
-    // Headers of five bytes with sequence number 0, and COM_QUERY behind them.
-    let imitation = |length: usize| -> Vec<u8> {
-        let bytes = [5, 1, 1, 0, 3, b'a', 1, 0, 0, 0, 3].into_iter().cycle();
-        let mut text = b"DO LENGTH('".to_vec();
-        text.extend(bytes.take(length));
-        text.extend(b"')");
-        command(QUERY, &text)
-    };
     for (what, to, length, times) in [
         ("200 KB", v4, 200_000, 60),
         ("200 KB on IPv6", v6, 200_000, 30),
@@ -218,6 +262,16 @@ fn long_statements_that_imitate_packets_count_once_each() -> Result<()> {
         assert_eq!(counted.requests(), times, "{counted:?}");
     }
     Ok(())
+}
+
+/// A statement full of headers of five bytes with sequence number 0, and of
+/// `COM_QUERY` behind them.
+fn imitation(length: usize) -> Vec<u8> {
+    let bytes = [5, 1, 1, 0, 3, b'a', 1, 0, 0, 0, 3].into_iter().cycle();
+    let mut text = b"DO LENGTH('".to_vec();
+    text.extend(bytes.take(length));
+    text.extend(b"')");
+    command(QUERY, &text)
 }
 
 #[test]

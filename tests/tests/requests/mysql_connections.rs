@@ -98,7 +98,7 @@ fn connections_that_were_open_before_are_counted_from_their_next_command() -> Re
     let mut open = open;
     open.iter_mut().try_for_each(ask)?;
     let firewall = Firewall::with_policy(&pair.server, POLICY)?;
-    let guarded = Guarded { database, firewall, pair };
+    let guarded = Guarded { database, firewall, way: "ingress", pair };
     let counted = guarded.count("16 connections from before the first policy", || {
         for _ in 0..20 {
             open.iter_mut().try_for_each(ask)?;
