@@ -58,8 +58,7 @@ pub trait World: Tables + Bans {
     fn has_socket(&mut self, key: &FlowKey) -> bool;
     /// The same for a segment that may itself begin the connection: of a SYN
     /// answered by a cookie the kernel has kept nothing.
-    fn has_connection(&mut self, key: &FlowKey, packet: &Packet) -> bool {
-        let _ = packet;
+    fn has_connection(&mut self, key: &FlowKey, _: &Packet) -> bool {
         self.has_socket(key)
     }
     /// Whether a source is banned: [`banned`], which the kernel calls out of line.
