@@ -4,6 +4,7 @@
 //! | module | frames |
 //! | --- | --- |
 //! | [`random`] | valid, mutated and truncated, under random policies |
+//! | [`segments`] | of connections that exist, whose requests are counted |
 //! | [`captures`] | of real and hostile networks, from files |
 //! | [`order`] | the same under policies whose rules are permuted |
 //!
@@ -27,3 +28,4 @@ mod pair;
 mod policies;
 mod random;
 mod rng;
+mod segments;

@@ -86,8 +86,14 @@ fn fixed() -> Vec<Level> {
         level("clippy", "lints of the host and the BPF crates", Kind::Clippy, &[], None),
         level("docs", "documentation without a warning", Kind::Docs, &[], None),
         level("unit", "unit, property and documentation tests", Kind::Unit, &[], None),
-        level("datapath", "one frame at a time through the BPF programs", Kind::Rooted, &[], None),
-        level("differential", "host and kernel give the same verdict", Kind::Rooted, &[], None),
+        level(
+            "datapath",
+            "one frame at a time through the BPF programs",
+            Kind::Rooted,
+            &[IP],
+            None,
+        ),
+        level("differential", "host and kernel give the same verdict", Kind::Rooted, &[IP], None),
         level(
             "harness",
             "the lab itself, without a firewall",
