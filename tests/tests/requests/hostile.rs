@@ -124,6 +124,29 @@ fn forged_segments_count_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The known hole: the kernel has a connection, but what the segment acknowledges
+/// cannot be told from here. It costs a SYN each, and no verdict.
+#[test]
+fn forged_segments_of_half_open_connections_count() -> Result<()> {
+    let (web, firewall) = Web::guarded("half-open")?;
+    let raw = Raw::sender(&web.pair.client, "eth0")?;
+    let nobody = "198.51.100.77".parse()?;
+    let before = firewall.counters()?;
+    for port in 3000..3020 {
+        let segment = |flags, sequence, acknowledgment| {
+            let header = Tcp { flags, sequence, acknowledgment, ..Tcp::between(port, 80) };
+            Frame::ethernet().ip(nobody, SERVER[0]).tcp(header)
+        };
+        raw.send(&segment(flags::SYN, 100, 0))?;
+        sleep(Duration::from_millis(2));
+        raw.send(&segment(flags::ACK, 101, 77).payload(b"GET /forged HTTP/1.1\r\n\r\n"))?;
+    }
+    sleep(Duration::from_millis(100));
+    let counted = crate::site::counted(&firewall.counters()?.since(&before), "ingress");
+    assert_eq!((counted, web.settled()?), (20, 0));
+    Ok(())
+}
+
 #[test]
 fn a_server_that_defers_its_accept_is_counted_exactly() -> Result<()> {
     // TCP_DEFER_ACCEPT: the kernel has no full socket before the request is there.
