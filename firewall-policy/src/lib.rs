@@ -51,6 +51,7 @@ pub mod icmp {
     pub use crate::value::icmp::{type_name, type_number};
 }
 
+pub use check::exposure::attacked;
 pub use load::{HOST_FILE, Host, Loaded, Named, Names, Options, Subject, load, load_host};
 
 /// JSON Schema of rule files and host.yaml, for editors: `firewall show schema`.

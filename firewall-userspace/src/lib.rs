@@ -9,6 +9,7 @@
 //! | `collect`, [`report`] | numbers: from the maps to a snapshot; from a snapshot to text |
 //! | `probe` | packets made to ask a question, and what judges them |
 //! | `host` | facts about this host |
+//! | `forwarded` | what a policy means to containers |
 //! | `banning`, `remembered`, `lock`, `paths`, `failure` | what these stand on |
 
 mod agent;
@@ -18,6 +19,7 @@ mod cli;
 mod collect;
 mod enforce;
 mod failure;
+mod forwarded;
 mod host;
 pub mod kernel;
 mod lock;

@@ -7,8 +7,10 @@ use firewall_common::abi::tables::Setting;
 use serde::{Deserialize, Serialize};
 
 use super::memory::Memory;
+use super::ports::Ports;
 use super::resolve::{Ranked, Resolved};
 use super::slots::Assignment;
+use crate::check::exposure::is_everybody;
 use crate::ir::{Action, Chain, Count, Direction};
 use crate::source::{Source, Span};
 
@@ -88,6 +90,12 @@ pub struct RuleInfo {
     pub remote_text: String,
     /// The services, in the user's words.
     pub service_text: String,
+    /// Their ports.
+    #[serde(default)]
+    pub ports: Vec<Ports>,
+    /// Whether the other end may be everybody, or nearly.
+    #[serde(default)]
+    pub everybody: bool,
     /// How its requests are counted, in the order written; empty if not.
     pub counts: Vec<CountInfo>,
     /// Request counter slot, if it counts requests.
@@ -168,6 +176,8 @@ fn info(
         place: lines.place(&rule.span),
         remote_text: rule.remote_text.clone(),
         service_text: rule.service_text.clone(),
+        ports: Ports::of(&rule.services),
+        everybody: is_everybody(&rule.remote),
         counts: rule.counts.iter().map(|&(_, count)| CountInfo(count)).collect(),
         request_slot: assigned.request_slot,
     }

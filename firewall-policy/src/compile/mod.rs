@@ -14,7 +14,7 @@
 //! | `trie` | address classes to words |
 //! | `layout`, `memory`, `limit` | where each table stands, what it takes and may take |
 //! | `slots` | counters that survive |
-//! | `generation`, `digest` | what comes out |
+//! | `generation`, `digest`, `ports` | what comes out |
 //!
 //! The tests hold it against [`crate::model`], which shares no code with it.
 
@@ -33,6 +33,7 @@ mod limit;
 mod lists;
 mod memory;
 mod parallel;
+mod ports;
 mod reply;
 mod resolve;
 mod service;
@@ -47,6 +48,7 @@ use firewall_common::abi::tables::{Setting, features};
 pub use error::CompileError;
 pub use generation::{CountInfo, DefaultInfo, Generation, List, RuleInfo};
 pub use memory::Memory;
+pub use ports::Ports;
 pub use slots::SlotTable;
 
 use address::AddressClasses;

@@ -5,20 +5,21 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::{LocalSet, spawn_blocking, spawn_local};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::notify::{self, Notify};
 use super::policy::{self, Occasion};
 use super::state::{Shared, State};
 use super::{http, server};
 use crate::candidate;
+use crate::host::containers::Containers;
 use crate::kernel::events::Events;
 use crate::kernel::pins::Pins;
 use crate::paths;
@@ -29,6 +30,9 @@ const METRICS: &str = "127.0.0.1:9477";
 const EVENTS_AT_ONCE: usize = 256;
 /// Pause behind a full go: what the ring cannot hold meanwhile is counted.
 const EVENTS_PAUSE: Duration = Duration::from_millis(50);
+/// Containers are looked for this often at most, and in this share of the time.
+const CONTAINERS_EVERY: Duration = Duration::from_secs(10);
+const CONTAINERS_SHARE: u32 = 500;
 /// The loop's step.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -73,6 +77,7 @@ async fn agent(settings: Rc<Settings>) -> Result<()> {
     spawn_local(server::serve(listener, Rc::clone(&state), Rc::clone(&settings)));
     spawn_local(http::serve(listen, Rc::clone(&state)));
     spawn_local(read_events(events, Rc::clone(&state)));
+    spawn_local(look_for_containers(Rc::clone(&state)));
     log::info!("ready; socket {}", socket.display());
 
     let outcome = watch(&state, &settings, &notify).await;
@@ -135,6 +140,18 @@ fn second(state: &mut State, settings: &Settings) -> Result<bool> {
     Ok(renew)
 }
 
+/// Looks for containers now and then, on a thread of its own: other programs are
+/// asked, who may take their time.
+async fn look_for_containers(state: Shared) {
+    loop {
+        let start = Instant::now();
+        if let Ok(found) = spawn_blocking(Containers::of_this_host).await {
+            state.borrow_mut().set_containers(found);
+        }
+        sleep(CONTAINERS_EVERY.max(start.elapsed() * CONTAINERS_SHARE)).await;
+    }
+}
+
 /// Readiness of the ring.
 fn register(ring: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor stays open, and the same, until it is dropped.
@@ -168,7 +185,7 @@ async fn read_events(mut events: Events, state: Shared) {
         if read < EVENTS_AT_ONCE {
             ready.clear_ready();
         } else {
-            tokio::time::sleep(EVENTS_PAUSE).await;
+            sleep(EVENTS_PAUSE).await;
         }
     }
 }

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use firewall_common::service::{ServiceIndex, proto};
-use firewall_policy::ir::{Action, Policy, Rule};
+use firewall_policy::ir::Policy;
 
 use super::events::Log;
 use crate::collect::{self, Extra, Known, Sample, Series};
-use crate::host::{clock, docker, process};
+use crate::forwarded::Forwarded;
+use crate::host::containers::Containers;
+use crate::host::{clock, process};
 use crate::kernel::clock::monotonic_ns;
 use crate::kernel::pins::Pins;
 use crate::kernel::store::Store;
@@ -53,6 +54,7 @@ pub(super) struct State {
     bans: Bans,
     tables_due: Duration,
     agent: Agent,
+    containers: Containers,
 }
 
 impl State {
@@ -68,6 +70,7 @@ impl State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_ms: clock::unix_ms(),
+            scraped_ms: None,
         };
         let mut state = Self {
             events: Log::new((sample.suppressed, sample.lost)),
@@ -82,6 +85,7 @@ impl State {
             bans: Bans::default(),
             tables_due: Duration::ZERO,
             agent,
+            containers: Containers::default(),
         };
         state.tick()?;
         Ok(state)
@@ -113,32 +117,14 @@ impl State {
         let soon = now.saturating_add(u64::try_from(SOON.as_nanos()).unwrap_or(u64::MAX));
         let ending = bans.iter().filter(|(_, ban)| ban.until_ns <= soon).count();
         self.bans = Bans { count: bans.len() as u64, ending_soon: ending as u64 };
-        self.note_docker();
         let taken = clock::monotonic().saturating_sub(start);
         self.tables_due = self.sample.at + TABLES_EVERY.max(taken * TABLE_SHARE);
         Ok(())
     }
 
-    /// Ports that Docker publishes and no rule admits.
-    fn note_docker(&mut self) {
-        let Some(policy) = &self.policy else { return };
-        let shut = docker::published().into_iter().filter(|one| {
-            let protocol = if one.protocol == "udp" { proto::UDP } else { proto::TCP };
-            let service = ServiceIndex::of(protocol, one.listens.port()).0;
-            let chain = &policy.ingress;
-            let admits = |rule: &Rule| rule.services.contains(service);
-            let admitted = chain.failsafe.iter().chain(&chain.allow).any(admits);
-            !one.listens.ip().is_loopback() && !admitted && policy.ingress.default == Action::Drop
-        });
-        let shut: Vec<String> =
-            shut.map(|one| format!("{}/{}", one.listens, one.protocol)).collect();
-        if shut.is_empty() {
-            self.warnings.remove("docker");
-        } else {
-            let warning =
-                format!("docker publishes {} → it is dropped by default-in", shut.join(", "));
-            self.warnings.insert("docker", warning);
-        }
+    /// Takes over what containers have of this host.
+    pub(super) fn set_containers(&mut self, containers: Containers) {
+        self.containers = containers;
     }
 
     /// Whether somebody else has put another policy in force.
@@ -175,18 +161,21 @@ impl State {
                 Err(error) => log::error!("{error:#}"),
             }
         }
+        let forwarded = Forwarded::by_meta(&self.containers, &self.known.meta);
         let extra = Extra {
             agent: Some(self.agent.clone()),
             flows: self.flows,
             bans: self.bans,
             events_read: self.events.read,
-            warnings: self.warnings.values().cloned().collect(),
+            warnings: self.warnings.values().cloned().chain(forwarded.shut_text()).collect(),
+            containers: forwarded.confined_text(),
         };
         collect::snapshot(&self.sample, Some(&self.known), &self.history, extra)
     }
 
-    /// `/metrics`.
+    /// `/metrics`, for whoever asks.
     pub(super) fn metrics(&mut self, format: Format) -> String {
+        self.agent.scraped_ms = Some(clock::unix_ms());
         write(&families(&self.snapshot(), &process::process()), format)
     }
 }

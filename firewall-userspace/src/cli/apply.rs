@@ -11,6 +11,8 @@ use super::{Context, Json};
 use crate::candidate::{self, Wanted};
 use crate::enforce::{self, Attached, Detached, Ready};
 use crate::failure::{Exit, Failure, require_root};
+use crate::forwarded::Forwarded;
+use crate::host::containers::Containers;
 use crate::host::session::Session;
 use crate::host::users;
 use crate::host::{addresses, interfaces};
@@ -69,6 +71,8 @@ struct Document {
     load_us: Option<u64>,
     attached: Vec<String>,
     detached: Vec<String>,
+    /// What the policy does to containers.
+    containers: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -95,6 +99,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         hash: ready.generation.hash.clone(),
         ..Document::default()
     };
+    // Named before it is cut.
+    if !ready.is_in_force() {
+        document.containers = containers(&loaded, &ready);
+        for sentence in &document.containers {
+            context.out.note(&format!("containers: {sentence}"));
+        }
+    }
     let boot = arguments.occasion.as_deref() == Some("boot");
     if !ready.is_in_force() {
         somewhere(&loaded, arguments)?;
@@ -133,6 +144,22 @@ fn somewhere(loaded: &Loaded, arguments: &Arguments) -> Result<()> {
         .detail("every packet would pass; nothing was changed")
         .help(format!("this host has: {}", names.join(" ")))
         .into())
+}
+
+/// What the policy does to containers, a sentence each.
+fn containers(loaded: &Loaded, ready: &Ready) -> Vec<String> {
+    let found = Containers::of_this_host();
+    let mut sentences = Forwarded::by_generation(&found, &ready.generation).sentences();
+    let policy = &loaded.policy.interfaces;
+    let selected = |name: &str| interfaces::selected(name, &policy.matches, &policy.ignore);
+    let bridged = interfaces::all().into_iter().filter(interfaces::is_bridged);
+    sentences.extend(bridged.filter(|one| selected(&one.name)).map(|one| {
+        let name = one.name;
+        format!(
+            "{name} is part of a bridge: what containers send is judged there, by their addresses"
+        )
+    }));
+    sentences
 }
 
 /// The policy's own tests, on the programs that would enforce it.

@@ -10,6 +10,8 @@ use super::Context;
 use crate::agent::protocol::{Request, Response, response_of};
 use crate::collect::{self, Extra, Known, Sample, Series};
 use crate::failure::{Failure, as_root};
+use crate::forwarded::Forwarded;
+use crate::host::containers::Containers;
 use crate::host::session::Session;
 use crate::host::users;
 use crate::kernel::clock::monotonic_ns;
@@ -113,6 +115,7 @@ pub(super) struct Maps {
     store: Store,
     known: Option<Known>,
     history: History<Series>,
+    forwarded: Forwarded,
 }
 
 impl Numbers {
@@ -190,7 +193,10 @@ impl Numbers {
 impl Maps {
     fn new(store: Store) -> Result<Self> {
         let known = store.meta()?.map(Known::new);
-        Ok(Self { store, known, history: History::default() })
+        let containers = Containers::of_this_host();
+        let by_meta = |known: &Known| Forwarded::by_meta(&containers, &known.meta);
+        let forwarded = known.as_ref().map(by_meta).unwrap_or_default();
+        Ok(Self { store, known, history: History::default(), forwarded })
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {
@@ -209,6 +215,8 @@ impl Maps {
                 count: in_force().count() as u64,
                 ending_soon: in_force().filter(|(_, ban)| ban.until_ns <= soon).count() as u64,
             },
+            warnings: self.forwarded.shut_text().into_iter().collect(),
+            containers: self.forwarded.confined_text(),
             ..Extra::default()
         };
         Ok(collect::snapshot(&sample, self.known.as_ref(), &self.history, extra))
@@ -278,6 +286,7 @@ fn nothing() -> Snapshot {
         outcomes: Vec::new(),
         rules: Vec::new(),
         rates: Vec::new(),
+        containers: None,
         warnings: Vec::new(),
     }
 }

@@ -1,6 +1,5 @@
 //! `firewall doctor`: reads, and changes nothing.
 
-use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -10,11 +9,13 @@ use super::{Context, Json};
 use crate::candidate::{self, Wanted};
 use crate::enforce::Ready;
 use crate::failure::Exit;
+use crate::forwarded::Forwarded;
+use crate::host::containers::Containers;
 use crate::host::kernel::{self, Version};
-use crate::host::{docker, ethtool, interfaces, netlink, users};
+use crate::host::{ethtool, interfaces, netlink, users};
 use crate::kernel::store::Store;
 use crate::remembered::Remembered;
-use crate::report::snapshot::SCHEMA;
+use crate::report::snapshot::{Level, SCHEMA};
 use crate::report::units;
 
 #[derive(Debug, clap::Args)]
@@ -27,26 +28,6 @@ Exit code 0 if all is well, 2 with findings.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     json: Json,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Level {
-    Ok,
-    Note,
-    Warn,
-    Fail,
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Ok => "ok",
-            Self::Note => "note",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        })
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,10 +57,11 @@ struct Document<'a> {
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let mut findings = of_kernel(context.pins.directory());
-    let (finding, remembered) = of_policy(context);
+    let (finding, policy) = of_policy(context);
     findings.push(finding);
+    let (ready, remembered) = policy.unzip();
     findings.extend(of_interfaces(context, remembered.as_ref()));
-    findings.extend(of_docker());
+    findings.extend(of_containers(ready.flatten().as_ref(), context));
     if arguments.json.json {
         context.out.json(&Document { schema: SCHEMA, findings: &findings })?;
     } else {
@@ -93,7 +75,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
 }
 
 /// Whether the policy of the files is sound, and what it would take.
-fn of_policy(context: &Context) -> (Finding, Option<Remembered>) {
+fn of_policy(context: &Context) -> (Finding, Option<(Option<Ready>, Remembered)>) {
     let place = context.config.display();
     let loaded = match candidate::read(&context.config, &Wanted::default()) {
         Ok(loaded) => loaded,
@@ -103,7 +85,8 @@ fn of_policy(context: &Context) -> (Finding, Option<Remembered>) {
             return (finding.help("firewall check"), None);
         }
     };
-    let finding = match Ready::new(None, &loaded.policy) {
+    let ready = Ready::new(None, &loaded.policy);
+    let finding = match &ready {
         Ok(Ready { generation, .. }) => {
             let memory = units::memory(generation.memory.total_bytes());
             let text = format!("{place} is sound; it takes {memory} of kernel memory");
@@ -111,7 +94,7 @@ fn of_policy(context: &Context) -> (Finding, Option<Remembered>) {
         }
         Err(error) => Finding::new(Level::Fail, "policy", format!("{error:#}")),
     };
-    (finding, Some(Remembered::of(&loaded.policy)))
+    (finding, Some((ready.ok(), Remembered::of(&loaded.policy))))
 }
 
 fn of_kernel(pins: &Path) -> Vec<Finding> {
@@ -244,6 +227,12 @@ fn of_interface(one: &interfaces::Interface, foreign: Option<&Vec<u32>>) -> Vec<
             findings.push(Finding::new(Level::Note, name, text));
         }
     }
+    if interfaces::is_bridged(one) {
+        let text =
+            "it is part of a bridge: what containers send is judged there, by their addresses";
+        let help = format!("interfaces: {{ ignore: [{name}] }}, unless that is meant");
+        findings.push(Finding::new(Level::Warn, name, text).help(help));
+    }
     if one.mtu.is_some_and(|mtu| mtu > 3_498) {
         let text = format!(
             "MTU {}: some drivers refuse native XDP above about 3,500",
@@ -262,18 +251,25 @@ fn of_interface(one: &interfaces::Interface, foreign: Option<&Vec<u32>>) -> Vec<
     findings
 }
 
-fn of_docker() -> Vec<Finding> {
-    let published = docker::published();
-    if published.is_empty() {
-        return Vec::new();
-    }
-    let ports: Vec<String> =
-        published.iter().map(|one| format!("{}/{}", one.listens, one.protocol)).collect();
-    let text = format!(
-        "docker publishes {}: what no rule admits is dropped before docker sees it",
-        ports.join(", ")
-    );
-    vec![Finding::new(Level::Note, "docker", text)]
+/// What the policy of the files would do to containers, or that of the kernel if
+/// the files cannot be used.
+fn of_containers(ready: Option<&Ready>, context: &Context) -> Vec<Finding> {
+    let containers = Containers::of_this_host();
+    let pinned = || {
+        let meta = Store::open(&context.pins).ok()??.meta().ok()??;
+        Some(Forwarded::by_meta(&containers, &meta))
+    };
+    let forwarded = match ready {
+        Some(ready) => Forwarded::by_generation(&containers, &ready.generation),
+        None => pinned().unwrap_or_default(),
+    };
+    let shut = forwarded.shut_text().map(|text| {
+        Finding::new(Level::Warn, "containers", text)
+            .help("an ingress rule with that port; it names the host's port, not the container's")
+    });
+    let confined =
+        forwarded.confined_text().map(|text| Finding::new(Level::Note, "containers", text));
+    shut.into_iter().chain(confined).collect()
 }
 
 #[cfg(test)]

@@ -12,14 +12,14 @@ use std::collections::BTreeMap;
 
 use firewall_common::request::Metric;
 use firewall_common::verdict::{Direction, Reason};
-use firewall_policy::compile::{List as RuleList, RuleInfo};
+use firewall_policy::compile::RuleInfo;
 
 use crate::host::{self, interfaces};
 use crate::kernel::attach::{Attachment, Hook as Attached};
 use crate::kernel::meta::Meta;
 use crate::report::history::{History, Window};
 use crate::report::snapshot::{
-    Action, Agent, Bans, Enforcement, Events, Flows, Hook, Interface, List, Outcome, Policy, Rule,
+    Action, Agent, Bans, Enforcement, Events, Flows, Hook, Interface, Outcome, Policy, Rule,
     SCHEMA, Snapshot, Source, Way,
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Extra {
     pub events_read: u64,
     /// What a person should look at.
     pub warnings: Vec<String>,
+    /// What the policy means to containers.
+    pub containers: Option<String>,
 }
 
 /// Everything at one moment.
@@ -48,7 +50,7 @@ pub(crate) fn snapshot(
     history: &History<Series>,
     extra: Extra,
 ) -> Snapshot {
-    let Extra { agent, flows, bans, events_read, warnings } = extra;
+    let Extra { agent, flows, bans, events_read, warnings, containers } = extra;
     let interfaces = interfaces_of(sample, known, history);
     let enforcement = match known {
         None => Enforcement::NoPolicy,
@@ -71,6 +73,7 @@ pub(crate) fn snapshot(
         outcomes: outcomes(sample),
         rules: known.map_or_else(Vec::new, |known| rules(sample, known)),
         rates: known.map_or_else(Vec::new, |known| rates::rates(sample, known, history)),
+        containers,
         warnings,
     }
 }
@@ -194,14 +197,12 @@ fn rules(sample: &Sample, known: &Known) -> Vec<Rule> {
             name: name.clone(),
             role: info.role.clone(),
             direction: info.direction.into(),
-            list: match info.list {
-                RuleList::Failsafe => List::Failsafe,
-                RuleList::Deny => List::Deny,
-                RuleList::Allow => List::Allow,
-            },
+            list: info.list.into(),
             place: info.place.clone(),
             remote: info.remote_text.clone(),
             service: info.service_text.clone(),
+            ports: info.ports.clone(),
+            everybody: info.everybody,
             packets: counter.packets,
             bytes: counter.bytes,
             new_flows: counter.new_flows,

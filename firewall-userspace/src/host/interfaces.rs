@@ -41,6 +41,14 @@ pub(crate) fn driver(name: &str) -> Option<String> {
     link.and_then(|path| path.file_name()?.to_str().map(str::to_owned))
 }
 
+/// Whether an interface belongs to a bridge: it is one, or a port of one. What
+/// containers send one another passes there.
+pub(crate) fn is_bridged(one: &Interface) -> bool {
+    let file = |name| file_of(&one.name, name);
+    let is_here = super::read(file("ifindex")).and_then(|index| index.parse().ok());
+    is_here == Some(one.ifindex) && (file("bridge").exists() || file("brport").exists())
+}
+
 fn file_of(name: &str, file: &str) -> PathBuf {
     ["/sys/class/net", name, file].iter().collect()
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod clock;
-pub(crate) mod docker;
+pub(crate) mod containers;
 pub(crate) mod ethtool;
 pub(crate) mod interfaces;
 pub(crate) mod kernel;

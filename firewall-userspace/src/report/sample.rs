@@ -3,11 +3,22 @@
 use std::collections::BTreeMap;
 
 use firewall_common::verdict::Reason;
+use firewall_policy::compile::Ports;
 
 use super::snapshot::*;
 
 fn requests(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
     pairs.iter().map(|(name, total)| ((*name).to_owned(), *total)).collect()
+}
+
+fn ports(service: &str) -> Vec<Ports> {
+    let words: &[&str] = match service {
+        "ssh" => &["22/tcp"],
+        "http" => &["80/tcp"],
+        "dns" => &["53/tcp", "53/udp"],
+        _ => &["0-65535/tcp", "0-65535/udp", "0-65535/sctp"],
+    };
+    words.iter().filter_map(|word| word.parse().ok()).collect()
 }
 
 fn rule(name: &str, direction: Way, list: List, place: &str, ends: (&str, &str)) -> Rule {
@@ -19,6 +30,8 @@ fn rule(name: &str, direction: Way, list: List, place: &str, ends: (&str, &str))
         place: place.into(),
         remote: ends.0.into(),
         service: ends.1.into(),
+        ports: ports(ends.1),
+        everybody: false,
         packets: 0,
         bytes: 0,
         new_flows: 0,
@@ -128,7 +141,12 @@ pub(crate) fn snapshot() -> Snapshot {
         host: "web01".into(),
         time_ms,
         enforcement: Enforcement::Enforcing,
-        agent: Some(Agent { version: "0.1.0".into(), pid: 812, started_ms: time_ms - 7_300_000 }),
+        agent: Some(Agent {
+            version: "0.1.0".into(),
+            pid: 812,
+            started_ms: time_ms - 7_300_000,
+            scraped_ms: Some(time_ms - 4_000),
+        }),
         policy: Some(Policy {
             generation: 42,
             hash: "7f3c91e0aa55".into(),
@@ -166,7 +184,8 @@ pub(crate) fn snapshot() -> Snapshot {
         ],
         rules: rules(),
         rates: rates(),
-        warnings: vec!["docker publishes 0.0.0.0:9000 → it is dropped by default-in".into()],
+        containers: Some("172.17.0.0/16 leaves as this host: by the egress rules only".into()),
+        warnings: vec!["published 9000/tcp → 172.17.0.2:9000: no rule admits it".into()],
     }
 }
 

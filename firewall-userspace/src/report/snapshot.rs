@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use firewall_common::request::Metric;
 use firewall_common::verdict::{Reason, Verdict};
+use firewall_policy::compile::Ports;
 use serde::{Deserialize, Serialize};
 
-pub use super::words::{Action, Hook, List, Unit, Way};
+pub use super::words::{Action, Hook, Level, List, Unit, Way};
 
 /// Version of every JSON document that the program writes.
 pub const SCHEMA: u32 = 1;
@@ -49,6 +50,10 @@ pub struct Snapshot {
     pub rules: Vec<Rule>,
     /// Named series of the policy, then the busiest rules and the defaults.
     pub rates: Vec<Rate>,
+    /// What the policy means to containers that leave as this host; `None` if
+    /// there are none, or everything may leave.
+    #[serde(default)]
+    pub containers: Option<String>,
     /// What a person should look at.
     pub warnings: Vec<String>,
 }
@@ -86,6 +91,9 @@ pub struct Agent {
     pub pid: u32,
     /// When it started, milliseconds since 1970.
     pub started_ms: u64,
+    /// When somebody last asked it for `/metrics`; `None` if nobody has yet.
+    #[serde(default)]
+    pub scraped_ms: Option<u64>,
 }
 
 /// The policy in force.
@@ -223,6 +231,12 @@ pub struct Rule {
     pub remote: String,
     /// Services, in the user's words.
     pub service: String,
+    /// Their ports.
+    #[serde(default)]
+    pub ports: Vec<Ports>,
+    /// Whether the other end may be everybody, or nearly.
+    #[serde(default)]
+    pub everybody: bool,
     /// Wire packets that the rule decided.
     pub packets: u64,
     /// Bytes of them.

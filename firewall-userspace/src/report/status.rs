@@ -43,6 +43,7 @@ pub struct Status<'a> {
     events: Events,
     bans: Bans,
     agent: Option<&'a Agent>,
+    containers: Option<&'a str>,
     you: Option<&'a You>,
     warnings: &'a [String],
 }
@@ -63,6 +64,7 @@ pub fn json<'a>(snapshot: &'a Snapshot, you: Option<&'a You>) -> Status<'a> {
         events: snapshot.events,
         bans: snapshot.bans,
         agent: snapshot.agent.as_ref(),
+        containers: snapshot.containers.as_deref(),
         you,
         warnings: &snapshot.warnings,
     }
@@ -91,6 +93,7 @@ pub fn text(snapshot: &Snapshot, you: Option<&You>) -> String {
     section("state", &[state(snapshot)]);
     section("you", &you.map(session).into_iter().collect::<Vec<_>>());
     section("agent", &[agent(snapshot)]);
+    section("containers", snapshot.containers.as_slice());
     section("warnings", &snapshot.warnings);
     text
 }
@@ -284,7 +287,8 @@ last 60 s   allowed 2.41 M   dropped 1,204 (20.1/s)   bans hit 118
 state       flows opened here 18,204 / 262,144 (7 %)   inbound: none kept   bans 312 (2 expire within 10 min)
 you         198.51.100.5:51544 → :22   allowed by  admin-ssh  (site.yaml:59)
 agent       0.1.0 since 2 h, process 812
-warnings    docker publishes 0.0.0.0:9000 → it is dropped by default-in
+containers  172.17.0.0/16 leaves as this host: by the egress rules only
+warnings    published 9000/tcp → 172.17.0.2:9000: no rule admits it
 "
         );
     }

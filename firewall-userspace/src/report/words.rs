@@ -130,6 +130,39 @@ impl Hook {
     }
 }
 
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Good to know.
+    Note,
+    /// Somebody should do something.
+    Warn,
+    /// It does not work, or protects nothing.
+    Fail,
+}
+
+impl Level {
+    /// As tables write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// The list that a rule stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -140,6 +173,17 @@ pub enum List {
     Deny,
     /// Lets packets pass.
     Allow,
+}
+
+impl From<firewall_policy::compile::List> for List {
+    fn from(list: firewall_policy::compile::List) -> Self {
+        use firewall_policy::compile::List as Compiled;
+        match list {
+            Compiled::Failsafe => Self::Failsafe,
+            Compiled::Deny => Self::Deny,
+            Compiled::Allow => Self::Allow,
+        }
+    }
 }
 
 impl List {

@@ -17,6 +17,7 @@
 mod apply;
 mod attach;
 mod bans;
+mod containers;
 mod crash;
 mod established;
 mod first_enforcement;
