@@ -9,7 +9,7 @@ use firewall_policy::ir::Direction;
 
 use crate::host::containers::{Containers, Published};
 use crate::kernel::meta::Meta;
-use crate::report::snapshot::{Action, List};
+use crate::report::snapshot::{Action, List, Snapshot, Way};
 
 /// What a policy does to containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,15 @@ impl Forwarded {
     fn by_rules(containers: &Containers, rules: &[RuleInfo], defaults: [Action; 2]) -> Self {
         let ingress = rules.iter().filter(|rule| rule.direction == Direction::Ingress);
         let gates = ingress.map(|rule| (rule.list.into(), &*rule.ports, rule.everybody));
+        Self::new(containers, defaults, &gates.collect::<Vec<_>>())
+    }
+
+    /// By the policy in force, as a snapshot knows it.
+    pub(crate) fn now(containers: &Containers, snapshot: &Snapshot) -> Self {
+        let Some(policy) = &snapshot.policy else { return Self::default() };
+        let ingress = snapshot.rules.iter().filter(|rule| rule.direction == Way::Ingress);
+        let gates = ingress.map(|rule| (rule.list, &*rule.ports, rule.everybody));
+        let defaults = [policy.default_in, policy.default_out];
         Self::new(containers, defaults, &gates.collect::<Vec<_>>())
     }
 
@@ -93,7 +102,39 @@ fn admits(wanted: Ports, gates: &[Gate<'_>]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::report::sample;
+
+    fn containers() -> Containers {
+        let published = |ports: &str| Published {
+            ports: ports.parse().unwrap(),
+            at: None,
+            to: "172.17.0.2:80".into(),
+        };
+        Containers {
+            published: BTreeSet::from([published("80/tcp"), published("8080/tcp")]),
+            masqueraded: BTreeSet::from(["172.17.0.0/16".into()]),
+        }
+    }
+
+    #[test]
+    fn a_published_port_without_a_rule_is_shut_and_containers_are_confined() {
+        let mut snapshot = sample::snapshot();
+        let forwarded = Forwarded::now(&containers(), &snapshot);
+        assert_eq!(
+            forwarded.sentences(),
+            [
+                "published 8080/tcp → 172.17.0.2:80: no rule admits it, default-in drops it",
+                "172.17.0.0/16 leaves as this host: containers reach what the egress rules name, \
+                 no more",
+            ]
+        );
+        let policy = snapshot.policy.as_mut().unwrap();
+        (policy.default_in, policy.default_out) = (Action::Allow, Action::Allow);
+        assert_eq!(Forwarded::now(&containers(), &snapshot), Forwarded::default());
+    }
 
     #[test]
     fn a_deny_for_everybody_shuts_what_an_allow_opens_and_a_failsafe_does_not() {

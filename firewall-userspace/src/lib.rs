@@ -9,10 +9,11 @@
 //! | `collect`, [`report`] | numbers: from the maps to a snapshot; from a snapshot to text |
 //! | `probe` | packets made to ask a question, and what judges them |
 //! | `host` | facts about this host |
-//! | `forwarded` | what a policy means to containers |
+//! | `audit`, `forwarded` | what a policy and a host together give away, or cut off |
 //! | `banning`, `remembered`, `lock`, `paths`, `failure` | what these stand on |
 
 mod agent;
+mod audit;
 mod banning;
 mod candidate;
 mod cli;

@@ -6,6 +6,7 @@
 mod agent;
 mod apply;
 mod attach;
+mod audit;
 mod ban;
 mod check;
 mod client;
@@ -69,6 +70,7 @@ Examples:
   firewall explain out --from 10.0.2.11 --to 10.0.4.10 --tcp 3306
   firewall rates --watch        packets and requests per second
   firewall events -f            what is dropped, as it happens
+  firewall audit                what is weak about this host?
 
 Exit codes: 0 ok or no change, 1 error, 2 changes or findings, 3 unconfirmed or
 rolled back, 4 not permitted.";
@@ -95,6 +97,8 @@ enum Command {
     Rates(rates::Arguments),
     /// What is dropped, packet by packet (a sample)
     Events(events::Arguments),
+    /// What is weak about this host: plaintext, open ports, several roles, nobody who watches
+    Audit(audit::Arguments),
     /// Drop everything from an address for a while
     Ban(ban::Arguments),
     /// What stands behind the names: baseline, services, groups, policy, schema
@@ -185,6 +189,7 @@ fn run(context: &mut Context, command: Command) -> Result<Exit> {
         Command::Counters(arguments) => counters::run(context, &arguments),
         Command::Rates(arguments) => rates::run(context, &arguments),
         Command::Events(arguments) => events::run(context, &arguments),
+        Command::Audit(arguments) => audit::run(context, &arguments),
         Command::Ban(arguments) => ban::run(context, &arguments),
         Command::Show(arguments) => show::run(context, &arguments),
         Command::Attach(arguments) => attach::run(context, &arguments),

@@ -1,9 +1,94 @@
-//! Which local process has a socket: best effort, for people.
+//! Sockets of this host and the processes that have them: best effort, for
+//! people.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use firewall_common::service::proto;
+use procfs::net::TcpState;
+
+/// Sockets of this network namespace at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sockets {
+    /// Those that wait: TCP listening, UDP bound and connected to nobody.
+    pub waiting: Vec<Waiting>,
+    /// TCP connections, those with an end on the loopback left out.
+    pub connections: Vec<Connection>,
+}
+
+/// A socket that waits for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// Where.
+    pub at: SocketAddr,
+    /// Who, as `name[pid]`; `None` if that is another user's to know.
+    pub process: Option<String>,
+}
+
+/// A TCP connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Connection {
+    /// This host's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Who, as above.
+    pub process: Option<String>,
+}
+
+impl Sockets {
+    /// All of them; of a table that cannot be read, none.
+    pub(crate) fn read() -> Self {
+        let holders: HashMap<u64, String> = holders().collect();
+        let holder = |inode: u64| holders.get(&inode).cloned();
+        let mut found = Self::default();
+        let tcp = [procfs::net::tcp(), procfs::net::tcp6()];
+        for socket in tcp.into_iter().flatten().flatten() {
+            let (local, remote) = (plain(socket.local_address), plain(socket.remote_address));
+            let process = holder(socket.inode);
+            match socket.state {
+                TcpState::Listen => {
+                    found.waiting.push(Waiting { protocol: proto::TCP, at: local, process });
+                }
+                TcpState::Established if !remote.ip().is_loopback() => {
+                    found.connections.push(Connection { local, remote, process });
+                }
+                _ => {}
+            }
+        }
+        let udp = [procfs::net::udp(), procfs::net::udp6()];
+        for socket in udp.into_iter().flatten().flatten() {
+            if socket.remote_address.port() == 0 {
+                let (at, process) = (plain(socket.local_address), holder(socket.inode));
+                found.waiting.push(Waiting { protocol: proto::UDP, at, process });
+            }
+        }
+        found.waiting.sort_by_key(|one| (one.protocol, one.at.port(), one.at.ip()));
+        found.waiting.dedup();
+        found
+    }
+
+    /// Whether somebody waits on a port, of an address that others can reach.
+    pub(crate) fn waits(&self, protocol: u8, port: u16) -> Option<&Waiting> {
+        self.waiting.iter().find(|one| {
+            one.protocol == protocol && one.at.port() == port && !one.at.ip().is_loopback()
+        })
+    }
+}
+
+/// IPv4 where IPv6 only stands for it.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// First port that the kernel gives to sockets that ask for any.
+pub(crate) fn first_ephemeral() -> u16 {
+    let range = super::read("/proc/sys/net/ipv4/ip_local_port_range");
+    let first = range.and_then(|range| range.split_whitespace().next()?.parse().ok());
+    first.unwrap_or(32_768)
+}
 
 /// The process behind a local end, as `name[pid]`; `None` if it is gone, of
 /// another user, or in another network namespace.
@@ -20,7 +105,7 @@ pub(crate) fn process_of(protocol: u8, local: SocketAddr) -> Option<String> {
         let text = super::read(format!("/proc/net/{table}"))?;
         text.lines().skip(1).find_map(|line| inode_of(line, local))
     })?;
-    holder(&format!("socket:[{inode}]"))
+    holders().find(|(held, _)| *held == inode).map(|(_, name)| name)
 }
 
 /// The inode of a line of `/proc/net/tcp` whose local port, and address unless
@@ -49,20 +134,27 @@ fn inode_of(line: &str, local: SocketAddr) -> Option<u64> {
     fields.get(9)?.parse().ok().filter(|inode| *inode != 0)
 }
 
-fn holder(wanted: &str) -> Option<String> {
-    for process in std::fs::read_dir("/proc").ok()?.flatten() {
-        let name = process.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = descriptors
+/// Sockets that processes hold: inode, and the process as `name[pid]`.
+fn holders() -> impl Iterator<Item = (u64, String)> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.flat_map(|process| {
+        let directory = process.path();
+        let pid = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        let descriptors = pid.and_then(|_| std::fs::read_dir(directory.join("fd")).ok());
+        let socket = |link: &str| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+        let inodes = descriptors
+            .into_iter()
             .flatten()
-            .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link == Path::new(wanted)));
-        if holds {
-            let command = super::read(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("{command}[{pid}]"));
-        }
-    }
-    None
+            .flatten()
+            .filter_map(move |fd| socket(std::fs::read_link(fd.path()).ok()?.to_str()?));
+        let inodes: Vec<u64> = inodes.collect();
+        let command = || super::read(directory.join("comm")).unwrap_or_default();
+        let name = match pid {
+            Some(pid) if !inodes.is_empty() => format!("{}[{pid}]", command()),
+            _ => String::new(),
+        };
+        inodes.into_iter().map(move |inode| (inode, name.clone()))
+    })
 }
 
 #[cfg(test)]
@@ -91,5 +183,23 @@ mod tests {
         let local = SocketAddr::from(([127, 0, 0, 1], socket.local_addr().unwrap().port()));
         let found = process_of(proto::UDP, local).unwrap();
         assert!(found.ends_with(&format!("[{}]", std::process::id())), "{found}");
+    }
+
+    #[test]
+    fn sockets_that_wait_are_told_with_their_process() {
+        let tcp = std::net::TcpListener::bind("[::]:0").unwrap();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sockets = Sockets::read();
+        for (protocol, at) in
+            [(proto::TCP, tcp.local_addr().unwrap()), (proto::UDP, udp.local_addr().unwrap())]
+        {
+            let mut waiting = sockets.waiting.iter().filter(|one| one.protocol == protocol);
+            let found = waiting.find(|one| one.at == at).unwrap();
+            let pid = format!("[{}]", std::process::id());
+            assert!(found.process.as_ref().unwrap().ends_with(&pid), "{found:?}");
+        }
+        assert!(sockets.waits(proto::TCP, tcp.local_addr().unwrap().port()).is_some());
+        let loopback = udp.local_addr().unwrap().port();
+        assert_eq!(sockets.waits(proto::UDP, loopback), None, "nobody reaches the loopback");
     }
 }

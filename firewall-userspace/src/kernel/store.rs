@@ -223,6 +223,16 @@ impl Store {
         Ok((flows(&self.maps)?.keys().flatten().count(), capacity))
     }
 
+    /// Flows that this host opened.
+    ///
+    /// # Errors
+    /// If the table cannot be opened.
+    pub fn open_flows(&self) -> Result<Vec<(FlowKey, Flow)>> {
+        let table = flows(&self.maps)?;
+        // An entry may end while it is read.
+        Ok(table.iter().flatten().map(|(key, entry)| (key.0, entry.0)).collect())
+    }
+
     /// Writes entries for the flows that are open already.
     ///
     /// # Errors

@@ -70,8 +70,6 @@ pub(crate) enum Outcome {
     Passed,
     /// It does not.
     Failed,
-    /// It was not looked at, for this reason; never a pass.
-    Skipped,
 }
 
 /// A check.
@@ -138,12 +136,6 @@ impl Book {
         self.checks.push(Check { part, what, outcome, seen });
     }
 
-    /// Notes something that was not looked at.
-    pub(crate) fn skip(&mut self, part: Part, what: impl Into<String>, why: impl Into<String>) {
-        let (what, seen) = (what.into(), why.into());
-        self.checks.push(Check { part, what, outcome: Outcome::Skipped, seen });
-    }
-
     /// The checks.
     pub(crate) fn checks(&self) -> &[Check] {
         &self.checks
@@ -173,8 +165,6 @@ mod tests {
     #[test]
     fn one_failure_is_a_failure_and_nothing_is_no_pass() {
         let mut book = Book::new(None, Progress::start());
-        assert!(!book.passed());
-        book.skip(Part::Findings, "audit", "not there");
         assert!(!book.passed());
         book.check(Part::Works, &[Tier::Web], "a page", || Ok("200".to_owned()));
         assert!(book.passed());

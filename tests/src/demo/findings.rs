@@ -1,38 +1,124 @@
-//! What the firewall itself says about the site: `firewall audit`, if this
-//! version has it.
+//! What the firewall itself says about the site: `firewall audit` on every
+//! server, and on one that was set up in haste.
 
-use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::agents::Agents;
 use super::book::{Book, Part};
-use super::plan::{SERVERS, WEB1};
+use super::plan::{SERVERS, Tier};
+use super::site::Site;
+use crate::firewall::{Firewall, shipped};
+use crate::host::Host;
+use crate::servers::{Nginx, Site as Pages};
 
-/// Notes what every server says.
-pub(crate) fn check(agents: &Agents, book: &mut Book) {
-    let what = "findings: plaintext behind the load balancer, a single primary, several roles";
-    let help = agents.of(WEB1.name).run(&["audit", "--help"]);
-    if !help.is_ok_and(|help| help.status.success()) {
-        book.skip(Part::Findings, what, "this version of `firewall` has no command `audit`");
-        return;
-    }
-    for server in SERVERS {
-        book.check(
-            Part::Findings,
-            &[server.tier],
-            format!("firewall audit on {}", server.name),
-            || {
-                let findings = findings(agents, server.name)?;
-                ensure!(!findings.is_empty() || server.role != "web", "it finds nothing");
-                Ok(findings.join("; "))
-            },
-        );
+/// A finding: its id, and the rule it names.
+type Named = (&'static str, &'static str);
+
+/// What each role must be told, and nothing else. Nobody exports what
+/// `node_exporter` and its kin would: their ports are open for nothing.
+fn expected(role: &str) -> &'static [Named] {
+    match role {
+        "load-balancer" => &[("plaintext-http", "to-web"), UNUSED],
+        "web" => &[
+            ("plaintext-http", "http-from-lb"),
+            ("plaintext-http", "to-app"),
+            ("admitted-but-unused", "scrape-nginx"),
+            UNUSED,
+        ],
+        "app" => &[
+            ("plaintext-http", "app-from-web"),
+            ("plaintext-mysql", "mysql-write"),
+            ("plaintext-mysql", "mysql-read"),
+            UNUSED,
+        ],
+        "db-primary" => &[
+            ("plaintext-mysql", "mysql-from-app"),
+            ("single-primary", "mysql-from-app"),
+            ("admitted-but-unused", "scrape-mysqld"),
+            UNUSED,
+        ],
+        "db-replica" => &[
+            ("plaintext-mysql", "mysql-reads-from-app"),
+            ("admitted-but-unused", "scrape-mysqld"),
+            UNUSED,
+        ],
+        _ => &[UNUSED],
     }
 }
 
-fn findings(agents: &Agents, server: &str) -> Result<Vec<String>> {
-    let output = agents.of(server).run(&["audit", "--json"])?;
-    let answer: Value = serde_json::from_str(&output.stdout).context("it prints no JSON")?;
+const UNUSED: Named = ("admitted-but-unused", "scrape-node");
+
+/// Roles of the server that was set up in haste, and what it must be told.
+const HASTE: [&str; 2] = ["web", "monitoring"];
+const OF_HASTE: [Named; 6] = [
+    ("several-roles", ""),
+    ("no-monitoring", ""),
+    ("admitted-but-unused", "scrape-nginx"),
+    ("admitted-but-unused", "prometheus-from-admins"),
+    ("admitted-but-unused", "admin-ssh"),
+    UNUSED,
+];
+
+/// Asks every server; none may say more or less than it must.
+pub(crate) fn check(site: &Site, agents: &Agents, book: &mut Book) {
+    for server in SERVERS {
+        let what = format!("firewall audit on {}", server.name);
+        book.check(Part::Findings, &[server.tier], what, || {
+            audit(agents.of(server.name), expected(server.role))
+        });
+    }
+    let what = format!("and on a server of {} that nobody planned", HASTE.join(" and "));
+    book.check(Part::Findings, &[Tier::Web, Tier::Management], what, || {
+        haste(site.host("stranger"))
+    });
+}
+
+/// What a server says of itself; the sentences of those that matter.
+fn audit(firewall: &Firewall, expected: &[Named]) -> Result<String> {
+    let output = firewall.run(&["audit", "--json"])?;
+    let answer: Value = serde_json::from_str(&output.stdout)
+        .with_context(|| format!("no JSON: {}{}", output.stdout, output.stderr))?;
     let all = answer["findings"].as_array().context("no findings")?;
-    Ok(all.iter().filter_map(|one| one["message"].as_str()).map(str::to_owned).collect())
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    let found: BTreeSet<_> = all.iter().map(|one| (text(one, "id"), text(one, "rule"))).collect();
+    let wanted: BTreeSet<_> =
+        expected.iter().map(|(id, rule)| ((*id).to_owned(), (*rule).to_owned())).collect();
+    if found != wanted {
+        let (missing, more) = (wanted.difference(&found), found.difference(&wanted));
+        bail!(
+            "missing {:?}; unexpected {:?}",
+            missing.collect::<Vec<_>>(),
+            more.collect::<Vec<_>>()
+        );
+    }
+    let warnings: Vec<_> = all.iter().filter(|one| one["level"] != "note").collect();
+    let code = if warnings.is_empty() { 0 } else { 2 };
+    if output.status.code() != Some(code) {
+        bail!("it ends with {}, not {code}", output.status);
+    }
+    let notes = all.len() - warnings.len();
+    let mut seen: Vec<String> = warnings.into_iter().map(|one| text(one, "message")).collect();
+    if notes > 0 {
+        seen.push(format!("{notes} notes"));
+    }
+    Ok(seen.join("; "))
+}
+
+/// Makes a server with two roles, which nobody scrapes, and asks it: with its
+/// agent, and when that is dead.
+fn haste(host: &Host) -> Result<String> {
+    host.write("/etc/firewall/host.yaml", format!("version: 1\nroles: [{}]\n", HASTE.join(", ")))?;
+    for role in HASTE.into_iter().chain(["site"]) {
+        host.write(format!("/etc/firewall/rules/{role}.yaml"), std::fs::read(shipped(role))?)?;
+    }
+    let _nginx = Nginx::start(host, &Pages::default())?;
+    let firewall = Firewall::on(host)?;
+    let agent = firewall.agent()?;
+    let said = audit(&firewall, &OF_HASTE)?;
+    agent.kill()?;
+    audit(&firewall, &OF_HASTE).context("with the agent dead")?;
+    Ok(said)
 }

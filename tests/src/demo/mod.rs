@@ -95,7 +95,7 @@ pub fn run() -> Result<bool> {
     failure::web(&mut site, &mut book)?;
     timeline.mark("agents killed");
     failure::agents(&site, &agents, &mut book, &attempts[..WITHOUT_AGENTS])?;
-    findings::check(&agents, &mut book);
+    findings::check(&site, &agents, &mut book);
     progress.say("stopped web1, killed every agent: the site went on");
 
     let totals = agents.read()?;

@@ -208,6 +208,8 @@ fn what_would_be_cut_is_named_before_and_after() -> Result<()> {
     })?;
     named(&firewall.check(&["status"])?);
     firewall.refused(&["status", "--check"], 2)?;
+    let audit = firewall.refused(&["audit"], 2)?;
+    assert!(audit.contains("[published-but-shut]") && audit.contains(&shut[0]), "{audit}");
     agent.kill()?;
 
     // With a rule for it there is nothing to name.

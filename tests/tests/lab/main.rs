@@ -16,6 +16,7 @@
 
 mod apply;
 mod attach;
+mod audit;
 mod bans;
 mod containers;
 mod crash;

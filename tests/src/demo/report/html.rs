@@ -30,9 +30,9 @@ pub(super) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
 /// How the page looks, by day and by night.
 pub(super) const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d5dae0;
-  --paper: #ffffff; --card: #f6f8fa; --good: #1a7f37; --bad: #cf222e; --idle: #9a6700; }
+  --paper: #ffffff; --card: #f6f8fa; --good: #1a7f37; --bad: #cf222e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d;
-  --paper: #0d1117; --card: #151b23; --good: #3fb950; --bad: #f85149; --idle: #d29922; } }
+  --paper: #0d1117; --card: #151b23; --good: #3fb950; --bad: #f85149; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; }
@@ -52,7 +52,7 @@ svg .what { fill: var(--ink); }
 .legend i { display: inline-block; width: 14px; height: 3px; margin-right: .35rem;
   vertical-align: middle; }
 details { margin: .3rem 0; } summary { cursor: pointer; }
-.good { color: var(--good); } .bad { color: var(--bad); } .idle { color: var(--idle); }
+.good { color: var(--good); } .bad { color: var(--bad); }
 ";
 
 #[cfg(test)]

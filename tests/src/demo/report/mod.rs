@@ -36,17 +36,12 @@ pub(crate) struct Results<'a> {
 impl Results<'_> {
     /// The last line.
     pub(crate) fn verdict(&self) -> String {
-        use super::book::Outcome::{Failed, Passed, Skipped};
-        let [passed, failed, skipped] = [Passed, Failed, Skipped].map(|one| self.book.count(&one));
+        use super::book::Outcome::{Failed, Passed};
+        let [passed, failed] = [Passed, Failed].map(|one| self.book.count(&one));
         let word = if self.book.passed() { "PASS" } else { "FAIL" };
         let only =
             self.book.only().map_or(String::new(), |tier| format!(" of tier {}", tier.name()));
-        let skipped =
-            if skipped == 0 { String::new() } else { format!(", {skipped} not looked at") };
-        format!(
-            "{word}: {passed} checks{only} passed, {failed} failed{skipped}, in {:.0} s",
-            self.seconds
-        )
+        format!("{word}: {passed} checks{only} passed, {failed} failed, in {:.0} s", self.seconds)
     }
 
     /// Writes the page, and returns where it is.
