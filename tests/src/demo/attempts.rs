@@ -136,6 +136,7 @@ pub(crate) fn all() -> Vec<Attempt> {
         out("web1", "the bastion", v4(BASTION.at, 22)),
         out("web1", "the world", v4(WORLD, 443)),
         Attempt { udp: true, ..out("web1", "a resolver in the world", v4(WORLD, 53)) },
+        Attempt { udp: true, ..out("app2", "a time server in the world (IPv6)", v6(WORLD, 123)) },
         tcp(
             "web1",
             "the cloud's metadata",

@@ -62,22 +62,38 @@ const OF_HASTE: [Named; 6] = [
     UNUSED,
 ];
 
+/// What a server warns of, in sentences.
+#[derive(Clone, Debug)]
+pub(crate) struct Warnings {
+    /// The server.
+    pub(crate) server: String,
+    /// A sentence each.
+    pub(crate) messages: Vec<String>,
+}
+
 /// Asks every server; none may say more or less than it must.
-pub(crate) fn check(site: &Site, agents: &Agents, book: &mut Book) {
-    for server in SERVERS {
-        let what = format!("firewall audit on {}", server.name);
-        book.check(Part::Findings, &[server.tier], what, || {
-            audit(agents.of(server.name), expected(server.role))
-        });
+pub(crate) fn check(site: &Site, agents: &Agents, book: &mut Book) -> Vec<Warnings> {
+    let wanted = SERVERS.into_iter().filter(|server| book.wants(&[server.tier]));
+    let mut all: Vec<(String, Result<Vec<String>>)> = wanted
+        .map(|one| (one.name.to_owned(), audit(agents.of(one.name), expected(one.role))))
+        .collect();
+    if book.wants(&[Tier::Web, Tier::Management]) {
+        all.push((
+            format!("a server in haste ({})", HASTE.join(", ")),
+            haste(site.host("stranger")),
+        ));
     }
-    let what = format!("and on a server of {} that nobody planned", HASTE.join(" and "));
-    book.check(Part::Findings, &[Tier::Web, Tier::Management], what, || {
-        haste(site.host("stranger"))
-    });
+    let mut note = |(server, said): (String, Result<Vec<String>>)| {
+        let messages = said.as_ref().cloned().unwrap_or_default();
+        let seen = said.map(|messages| messages.join("; "));
+        book.note(Part::Findings, format!("firewall audit on {server}"), seen);
+        Warnings { server, messages }
+    };
+    all.into_iter().map(&mut note).collect()
 }
 
 /// What a server says of itself; the sentences of those that matter.
-fn audit(firewall: &Firewall, expected: &[Named]) -> Result<String> {
+fn audit(firewall: &Firewall, expected: &[Named]) -> Result<Vec<String>> {
     let output = firewall.run(&["audit", "--json"])?;
     let answer: Value = serde_json::from_str(&output.stdout)
         .with_context(|| format!("no JSON: {}{}", output.stdout, output.stderr))?;
@@ -99,17 +115,12 @@ fn audit(firewall: &Firewall, expected: &[Named]) -> Result<String> {
     if output.status.code() != Some(code) {
         bail!("it ends with {}, not {code}", output.status);
     }
-    let notes = all.len() - warnings.len();
-    let mut seen: Vec<String> = warnings.into_iter().map(|one| text(one, "message")).collect();
-    if notes > 0 {
-        seen.push(format!("{notes} notes"));
-    }
-    Ok(seen.join("; "))
+    Ok(warnings.into_iter().map(|one| text(one, "message")).collect())
 }
 
 /// Makes a server with two roles, which nobody scrapes, and asks it: with its
 /// agent, and when that is dead.
-fn haste(host: &Host) -> Result<String> {
+fn haste(host: &Host) -> Result<Vec<String>> {
     host.write("/etc/firewall/host.yaml", format!("version: 1\nroles: [{}]\n", HASTE.join(", ")))?;
     for role in HASTE.into_iter().chain(["site"]) {
         host.write(format!("/etc/firewall/rules/{role}.yaml"), std::fs::read(shipped(role))?)?;

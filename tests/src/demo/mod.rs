@@ -41,7 +41,7 @@ use options::Options;
 use progress::Progress;
 use report::Results;
 use site::Site;
-use timeline::Timeline;
+use timeline::{FIREWALL_ON, Timeline};
 use topology::Network;
 
 /// Attempts that are made again while every agent is dead.
@@ -72,7 +72,7 @@ pub fn run() -> Result<bool> {
     scans::before(&site, &mut book)?;
     progress.say("without the firewall: every attempt gets through, every port is seen");
 
-    timeline.mark("firewall on");
+    timeline.mark(FIREWALL_ON);
     let agents = Agents::install(&site.network)?;
     start::check(&site, &agents, &mut book)?;
     progress.say("firewall: 9 servers enforce their roles");
@@ -85,7 +85,7 @@ pub fn run() -> Result<bool> {
     attempts::blocked(&site, &agents, &mut book, Part::Blocked, &attempts)?;
     forged::check(&site, &agents, &mut book)?;
     scans::check(&site, &agents, &mut book)?;
-    progress.say("tried: 45 connections, forged packets, 6 port scans");
+    progress.say("tried: 46 connections, forged packets, 6 port scans");
 
     timeline.mark("load");
     let numbers = numbers::measure(&site, &agents, &mut book, options.load())?;
@@ -95,14 +95,20 @@ pub fn run() -> Result<bool> {
     failure::web(&mut site, &mut book)?;
     timeline.mark("agents killed");
     failure::agents(&site, &agents, &mut book, &attempts[..WITHOUT_AGENTS])?;
-    findings::check(&site, &agents, &mut book);
+    let warnings = findings::check(&site, &agents, &mut book);
     progress.say("stopped web1, killed every agent: the site went on");
 
     let totals = agents.read()?;
     let record = timeline.end();
     let seconds = progress.elapsed().as_secs_f64();
-    let results =
-        Results { book: &book, numbers: &numbers, totals: &totals, record: &record, seconds };
+    let results = Results {
+        book: &book,
+        numbers: &numbers,
+        totals: &totals,
+        record: &record,
+        warnings: &warnings,
+        seconds,
+    };
     let page = results.write_page()?;
     if options.json {
         report::print_json(&results);

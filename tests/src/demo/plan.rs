@@ -156,6 +156,8 @@ pub(crate) mod port {
     pub(crate) const APP: u16 = 8080;
     /// The application's own counts; on the loopback.
     pub(crate) const APP_COUNTS: u16 = 8081;
+    /// nginx's own counts; on the loopback.
+    pub(crate) const NGINX_COUNTS: u16 = 8082;
     /// MariaDB.
     pub(crate) const SQL: u16 = 3306;
     /// The agent's metrics.

@@ -79,8 +79,8 @@ impl Site {
             lan.host(name).name_address(&at.v6.to_string(), NAME)?;
         }
         for server in SERVERS {
-            lan.host(server.name)
-                .write("/etc/resolv.conf", format!("nameserver {}\n", RESOLVER.v4))?;
+            let resolver = resolver_of(&server);
+            lan.host(server.name).write("/etc/resolv.conf", format!("nameserver {resolver}\n"))?;
         }
         Ok(Self {
             network,
@@ -196,9 +196,11 @@ fn nginx(host: &Host) -> Result<Nginx> {
     let pages = Pages {
         http: format!(
             "upstream app {{ server {}; server {}; keepalive 32; }}\n\
-             log_format upstream '$upstream_addr';",
+             log_format upstream '$upstream_addr';\n\
+             server {{ listen 127.0.0.1:{}; access_log off; location = /counts {{ stub_status; }} }}",
             APP1.at.v4_port(port::APP),
             APP2.at.v6_port(port::APP),
+            port::NGINX_COUNTS,
         ),
         server: format!(
             "access_log {logs}/access.log lab;\n\
@@ -261,7 +263,7 @@ fn helpers(network: &Network) -> Result<(Dnsmasq, Prometheus, Vec<Process>)> {
         own(
             network.host("world"),
             "sink",
-            &words("sink 22 80 443 3306 53/udp"),
+            &words("sink 22 80 443 3306 53/udp 123/udp"),
             &[Socket::Tcp(443), Socket::Udp(53)],
         )?,
         own(network.host("router"), "metadata", &words("sink 80"), &[Socket::Tcp(80)])?,
@@ -270,6 +272,14 @@ fn helpers(network: &Network) -> Result<(Dnsmasq, Prometheus, Vec<Process>)> {
     let jobs = [("firewall", agents), ("haproxy", vec![LB.at.v4_port(port::HAPROXY)])];
     let prometheus = Prometheus::start(network.host(PROMETHEUS.name), port::PROMETHEUS, &jobs)?;
     Ok((resolver, prometheus, others))
+}
+
+/// Where a server asks for names: some over IPv6.
+pub(crate) fn resolver_of(server: &Server) -> IpAddr {
+    match *server {
+        plan::WEB2 | plan::APP2 | plan::REPLICA => RESOLVER.v6.into(),
+        _ => RESOLVER.v4.into(),
+    }
 }
 
 /// Where Prometheus finds an agent: every other one over IPv6, its own on the

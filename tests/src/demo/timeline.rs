@@ -16,10 +16,13 @@ use super::progress::Progress;
 use super::topology::Network;
 use crate::host::lock;
 
-/// Between two questions; the agents' own step is a second.
-const STEP: Duration = Duration::from_millis(500);
+/// Between two questions.
+const STEP: Duration = Duration::from_secs(1);
 /// Longest time for an agent's answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The mark from which on somebody counts.
+pub(crate) const FIREWALL_ON: &str = "firewall on";
 
 /// Totals of a server at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -52,33 +55,32 @@ pub(crate) struct Timeline {
     progress: Progress,
     record: std::sync::Arc<Mutex<Record>>,
     stop: std::sync::Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Timeline {
     /// Starts to ask the agents, as they come and go.
     pub(crate) fn start(network: &Network, progress: Progress) -> Self {
-        let sockets: Vec<(Server, PathBuf)> = SERVERS
-            .iter()
-            .map(|one| (*one, network.host(one.name).path("/run/firewall/firewall.sock")))
-            .collect();
         let points = vec![Vec::new(); SERVERS.len()];
         let record = std::sync::Arc::new(Mutex::new(Record { points, marks: Vec::new() }));
         let stop = std::sync::Arc::new(AtomicBool::new(false));
-        let (shared, ended) = (std::sync::Arc::clone(&record), std::sync::Arc::clone(&stop));
-        let thread = thread::spawn(move || {
-            while !ended.load(Ordering::Relaxed) {
-                for (number, (server, socket)) in sockets.iter().enumerate() {
+        // An agent that starts lets others wait: each has somebody of its own to ask it.
+        let ask_one = |(number, server): (usize, Server)| {
+            let socket = network.host(server.name).path("/run/firewall/firewall.sock");
+            let (shared, ended) = (std::sync::Arc::clone(&record), std::sync::Arc::clone(&stop));
+            thread::spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
                     // No agent, no point: it has not started, or was killed.
-                    if let Ok(mut point) = ask(server, socket) {
+                    if let Ok(mut point) = ask(&server, &socket) {
                         point.at = progress.elapsed().as_secs_f64();
                         push(&mut lock(&shared).points[number], point);
                     }
+                    thread::sleep(STEP);
                 }
-                thread::sleep(STEP);
-            }
-        });
-        Self { progress, record, stop, thread }
+            })
+        };
+        let threads = SERVERS.into_iter().enumerate().map(ask_one).collect();
+        Self { progress, record, stop, threads }
     }
 
     /// Notes that something begins.
@@ -89,7 +91,9 @@ impl Timeline {
     /// Ends, and returns what was recorded.
     pub(crate) fn end(self) -> Record {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.join();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
         lock(&self.record).clone()
     }
 }

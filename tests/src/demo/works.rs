@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::agents::Agents;
 use super::book::{Book, Part};
 use super::plan::{
-    ADMIN, APP1, BACKUP, BASTION, CLIENT, LB, MIRROR, NAME, PRIMARY, REPLICA, RESOLVER, SERVERS,
-    TIME, Tier, VIP, WEB1, WEB2,
+    ADMIN, APP1, BACKUP, BASTION, CLIENT, LB, MIRROR, NAME, PRIMARY, REPLICA, SERVERS, TIME, Tier,
+    VIP, WEB1, WEB2,
 };
 use super::site::{self, Site};
 use super::topology::NARROW;
@@ -172,7 +172,7 @@ fn services(site: &Site, book: &mut Book) {
             let answer = site.host(server.name).sh("getent ahostsv4 db.foobar.com")?;
             let wanted = PRIMARY.at.v4.to_string();
             ensure!(answer.contains(&wanted), "{answer}");
-            Ok(format!("db.foobar.com is {wanted}, says {}", RESOLVER.v4))
+            Ok(format!("db.foobar.com is {wanted}, says {}", site::resolver_of(&server)))
         });
     }
     for (server, at) in [(PRIMARY, TIME.v4_port(123)), (LB, TIME.v6_port(123))] {

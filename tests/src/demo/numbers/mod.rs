@@ -132,6 +132,8 @@ fn compare(moments: &Moments, truth: &Truth) -> Vec<Comparison> {
         one(&LB, "to-web", HTTP, "HAProxy: req_tot of the backend", truth.balanced),
         one(&WEB1, "http-from-lb", HTTP, "nginx: access log", truth.web[0].requests),
         one(&WEB2, "http-from-lb", HTTP, "nginx: access log", truth.web[1].requests),
+        one(&WEB1, "http-from-lb", HTTP, "nginx: stub_status", truth.web[0].handled),
+        one(&WEB2, "http-from-lb", HTTP, "nginx: stub_status", truth.web[1].handled),
         one(&WEB1, "to-app", HTTP, "nginx: upstream log", truth.web[0].proxied),
         one(&WEB2, "to-app", HTTP, "nginx: upstream log", truth.web[1].proxied),
         one(&WEB1, "dns", DNS, "dnsmasq: query log", truth.queries),

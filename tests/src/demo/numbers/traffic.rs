@@ -62,6 +62,12 @@ impl Traffic {
         packets / self.seconds
     }
 
+    /// By how many packets the firewall and the kernel are apart.
+    pub(crate) fn off(&self) -> u128 {
+        let sent = self.kernel_left.unwrap_or(self.link_left);
+        u128::from(self.arrived.abs_diff(self.link_arrived)) + u128::from(self.left.abs_diff(sent))
+    }
+
     /// What must hold.
     pub(super) fn checks(&self) -> Vec<(String, Result<String>)> {
         let Self { server, arrived, link_arrived, left, link_left, kernel_left, .. } = self;

@@ -37,6 +37,8 @@ pub(super) struct Truth {
 pub(super) struct Web {
     /// Lines of the access log.
     pub(super) requests: u64,
+    /// Requests that its status page counts, that for the page itself left out.
+    pub(super) handled: u64,
     /// Requests to an application: one for each address in the upstream log.
     pub(super) proxied: u64,
 }
@@ -45,8 +47,7 @@ impl Truth {
     /// Asks everybody.
     pub(super) fn read(site: &Site) -> Result<Self> {
         let [web1, web2] = &site.web;
-        let app =
-            |name| requests(site.host(name)).with_context(|| format!("the application on {name}"));
+        let app = |name| requests(site.host(name)).with_context(|| format!("{name}: its counts"));
         Ok(Self {
             tls_sessions: count(&site.balancer, "www", "FRONTEND", "ssl_sess")?,
             redirected: count(&site.balancer, "redirect", "FRONTEND", "req_tot")?,
@@ -63,6 +64,8 @@ impl Truth {
     pub(super) fn since(self, before: &Self) -> Self {
         let web = |n: usize| Web {
             requests: self.web[n].requests - before.web[n].requests,
+            // This question is a request, too.
+            handled: self.web[n].handled - before.web[n].handled - 1,
             proxied: self.web[n].proxied - before.web[n].proxied,
         };
         Self {
@@ -86,7 +89,17 @@ fn count(balancer: &Haproxy, proxy: &str, service: &str, column: &str) -> Result
 
 fn logged(nginx: &Nginx) -> Result<Web> {
     let log = std::fs::read_to_string(nginx.access_log().with_file_name("upstream.log"))?;
-    Ok(Web { requests: nginx.requests()?, proxied: proxied(&log) })
+    let status = asked(nginx.process().host(), port::NGINX_COUNTS)?;
+    let handled = handled(&status).with_context(|| format!("nginx says `{status}`"))?;
+    Ok(Web { requests: nginx.requests()?, handled, proxied: proxied(&log) })
+}
+
+/// The third number of the line of three: requests.
+fn handled(status: &str) -> Option<u64> {
+    let mut lines = status.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let counts = lines
+        .find(|words| words.len() == 3 && words.iter().all(|word| word.parse::<u64>().is_ok()))?;
+    counts.last()?.parse().ok()
 }
 
 /// Addresses in an upstream log: a request that was tried twice has two.
@@ -94,19 +107,25 @@ fn proxied(log: &str) -> u64 {
     log.lines().map(|line| line.split(", ").count() as u64).sum()
 }
 
-/// What the application counted, asked on the loopback, which no firewall sees.
+/// What the application counted.
 fn requests(host: &Host) -> Result<u64> {
+    let answer = asked(host, port::APP_COUNTS)?;
+    let line = answer.lines().find_map(|line| line.strip_prefix("requests "));
+    line.and_then(|count| count.parse().ok()).with_context(|| format!("it says `{answer}`"))
+}
+
+/// What a server says of itself, asked on the loopback, which no firewall sees.
+fn asked(host: &Host, port: u16) -> Result<String> {
     let mut answer = String::new();
     let ask = || -> std::io::Result<()> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port::APP_COUNTS))?;
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(b"GET /counts HTTP/1.0\r\n\r\n")?;
         stream.read_to_string(&mut answer)?;
         Ok(())
     };
     host.enter(ask)??;
-    let line = answer.lines().find_map(|line| line.strip_prefix("requests "));
-    line.and_then(|count| count.parse().ok()).with_context(|| format!("it says `{answer}`"))
+    Ok(answer)
 }
 
 /// What the application may do on the primary. `Com_show_status` is not among it:
@@ -144,6 +163,13 @@ mod tests {
     fn a_request_tried_twice_was_sent_twice() {
         assert_eq!(proxied("10.0.3.11:8080\n10.0.3.11:8080, [fd00::1]:8080\n"), 3);
         assert_eq!(proxied(""), 0);
+    }
+
+    #[test]
+    fn the_status_page_of_nginx_is_read() {
+        let page = "HTTP/1.1 200 OK\r\n\r\nActive connections: 2 \nserver accepts handled requests\n \
+            7 7 31070 \nReading: 0 Writing: 1 Waiting: 1 \n";
+        assert_eq!((handled(page), handled("Active connections: 2")), (Some(31_070), None));
     }
 
     #[test]

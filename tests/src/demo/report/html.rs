@@ -19,12 +19,21 @@ pub(super) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     for row in rows {
         html.push_str("<tr>");
         for (place, cell) in row.iter().enumerate() {
-            let _ = write!(html, "<td{}>{}</td>", class(place), escaped(cell));
+            let cell = escaped(cell).replace('\n', "<br>");
+            let _ = write!(html, "<td{}>{cell}</td>", class(place));
         }
         html.push_str("</tr>");
     }
     html.push_str("</tbody></table></div>");
     html
+}
+
+/// Figures that matter most, side by side: how many, and of what.
+pub(super) fn tiles(tiles: &[(String, String)]) -> String {
+    let one = |(figure, what): &(String, String)| {
+        format!("<div><b>{}</b>{}</div>", escaped(figure), escaped(what))
+    };
+    format!("<div class=\"tiles\">{}</div>", tiles.iter().map(one).collect::<String>())
 }
 
 /// How the page looks, by day and by night.
@@ -40,6 +49,10 @@ p { margin: .4rem 0; } .soft { color: var(--soft); }
 .verdict { font-size: 1.1rem; font-weight: 600; padding: .6rem .9rem; border-radius: 6px;
   background: var(--card); border-left: 5px solid var(--good); margin: 1rem 0; }
 .verdict.bad { border-color: var(--bad); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: .7rem;
+  margin: 1rem 0; } .tiles div { background: var(--card); border-radius: 6px; padding: .6rem .9rem;
+  color: var(--soft); font-size: 13px; } .tiles b { display: block; font-size: 1.35rem;
+  color: var(--ink); font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13.5px; width: 100%; }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; } th { color: var(--soft); font-weight: 600; }
@@ -48,6 +61,9 @@ svg { width: 100%; height: auto; background: var(--card); border-radius: 6px; }
 svg path { fill: none; stroke-width: 1.8; } svg text { font-size: 11px; fill: var(--soft); }
 svg .grid { stroke: var(--line); } svg .mark { stroke: var(--soft); stroke-dasharray: 3 3; }
 svg .what { fill: var(--ink); }
+.map { background: none; } .map .box rect { fill: var(--card); stroke: var(--line); }
+.map .box.idle { opacity: .35; } .map .name { fill: var(--ink); font-size: 13.5px; font-weight: 600; }
+.map .way { stroke: var(--soft); stroke-width: 1.4; } .map marker path { fill: var(--soft); }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: 13px; margin: .3rem 0; }
 .legend i { display: inline-block; width: 14px; height: 3px; margin-right: .35rem;
   vertical-align: middle; }

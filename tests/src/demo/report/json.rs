@@ -51,6 +51,10 @@ fn value(results: &Results<'_>) -> Value {
             "part": check.part.name(), "what": check.what, "outcome": outcome, "seen": check.seen,
         })
     });
+    let warnings = results
+        .warnings
+        .iter()
+        .map(|one| json!({ "server": one.server, "messages": one.messages }));
     json!({
         "schema": 1,
         "passed": book.passed(),
@@ -62,6 +66,7 @@ fn value(results: &Results<'_>) -> Value {
             "requests": requests.collect::<Vec<_>>(),
             "packets": traffic.collect::<Vec<_>>(),
         },
+        "warnings": warnings.collect::<Vec<_>>(),
         "checks": checks.collect::<Vec<_>>(),
     })
 }

@@ -2,6 +2,7 @@
 
 mod html;
 mod json;
+mod map;
 mod page;
 mod plot;
 mod text;
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result};
 
 use super::agents::Readings;
 use super::book::Book;
+use super::findings::Warnings;
 use super::numbers::Numbers;
 use super::timeline::Record;
 use crate::lab;
@@ -29,6 +31,8 @@ pub(crate) struct Results<'a> {
     pub(crate) totals: &'a Readings,
     /// Rates over time.
     pub(crate) record: &'a Record,
+    /// What each server's audit warned of, in the order of the servers.
+    pub(crate) warnings: &'a [Warnings],
     /// How long it all took, seconds.
     pub(crate) seconds: f64,
 }

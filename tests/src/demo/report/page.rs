@@ -1,15 +1,19 @@
 //! The page: one file that needs nothing else.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use firewall_userspace::report::units;
 
-use super::html::{STYLE, escaped, table};
+use super::html::{STYLE, escaped, table, tiles};
+use super::map::map;
 use super::plot::{COLOURS, Line, plot};
 use super::{Results, drops, passes};
 use crate::demo::book::{Check, Outcome, Part};
+use crate::demo::findings::Warnings;
+use crate::demo::numbers::Traffic;
 use crate::demo::plan::{NAME, SERVERS};
-use crate::demo::timeline::{Point, rates};
+use crate::demo::timeline::{FIREWALL_ON, Point, rates};
 
 /// The whole page.
 pub(super) fn page(results: &Results<'_>) -> String {
@@ -23,13 +27,66 @@ pub(super) fn page(results: &Results<'_>) -> String {
         if results.book.passed() { "" } else { " bad" },
         escaped(&results.verdict())
     );
+    html.push_str(&figures(results));
+    html.push_str(&map(results));
+    html.push_str(
+        "<p class=\"soft\">Figures at arrows are those of the load, figures in boxes packets of the \
+         whole run.</p>",
+    );
     html.push_str(&plots(results));
+    html.push_str(&warnings(results));
     html.push_str(&requests(results));
     html.push_str(&packets(results));
     html.push_str(&servers(results));
     html.push_str(&checks(results));
     html.push_str("</body></html>\n");
     html
+}
+
+/// What the whole run comes to.
+fn figures(results: &Results<'_>) -> String {
+    let numbers = results.numbers;
+    // Two servers may have counted the same.
+    let counted = numbers.requests.iter().map(|one| ((&one.server, one.rule), one.firewall));
+    let requests: u64 = counted.collect::<BTreeMap<_, _>>().into_values().sum();
+    let off: u128 = numbers.requests.iter().map(|one| one.difference().unsigned_abs()).sum();
+    let packets: u64 = numbers.traffic.iter().map(|one| one.arrived + one.left).sum();
+    let packets_off: u128 = numbers.traffic.iter().map(Traffic::off).sum();
+    let servers = || SERVERS.iter().filter(|one| results.book.wants(&[one.tier]));
+    let dropped: u64 = servers()
+        .flat_map(|server| drops(results.totals, server.name))
+        .map(|(_, packets)| packets)
+        .sum();
+    let passed = results.book.count(&Outcome::Passed) as u64;
+    let checks = results.book.checks().len() as u64;
+    tiles(&[
+        (format!("{} of {}", units::count(passed), units::count(checks)), "checks passed".into()),
+        (units::count(requests), format!("requests under load; the servers counted {}", same(off))),
+        (
+            units::count(packets),
+            format!("packets under load; the kernels counted {}", same(packets_off)),
+        ),
+        (units::count(dropped), "packets dropped: attempts, forgeries, scans".into()),
+    ])
+}
+
+/// How far two counts are apart.
+fn same(off: u128) -> String {
+    if off == 0 { "exactly as many".to_owned() } else { format!("{off} more or less") }
+}
+
+/// What each server says of itself.
+fn warnings(results: &Results<'_>) -> String {
+    let row = |one: &Warnings| {
+        let said = if one.messages.is_empty() { "nothing".into() } else { one.messages.join("\n") };
+        vec![one.server.clone(), said]
+    };
+    let rows: Vec<_> = results.warnings.iter().map(row).collect();
+    format!(
+        "<h2>What the firewall says about the site</h2><p class=\"soft\"><code>firewall audit</code>, \
+         from the rules in force, sockets, flows and what was read on the wire.</p>{}",
+        table(&["server", "warns of"], &rows)
+    )
 }
 
 /// A plot of one number of each server.
@@ -65,6 +122,9 @@ const PLOTS: [Plot; 3] = [
 
 fn plots(results: &Results<'_>) -> String {
     let mut html = String::new();
+    // Before that nobody counts.
+    let on = results.record.marks.iter().find(|(_, what)| *what == FIREWALL_ON);
+    let from = on.map_or(0.0, |(at, _)| *at);
     for one in &PLOTS {
         let lines: Vec<Line<'_>> = SERVERS
             .iter()
@@ -83,7 +143,7 @@ fn plots(results: &Results<'_>) -> String {
             "<h2>{}</h2><p class=\"soft\">{}</p>{}<p class=\"legend\">",
             one.title,
             one.about,
-            plot(&lines, &results.record.marks, results.seconds, one.unit)
+            plot(&lines, &results.record.marks, (from, results.seconds), one.unit)
         );
         for line in &lines {
             let _ = write!(
@@ -134,7 +194,7 @@ fn requests(results: &Results<'_>) -> String {
 }
 
 fn packets(results: &Results<'_>) -> String {
-    let row = |one: &crate::demo::numbers::Traffic| {
+    let row = |one: &Traffic| {
         let sent = one.kernel_left.unwrap_or(one.link_left);
         vec![
             one.server.to_owned(),

@@ -29,6 +29,8 @@ fn text(results: &Results<'_>) -> String {
         "Packets of the same load, beside the kernel's own counts",
         &packets(results),
     );
+    let said = "What the firewall says about the site (firewall audit)";
+    section(&mut text, said, &warnings(results));
     section(&mut text, "Checks", &checks(results));
     let _ = writeln!(text, "\n{}", results.verdict());
     text
@@ -44,8 +46,9 @@ fn section(text: &mut String, title: &str, body: &str) {
 const SOURCES: &str = "
   Every pair counts the same thing in two places, quiet before and after: equal, or wrong.
   TLS handshakes are ClientHellos; requests over a load balancer's TLS are counted behind it.
-  nginx logs a line for each request; Com_* are the statements that MariaDB has run. On the
-  replica Com_insert is replication's own and left out. Nothing is subtracted.
+  nginx logs a line for each request; its stub_status counts the question for it, too, which is
+  left out. Com_* are the statements that MariaDB has run; on the replica Com_insert is
+  replication's own and left out. Nothing else is subtracted.
 ";
 
 fn servers(results: &Results<'_>) -> String {
@@ -153,6 +156,24 @@ fn packets(results: &Results<'_>) -> String {
          segments it stands for, as the firewall does.\n",
     );
     text
+}
+
+/// What each server warns of; servers that say the same share a line.
+fn warnings(results: &Results<'_>) -> String {
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+    for one in results.warnings {
+        for message in &one.messages {
+            match said.iter_mut().find(|(known, _)| known == message) {
+                Some((_, servers)) => servers.push(&one.server),
+                None => said.push((message, vec![&one.server])),
+            }
+        }
+    }
+    let mut table = Table::new([("", Align::Left), ("", Align::Left)]);
+    for (message, servers) in said {
+        table.row([servers.join(" "), message.to_owned()]);
+    }
+    table.render()
 }
 
 fn checks(results: &Results<'_>) -> String {
