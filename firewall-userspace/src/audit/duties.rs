@@ -1,11 +1,12 @@
 //! What this host does for others: too much of it, or alone.
 
 use firewall_common::request::Metric;
+use firewall_common::service::proto;
 
 use super::ports::written;
-use super::{Finding, Seen};
-use crate::host::sockets::Waiting;
-use crate::report::snapshot::{Level, Rule, Unit};
+use super::{Finding, Seen, is_port_of};
+use crate::host::sockets::{Connection, Waiting};
+use crate::report::snapshot::{Level, Rule, Unit, Way};
 
 /// Ports by which databases of a cluster talk: Galera, MySQL's group replication.
 const CLUSTER: [u16; 3] = [4567, 4568, 33_061];
@@ -43,23 +44,22 @@ fn several_roles(seen: &Seen) -> Option<Finding> {
     };
     let programs = served.iter().filter_map(|(_, waiting, _)| waiting.process.clone());
     let programs = programs.collect::<Vec<_>>().join(" ");
-    Some(
-        Finding::new("several-roles", Level::Warn, message)
-            .ports(served.iter().map(|(_, waiting, _)| written(waiting)))
-            .process(Some(&programs).filter(|text| !text.is_empty()))
-            .figure(roles.len() as u64, "role", "by the policy")
-            .figure_if_any(served.len() as u64, "kind", "of service in use")
-            .help(
-                "a host for each: who breaks into one then has one, and each can be shut to all \
-                 but its neighbours",
-            ),
-    )
+    let finding = Finding::new("several-roles", Level::Warn, message)
+        .ports(served.iter().map(|(_, waiting, _)| written(waiting)))
+        .process(Some(&programs).filter(|text| !text.is_empty()))
+        .figure(roles.len() as u64, "role", "by the policy")
+        .figure_if_any(served.len() as u64, "kind", "of service in use")
+        .help(
+            "a host for each: who breaks into one then has one, and each can be shut to all but \
+             its neighbours",
+        );
+    Some(finding)
 }
 
 /// Who listens on a port of a rule.
 fn listens<'a>(seen: &'a Seen, rule: &Rule) -> Option<&'a Waiting> {
     let mut waiting = seen.sockets.waiting.iter().filter(|one| !one.at.ip().is_loopback());
-    waiting.find(|one| rule.ports.iter().any(|ports| ports.contains(one.protocol, one.at.port())))
+    waiting.find(|one| is_port_of(rule, one.protocol, one.at.port()))
 }
 
 /// A database that others write to and that follows nobody.
@@ -70,10 +70,15 @@ fn single_primary(seen: &Seen) -> Option<Finding> {
     let server = listens(seen, rule)?;
     let port = server.at.port();
     let its_own = || seen.sockets.connections.iter().filter(|one| one.process == server.process);
-    let follows = its_own().any(|one| one.local.port() != port && one.remote.port() == port);
-    let is_clustered = its_own()
-        .any(|one| CLUSTER.contains(&one.local.port()) || CLUSTER.contains(&one.remote.port()));
-    if follows || is_clustered {
+    let is_sql = |remote: u16| {
+        let mut asking = seen.rules(Way::Egress);
+        let speaks = |rule: &Rule| rule.total(Unit::MysqlCommands).is_some();
+        remote == port || asking.any(|rule| speaks(rule) && is_port_of(rule, proto::TCP, remote))
+    };
+    let follows = |one: &Connection| one.local.port() != port && is_sql(one.remote.port());
+    let is_of_cluster =
+        |one: &Connection| [one.local, one.remote].iter().any(|end| CLUSTER.contains(&end.port()));
+    if its_own().any(|one| follows(one) || is_of_cluster(one)) {
         return None;
     }
     let dumps = seen.admitting().filter_map(|rule| rule.metric(Metric::MysqlBinlogDump));

@@ -3,7 +3,7 @@
 use firewall_common::verdict::Reason;
 
 use super::{Finding, Seen};
-use crate::report::snapshot::{Action, Enforcement, Level, Way};
+use crate::report::snapshot::{Action, Enforcement, Interface, Level, Way};
 
 pub(super) fn findings(seen: &Seen) -> Vec<Finding> {
     let mut found: Vec<Finding> = unenforced(seen).into_iter().collect();
@@ -11,38 +11,35 @@ pub(super) fn findings(seen: &Seen) -> Vec<Finding> {
     found.extend(seen.admitting().filter(|rule| rule.everybody).filter_map(|rule| {
         let (port, name) = firewall_policy::attacked(&rule.ports)?;
         let message = format!("{name} is open to everybody: rule {}", rule.name);
-        let waits = seen.sockets.waits(port.protocol, port.first);
-        Some(
-            Finding::new("open-to-everybody", Level::Warn, message)
-                .rule(rule)
-                .ports([port])
-                .process(waits.and_then(|one| one.process.as_ref()))
-                .figure(rule.new_flows, "connection", "asked for")
-                .help("name addresses in `from:`; let people in by way of a bastion or a VPN"),
-        )
+        let listens = seen.sockets.waits(port.protocol, port.first);
+        let finding = Finding::new("open-to-everybody", Level::Warn, message)
+            .rule(rule)
+            .ports([port])
+            .process(listens.and_then(|one| one.process.as_ref()))
+            .figure(rule.new_flows, "connection", "asked for")
+            .help("name addresses in `from:`; let people in by way of a bastion or a VPN");
+        Some(finding)
     }));
     found
 }
 
 /// Interfaces where nothing is judged.
 fn unenforced(seen: &Seen) -> Option<Finding> {
-    let open = |one: &&_| -> bool {
-        let one: &crate::report::snapshot::Interface = one;
-        one.ingress.is_none() || one.egress.is_none()
-    };
-    let names = || seen.snapshot.interfaces.iter().filter(open).map(|one| one.name.as_str());
+    let is_open = |one: &&Interface| one.ingress.is_none() || one.egress.is_none();
+    let open = seen.snapshot.interfaces.iter().filter(is_open).map(|one| one.name.as_str());
+    let open: Vec<&str> = open.collect();
     let message = match seen.snapshot.enforcement {
         Enforcement::Enforcing => return None,
         Enforcement::Partly => {
-            let names: Vec<&str> = names().collect();
-            format!("nothing is enforced on {}: every packet passes there", names.join(", "))
+            format!("nothing is enforced on {}: every packet passes there", open.join(", "))
         }
         Enforcement::Detached => "a policy is loaded and attached to no interface".to_owned(),
         Enforcement::NoPolicy => "no policy is loaded: every packet passes".to_owned(),
     };
-    let finding = Finding::new("not-enforced", Level::Fail, message);
-    let finding = finding.figure(names().count() as u64, "interface", "open");
-    Some(finding.help("firewall status, then firewall apply or firewall attach"))
+    let finding = Finding::new("not-enforced", Level::Fail, message)
+        .figure(open.len() as u64, "interface", "open")
+        .help("firewall status, then firewall apply or firewall attach");
+    Some(finding)
 }
 
 /// Defaults that let pass what no rule names.

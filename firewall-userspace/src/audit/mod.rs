@@ -21,7 +21,7 @@ use firewall_common::service::proto;
 use serde::Serialize;
 
 use crate::host::containers::Containers;
-use crate::host::sockets::Sockets;
+use crate::host::sockets::{Connection, Sockets};
 use crate::report::snapshot::{Level, List, Rule, Snapshot, Way};
 pub(crate) use text::text;
 
@@ -32,8 +32,8 @@ pub(crate) struct Seen {
     pub snapshot: Snapshot,
     /// Sockets of this host.
     pub sockets: Sockets,
-    /// The other ends of flows that this host has opened, by the egress rule that
-    /// let it; without root none.
+    /// The other ends of flows that this host has opened lately, by the egress
+    /// rule that let it; without root none.
     pub flows: BTreeMap<String, BTreeSet<IpAddr>>,
     /// What containers have of this host.
     pub containers: Containers,
@@ -58,7 +58,7 @@ pub(crate) struct Finding {
     pub ports: Vec<String>,
     /// The process that has the socket: `nginx[812]`.
     pub process: Option<String>,
-    /// The other ends, as far as they are known now.
+    /// The other ends on these ports, as far as they are known.
     pub peers: Vec<IpAddr>,
     /// Figures that it rests on.
     pub evidence: Vec<Figure>,
@@ -153,23 +153,26 @@ impl Seen {
         self.snapshot.rules.iter().filter(wanted)
     }
 
-    /// The other ends of a rule's connections: of those that are open now, and of
-    /// the flows that this host keeps in mind.
+    /// The other ends on a rule's ports: of the flows that it let this host open,
+    /// or of connections that are open now.
     fn peers(&self, rule: &Rule) -> BTreeSet<IpAddr> {
         if let Some(peers) = self.flows.get(&rule.name).filter(|_| rule.direction == Way::Egress) {
             return peers.clone();
         }
-        let is_of_rule = |port: u16| rule.ports.iter().any(|one| one.contains(proto::TCP, port));
-        let connections = self.sockets.connections.iter().filter(|one| match rule.direction {
-            Way::Ingress => {
-                is_of_rule(one.local.port())
-                    && self.sockets.waits(proto::TCP, one.local.port()).is_some()
+        let is_of_rule = |one: &&Connection| {
+            let (local, remote) = (one.local.port(), one.remote.port());
+            let came_in = self.sockets.waits(proto::TCP, local).is_some();
+            match rule.direction {
+                Way::Ingress => came_in && is_port_of(rule, proto::TCP, local),
+                Way::Egress => !came_in && is_port_of(rule, proto::TCP, remote),
             }
-            Way::Egress => {
-                is_of_rule(one.remote.port())
-                    && self.sockets.waits(proto::TCP, one.local.port()).is_none()
-            }
-        });
+        };
+        let connections = self.sockets.connections.iter().filter(is_of_rule);
         connections.map(|one| one.remote.ip()).collect()
     }
+}
+
+/// Whether a rule is about a port.
+fn is_port_of(rule: &Rule, protocol: u8, port: u16) -> bool {
+    rule.ports.iter().any(|ports| ports.contains(protocol, port))
 }

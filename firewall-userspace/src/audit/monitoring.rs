@@ -64,13 +64,12 @@ pub(super) fn findings(seen: &Seen) -> Option<Finding> {
         names => format!("nobody comes by {}", names.join(", ")),
     };
     let message = format!("no monitoring reaches this host: {silence}; {by}");
-    Some(
-        Finding::new("no-monitoring", Level::Warn, message)
-            .figure(rules.len() as u64, "rule", "for monitoring")
-            .figure(asked, "connection", "by them")
-            .help(
-                "a rule that admits your Prometheus to the agent's port and `outputs: { prometheus: \
-                 { listen: … } }` in host.yaml; what is pushed over HTTPS cannot be told from here",
-            ),
-    )
+    let finding = Finding::new("no-monitoring", Level::Warn, message)
+        .figure(rules.len() as u64, "rule", "for monitoring")
+        .figure(asked, "connection", "by them")
+        .help(
+            "a rule that admits your Prometheus to the agent's port and `outputs: { prometheus: { \
+             listen: … } }` in host.yaml; what is pushed over HTTPS cannot be told from here",
+        );
+    Some(finding)
 }

@@ -3,10 +3,10 @@
 use firewall_common::service::proto;
 use firewall_policy::compile::Ports;
 
-use super::{Finding, Seen};
+use super::{Finding, Seen, is_port_of};
 use crate::forwarded::Forwarded;
 use crate::host::sockets::Waiting;
-use crate::report::snapshot::{Action, Level, List, Rule};
+use crate::report::snapshot::{Action, Level, List, Policy, Rule};
 
 /// DHCP clients: the baseline lets them in, no rule does.
 const DHCP: [u16; 2] = [68, 546];
@@ -37,7 +37,7 @@ fn shut(seen: &Seen) -> impl Iterator<Item = Finding> {
 
 /// Sockets that others could reach, if a rule let them.
 fn unadmitted(seen: &Seen) -> Vec<Finding> {
-    let shuts = |policy: &crate::report::snapshot::Policy| policy.default_in == Action::Drop;
+    let shuts = |policy: &Policy| policy.default_in == Action::Drop;
     if !seen.snapshot.policy.as_ref().is_some_and(shuts) {
         return Vec::new();
     }
@@ -46,8 +46,7 @@ fn unadmitted(seen: &Seen) -> Vec<Finding> {
         let (port, ports) = (one.at.port(), written(one));
         let is_client =
             one.protocol == proto::UDP && (port >= seen.ephemeral || DHCP.contains(&port));
-        let admitted =
-            || seen.admitting().any(|rule| rule.ports.iter().any(|range| range.covers(ports)));
+        let admitted = || seen.admitting().any(|rule| is_port_of(rule, one.protocol, port));
         let told = |found: &[Finding]| found.iter().any(|one| one.ports == [ports.to_string()]);
         if one.at.ip().is_loopback() || is_client || admitted() || told(&found) {
             continue;
@@ -66,36 +65,29 @@ fn unadmitted(seen: &Seen) -> Vec<Finding> {
 /// Ports of a rule on which nobody listens.
 fn unused(seen: &Seen, rule: &Rule) -> Option<Finding> {
     let few = |one: &&Ports| one.protocol != proto::SCTP && one.last - one.first < FEW;
-    let published =
-        |port: Ports| seen.containers.published.iter().any(|one| one.ports.covers(port));
-    let missing: Vec<Ports> = rule
-        .ports
-        .iter()
-        .filter(few)
-        .filter(|one| {
-            !(one.first..=one.last).any(|port| {
-                seen.sockets.waits(one.protocol, port).is_some()
-                    || published(Ports::one(one.protocol, port))
-            })
-        })
-        .copied()
-        .collect();
-    // A service of several protocols is served if one of them is.
-    let same = |one: &Ports| {
-        rule.ports.iter().any(|other| other.first == one.first && !missing.contains(other))
+    let is_used = |protocol: u8, port: u16| {
+        let mut published = seen.containers.published.iter();
+        seen.sockets.waits(protocol, port).is_some()
+            || published.any(|one| one.ports.contains(protocol, port))
     };
-    let missing: Vec<Ports> = missing.iter().filter(|one| !same(one)).copied().collect();
-    if missing.is_empty() || rule.list == List::Failsafe {
+    let used = |one: &Ports| (one.first..=one.last).any(|port| is_used(one.protocol, port));
+    // A service of several protocols, such as DNS, is there if one of them is.
+    let is_there = |one: &Ports| {
+        let mut alike = rule.ports.iter().filter(|other| other.first == one.first);
+        alike.any(used)
+    };
+    let ports: Vec<&Ports> = rule.ports.iter().filter(few).filter(|one| !is_there(one)).collect();
+    // The way in of last resort may wait for its day.
+    if ports.is_empty() || rule.list == List::Failsafe {
         return None;
     }
-    let written: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    let written: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let message =
         format!("rule {} admits {}, and nobody listens there", rule.name, written.join(", "));
-    Some(
-        Finding::new("admitted-but-unused", Level::Note, message)
-            .rule(rule)
-            .ports(missing)
-            .figure(rule.new_flows, "connection", "asked for by this rule")
-            .help("start what should listen, or take the port out of the rule"),
-    )
+    let finding = Finding::new("admitted-but-unused", Level::Note, message)
+        .rule(rule)
+        .ports(ports)
+        .figure(rule.new_flows, "connection", "asked for by this rule")
+        .help("start what should listen, or take the port out of the rule");
+    Some(finding)
 }

@@ -4,7 +4,7 @@ use firewall_policy::compile::Ports;
 
 use super::*;
 use crate::host::containers::Published;
-use crate::host::sockets::{Connection, Waiting};
+use crate::host::sockets::Waiting;
 use crate::report::sample;
 use crate::report::snapshot::{Action, Enforcement};
 
@@ -68,7 +68,7 @@ fn a_web_server_behind_a_load_balancer_serves_in_clear() {
         text(&found),
         "\
 warn  plaintext HTTP arrives from load-balancers: rule http-from-lb  (web.yaml:10)  [plaintext-http]
-      seen: 3,000,000 HTTP requests read in clear; on 80/tcp now: 10.0.1.10
+      seen: 3,000,000 HTTP requests read in clear; on 80/tcp with 10.0.1.10
       do:   TLS between the tiers (nginx: listen 443 ssl; HAProxy: server … ssl verify required), or an encrypted network below (WireGuard, IPsec)
 
 1 warning
@@ -126,6 +126,12 @@ fn a_database_that_follows_nobody_is_the_only_one() {
     // An application on the same host asks another database: that is not following.
     db.sockets.connections[1].process = Some("app[6]".into());
     assert_eq!(ids(&db), ["plaintext-mysql", "single-primary"]);
+    // Another port of MySQL's, by the rule for it.
+    let more =
+        rule(&seen(), "dns", "more", "3307/tcp", &[("mysql_query", 0), ("mysql_stmt_execute", 0)]);
+    db.snapshot.rules.push(more);
+    db.sockets.connections[1] = connection("10.0.4.10:40000", "10.0.4.11:3307", "mariadbd[5]");
+    assert_eq!(ids(&db), ["plaintext-mysql"], "a replica follows by another port");
     let galera = "10.0.4.11:4567".parse().unwrap();
     db.sockets.connections[1] = Connection { remote: galera, ..follow };
     assert_eq!(ids(&db), ["plaintext-mysql"], "a cluster has others");

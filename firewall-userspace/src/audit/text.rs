@@ -48,7 +48,7 @@ fn seen(finding: &Finding) -> String {
             more => format!(" and {more} more"),
         };
         let ports = finding.ports.join(" ");
-        said.push(format!("on {ports} now: {}{more}", shown.join(" ")));
+        said.push(format!("on {ports} with {}{more}", shown.join(" ")));
     }
     said.extend(finding.process.iter().map(|process| format!("process {process}")));
     said.join("; ")

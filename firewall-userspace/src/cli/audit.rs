@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use firewall_common::packet::Address;
@@ -12,6 +13,7 @@ use super::{Context, Json};
 use crate::audit::{self, Finding, Seen};
 use crate::collect::Known;
 use crate::failure::Exit;
+use crate::host::clock::monotonic;
 use crate::host::containers::Containers;
 use crate::host::sockets::{self, Sockets};
 use crate::host::users;
@@ -72,7 +74,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     Ok(if worst >= Some(Level::Warn) { Exit::Findings } else { Exit::Ok })
 }
 
-/// Other ends of the flows that this host has opened, by the rule that let it.
+/// Flows that were silent for longer are of no interest here.
+const LATELY: Duration = Duration::from_hours(1);
+
+/// Other ends of the flows that this host has opened lately, by the rule that let
+/// it.
 fn flows(context: &Context) -> Result<BTreeMap<String, BTreeSet<IpAddr>>> {
     let mut found: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
     if users::effective_uid() != 0 {
@@ -80,8 +86,10 @@ fn flows(context: &Context) -> Result<BTreeMap<String, BTreeSet<IpAddr>>> {
     }
     let Some(store) = open_store(context)? else { return Ok(found) };
     let Some(known) = store.meta()?.map(Known::new) else { return Ok(found) };
+    let since = monotonic().saturating_sub(LATELY);
     for (key, flow) in store.open_flows()? {
-        if let Some((name, _)) = known.rule(flow.slot) {
+        let is_recent = Duration::from_nanos(flow.seen_ns) >= since;
+        if let Some((name, _)) = known.rule(flow.slot).filter(|_| is_recent) {
             let remote = Address { hi: key.remote[0], lo: key.remote[1] };
             let remote = match key.family {
                 4 => IpAddr::V4(remote.v4().into()),
