@@ -84,8 +84,7 @@ fn single_primary(seen: &Seen) -> Option<Finding> {
     let dumps = seen.admitting().filter_map(|rule| rule.metric(Metric::MysqlBinlogDump));
     let clients = its_own().filter(|one| one.local.port() == port).count();
     let message = format!(
-        "one database primary accepts writes: the one on {} here follows no other, so without this \
-         host nothing can be written",
+        "one database primary accepts writes: this one, on {}, which follows no other",
         written(server)
     );
     let finding = Finding::new("single-primary", Level::Warn, message)
@@ -96,8 +95,8 @@ fn single_primary(seen: &Seen) -> Option<Finding> {
         .figure(clients as u64, "connection", "open now")
         .figure_if_any(dumps.sum(), "replica", "seen to begin to follow")
         .help(
-            "a standby that can be promoted and clients that follow it (MaxScale, Orchestrator, \
-             Galera); until then try how long a restore takes",
+            "without this host nothing can be written: a standby that can be promoted, and clients \
+             that follow it (MaxScale, Orchestrator, Galera); until then try how long a restore takes",
         );
     Some(finding)
 }

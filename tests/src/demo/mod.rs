@@ -60,43 +60,50 @@ pub fn run() -> Result<bool> {
         progress.say(&format!("{} hosts ended", crate::lab::stop_kept()?));
         return Ok(true);
     }
+    eprintln!(
+        "The site of www.foobar.com in network namespaces: real servers, a firewall on each.\n\
+         It takes a minute or two. Ctrl-C ends it at any time, and nothing is left behind.\n"
+    );
     let mut book = Book::new(options.only, progress);
+    progress.say("17 hosts, 5 switches, IPv4 and IPv6, a hop of 1,400 bytes");
     let network = Network::build()?;
-    progress.say("networks: 17 hosts, 5 switches, IPv4 and IPv6, a hop of 1,400 bytes");
     let timeline = Timeline::start(&network, progress);
-    let mut site = Site::start(network, &progress)?;
+    progress.say("HAProxy, 2 nginx, 2 applications, 2 MariaDB, Prometheus, 9 sshd");
+    let mut site = Site::start(network)?;
 
     let attempts = attempts::all();
+    progress.say(&format!("without the firewall: {} attempts, a port scan", attempts.len()));
     timeline.mark("no firewall");
     attempts::before(&site, &mut book, &attempts)?;
     scans::before(&site, &mut book)?;
-    progress.say("without the firewall: every attempt gets through, every port is seen");
 
+    progress.say("the firewall comes on, on 9 servers, while the site is visited");
     timeline.mark(FIREWALL_ON);
     let agents = Agents::install(&site.network)?;
     start::check(&site, &agents, &mut book)?;
-    progress.say("firewall: 9 servers enforce their roles");
 
+    progress.say("what must work: pages, writes, ssh, DNS, NTP, scrapes, path MTU, bans");
     timeline.mark("must work");
     works::check(&site, &agents, &mut book);
-    progress.say("tried: pages, writes, ssh, DNS, NTP, scrapes, path MTU, bans");
 
+    progress.say("what must not: the same attempts, forged packets, 6 port scans");
     timeline.mark("must not");
     attempts::blocked(&site, &agents, &mut book, Part::Blocked, &attempts)?;
     forged::check(&site, &agents, &mut book)?;
     scans::check(&site, &agents, &mut book)?;
-    progress.say("tried: 46 connections, forged packets, 6 port scans");
 
+    progress.say(&format!("{} s of load, and counts beside the servers' own", options.load));
     timeline.mark("load");
     let numbers = numbers::measure(&site, &agents, &mut book, options.load())?;
-    progress.say(&format!("{:.1} s of load: counts compared", numbers.seconds));
 
+    progress.say("web1 stops; every agent is killed, and comes back");
     timeline.mark("web1 stops");
     failure::web(&mut site, &mut book)?;
     timeline.mark("agents killed");
     failure::agents(&site, &agents, &mut book, &attempts[..WITHOUT_AGENTS])?;
+
+    progress.say("what the firewall says about the site");
     let warnings = findings::check(&site, &agents, &mut book);
-    progress.say("stopped web1, killed every agent: the site went on");
 
     let totals = agents.read()?;
     let record = timeline.end();

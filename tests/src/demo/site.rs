@@ -13,7 +13,6 @@ use super::plan::{
     self, APP1, APP2, BASTION, LB, NAME, PRIMARY, PROMETHEUS, REPLICA, RESOLVER, SERVERS, Server,
     TIME, VIP, WEB1, WEB2, port,
 };
-use super::progress::Progress;
 use super::topology::Network;
 use crate::host::{Host, Socket};
 use crate::lab;
@@ -57,7 +56,7 @@ pub(crate) struct Site {
 
 impl Site {
     /// Starts every program, as many at once as depend on nothing.
-    pub(crate) fn start(network: Network, progress: &Progress) -> Result<Self> {
+    pub(crate) fn start(network: Network) -> Result<Self> {
         let certificate = Certificate::self_signed(network.lab().directory(), NAME)?;
         let lan = &network;
         let (databases, front, sshd, helpers) = thread::scope(|scope| {
@@ -73,7 +72,6 @@ impl Site {
         for server in [APP1, APP2] {
             others.push(app(lan.host(server.name))?);
         }
-        progress.say("HAProxy, 2 nginx, 2 applications, 2 MariaDB, Prometheus, 9 sshd are up");
         for (name, at) in [("client", VIP), ("admin", VIP)] {
             lan.host(name).name_address(&at.v4.to_string(), NAME)?;
             lan.host(name).name_address(&at.v6.to_string(), NAME)?;

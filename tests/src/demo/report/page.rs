@@ -84,7 +84,8 @@ fn warnings(results: &Results<'_>) -> String {
     let rows: Vec<_> = results.warnings.iter().map(row).collect();
     format!(
         "<h2>What the firewall says about the site</h2><p class=\"soft\"><code>firewall audit</code>, \
-         from the rules in force, sockets, flows and what was read on the wire.</p>{}",
+         from the rules in force, sockets, flows and what was read on the wire. Nobody planned \
+         <code>stranger</code>: two roles, and nobody who watches.</p>{}",
         table(&["server", "warns of"], &rows)
     )
 }

@@ -29,7 +29,8 @@ fn text(results: &Results<'_>) -> String {
         "Packets of the same load, beside the kernel's own counts",
         &packets(results),
     );
-    let said = "What the firewall says about the site (firewall audit)";
+    let said =
+        "What the firewall says about the site (firewall audit; stranger was set up in haste)";
     section(&mut text, said, &warnings(results));
     section(&mut text, "Checks", &checks(results));
     let _ = writeln!(text, "\n{}", results.verdict());
@@ -71,7 +72,7 @@ fn servers(results: &Results<'_>) -> String {
             units::count(sum(&passed)),
             list(&passed, 2),
             units::count(sum(&dropped)),
-            list(&dropped, 3),
+            list(&dropped, 2),
         ]);
     }
     table.render()
