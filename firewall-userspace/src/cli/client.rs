@@ -10,8 +10,6 @@ use super::Context;
 use crate::agent::protocol::{Request, Response, response_of};
 use crate::collect::{self, Extra, Known, Sample, Series};
 use crate::failure::{Failure, as_root};
-use crate::forwarded::Forwarded;
-use crate::host::containers::Containers;
 use crate::host::session::Session;
 use crate::host::users;
 use crate::kernel::clock::monotonic_ns;
@@ -115,7 +113,6 @@ pub(super) struct Maps {
     store: Store,
     known: Option<Known>,
     history: History<Series>,
-    forwarded: Forwarded,
 }
 
 impl Numbers {
@@ -193,10 +190,7 @@ impl Numbers {
 impl Maps {
     fn new(store: Store) -> Result<Self> {
         let known = store.meta()?.map(Known::new);
-        let containers = Containers::of_this_host();
-        let by_meta = |known: &Known| Forwarded::by_meta(&containers, &known.meta);
-        let forwarded = known.as_ref().map(by_meta).unwrap_or_default();
-        Ok(Self { store, known, history: History::default(), forwarded })
+        Ok(Self { store, known, history: History::default() })
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {
@@ -215,8 +209,6 @@ impl Maps {
                 count: in_force().count() as u64,
                 ending_soon: in_force().filter(|(_, ban)| ban.until_ns <= soon).count() as u64,
             },
-            warnings: self.forwarded.shut_text().into_iter().collect(),
-            containers: self.forwarded.confined_text(),
             ..Extra::default()
         };
         Ok(collect::snapshot(&sample, self.known.as_ref(), &self.history, extra))

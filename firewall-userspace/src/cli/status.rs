@@ -5,8 +5,10 @@ use anyhow::Result;
 use super::client::Numbers;
 use super::{Context, Json, Watch, repeat};
 use crate::failure::Exit;
+use crate::forwarded::Forwarded;
+use crate::host::containers::Containers;
 use crate::report::Snapshot;
-use crate::report::snapshot::Enforcement;
+use crate::report::snapshot::{Enforcement, Source};
 use crate::report::status;
 
 #[derive(Debug, clap::Args)]
@@ -28,8 +30,22 @@ pub(super) struct Arguments {
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let mut numbers = Numbers::open(context)?;
+    // An agent has looked already.
+    let containers = match numbers {
+        Numbers::Maps(_) => Containers::of_this_host(),
+        Numbers::Agent(_) | Numbers::Nothing => Containers::default(),
+    };
+    let read = |numbers: &mut Numbers| -> Result<Snapshot> {
+        let mut snapshot = numbers.snapshot(context)?;
+        if snapshot.source == Source::Maps {
+            let forwarded = Forwarded::now(&containers, &snapshot);
+            snapshot.warnings.extend(forwarded.shut_text());
+            snapshot.containers = forwarded.confined_text();
+        }
+        Ok(snapshot)
+    };
     if arguments.check {
-        let snapshot = numbers.snapshot(context)?;
+        let snapshot = read(&mut numbers)?;
         if arguments.json.json {
             context.out.json(&status::json(&snapshot, None))?;
         } else {
@@ -39,7 +55,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         return Ok(judged(&snapshot));
     }
     repeat(context, arguments.watch, || {
-        let snapshot = numbers.snapshot(context)?;
+        let snapshot = read(&mut numbers)?;
         let you = numbers.you(context);
         if arguments.json.json {
             context.out.json(&status::json(&snapshot, you.as_ref()))

@@ -14,7 +14,7 @@ const BOTTOM: f64 = 30.0;
 
 /// Colours of the lines, told apart by people with any eyes.
 pub(super) const COLOURS: [&str; 9] = [
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#7f6d00", "#555555",
+    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#7f6d00", "#8a8a8a",
     "#9467bd",
 ];
 
