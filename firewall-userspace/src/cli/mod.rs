@@ -97,7 +97,7 @@ enum Command {
     Rates(rates::Arguments),
     /// What is dropped, packet by packet (a sample)
     Events(events::Arguments),
-    /// What is weak about this host: plaintext, open ports, several roles, nobody who watches
+    /// What is weak about this host, and what to do about it
     Audit(audit::Arguments),
     /// Drop everything from an address for a while
     Ban(ban::Arguments),
