@@ -47,8 +47,8 @@ fn several_roles(seen: &Seen) -> Option<Finding> {
     let finding = Finding::new("several-roles", Level::Warn, message)
         .ports(served.iter().map(|(_, waiting, _)| written(waiting)))
         .process(Some(&programs).filter(|text| !text.is_empty()))
-        .figure(roles.len() as u64, "role", "by the policy")
-        .figure_if_any(served.len() as u64, "kind", "of service in use")
+        .figure(roles.len() as u64, "roles", "by the policy")
+        .figure_if_any(served.len() as u64, "kinds", "of service in use")
         .help(
             "a host for each: who breaks into one then has one, and each can be shut to all but \
              its neighbours",
@@ -91,9 +91,9 @@ fn single_primary(seen: &Seen) -> Option<Finding> {
         .rule(rule)
         .ports([written(server)])
         .process(server.process.as_ref())
-        .figure(rules.iter().map(|rule| commands(rule)).sum(), "SQL command", "taken")
-        .figure(clients as u64, "connection", "open now")
-        .figure_if_any(dumps.sum(), "replica", "seen to begin to follow")
+        .figure(rules.iter().map(|rule| commands(rule)).sum(), "SQL commands", "taken")
+        .figure(clients as u64, "connections", "open now")
+        .figure_if_any(dumps.sum(), "replicas", "seen to begin to follow")
         .help(
             "without this host nothing can be written: a standby that can be promoted, and clients \
              that follow it (MaxScale, Orchestrator, Galera); until then try how long a restore takes",

@@ -16,7 +16,7 @@ pub(super) fn findings(seen: &Seen) -> Vec<Finding> {
             .rule(rule)
             .ports([port])
             .process(listens.and_then(|one| one.process.as_ref()))
-            .figure(rule.new_flows, "connection", "asked for")
+            .figure(rule.new_flows, "connections", "asked for")
             .help("name addresses in `from:`; let people in by way of a bastion or a VPN");
         Some(finding)
     }));
@@ -37,7 +37,7 @@ fn unenforced(seen: &Seen) -> Option<Finding> {
         Enforcement::NoPolicy => "no policy is loaded: every packet passes".to_owned(),
     };
     let finding = Finding::new("not-enforced", Level::Fail, message)
-        .figure(open.len() as u64, "interface", "open")
+        .figure(open.len() as u64, "interfaces", "open")
         .help("firewall status, then firewall apply or firewall attach");
     Some(finding)
 }
@@ -54,7 +54,7 @@ fn defaults(seen: &Seen) -> impl Iterator<Item = Finding> {
         };
         let message = format!("{} is allow: {what}, unless a deny names it", way.default_name());
         Finding::new("default-allow", Level::Warn, message)
-            .figure(seen.snapshot.by_reason(Reason::DefaultAllow, way), "packet", word)
+            .figure(seen.snapshot.by_reason(Reason::DefaultAllow, way), "packets", word)
             .help(format!(
                 "rules for what is needed (firewall events shows it), then default: {{ {}: drop }}",
                 way.name()

@@ -71,7 +71,7 @@ pub(crate) struct Finding {
 pub(crate) struct Figure {
     /// How many.
     pub value: u64,
-    /// Of what, for one: `HTTP request`.
+    /// Of what, in the plural: `HTTP requests`.
     pub unit: &'static str,
     /// What of them: `in clear`.
     pub what: &'static str,

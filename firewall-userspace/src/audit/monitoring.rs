@@ -65,8 +65,8 @@ pub(super) fn findings(seen: &Seen) -> Option<Finding> {
     };
     let message = format!("no monitoring reaches this host: {silence}; {by}");
     let finding = Finding::new("no-monitoring", Level::Warn, message)
-        .figure(rules.len() as u64, "rule", "for monitoring")
-        .figure(asked, "connection", "by them")
+        .figure(rules.len() as u64, "rules", "for monitoring")
+        .figure(asked, "connections", "by them")
         .help(
             "a rule that admits your Prometheus to the agent's port and `outputs: { prometheus: { \
              listen: … } }` in host.yaml; what is pushed over HTTPS cannot be told from here",

@@ -43,7 +43,7 @@ fn http(seen: &Seen, rule: &Rule) -> Option<Finding> {
         .rule(rule)
         .ports(&rule.ports)
         .peers(seen.peers(rule))
-        .figure(requests, "HTTP request", "read in clear")
+        .figure(requests, "HTTP requests", "read in clear")
         .help(HTTP_HELP);
     (requests > 0).then_some(finding)
 }
@@ -58,8 +58,8 @@ fn sql(seen: &Seen, rule: &Rule) -> Option<Finding> {
         .rule(rule)
         .ports(&rule.ports)
         .peers(seen.peers(rule))
-        .figure(commands, "SQL command", "read in clear")
-        .figure(rule.metric(Metric::MysqlTls).unwrap_or_default(), "connection", "turned to TLS")
+        .figure(commands, "SQL commands", "read in clear")
+        .figure(rule.metric(Metric::MysqlTls).unwrap_or_default(), "connections", "turned to TLS")
         .help(SQL_HELP);
     (commands > 0).then_some(finding)
 }

@@ -87,7 +87,7 @@ fn unused(seen: &Seen, rule: &Rule) -> Option<Finding> {
     let finding = Finding::new("admitted-but-unused", Level::Note, message)
         .rule(rule)
         .ports(ports)
-        .figure(rule.new_flows, "connection", "asked for by this rule")
+        .figure(rule.new_flows, "connections", "asked for by this rule")
         .help("start what should listen, or take the port out of the rule");
     Some(finding)
 }

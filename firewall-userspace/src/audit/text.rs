@@ -37,8 +37,8 @@ pub(crate) fn text(findings: &[Finding]) -> String {
 /// What a finding rests on.
 fn seen(finding: &Finding) -> String {
     let figure = |Figure { value, unit, what }: &Figure| {
-        let count = units::plural(usize::try_from(*value).unwrap_or(usize::MAX), unit);
-        format!("{count} {what}").trim_end().to_owned()
+        let unit = if *value == 1 { unit.trim_end_matches('s') } else { unit };
+        format!("{} {unit} {what}", units::count(*value))
     };
     let mut said: Vec<String> = finding.evidence.iter().map(figure).collect();
     if !finding.peers.is_empty() {
