@@ -10,7 +10,8 @@
 //!    counter says so;
 //! 5. `numbers` loads the site and compares counts with the servers' own;
 //! 6. `failure` stops a web server, and kills every agent;
-//! 7. `report` says what came of it; `timeline` has asked the agents meanwhile.
+//! 7. `findings` holds what `firewall audit` says against what is weak about it;
+//! 8. `report` says what came of it; `timeline` has asked the agents meanwhile.
 
 mod agents;
 mod attempts;
