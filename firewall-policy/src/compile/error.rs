@@ -54,15 +54,21 @@ impl fmt::Display for CompileError {
         match self {
             Self::Memory { memory, bytes_max, cause, is_setting } => {
                 let (part, bytes) = memory.largest();
-                let (needed, limit, help) = if *is_setting {
-                    (memory.total_bytes(), "`memory-max`", "raise `memory-max`, or name fewer")
+                let (needed, limit, raise) = if *is_setting {
+                    (memory.total_bytes(), "`memory-max`", "raise `memory-max`, or ")
                 } else {
-                    (memory.table_bytes(), "one table of the kernel", "name fewer")
+                    (memory.table_bytes(), "one table of the kernel", "")
+                };
+                let shrink = match part {
+                    "flow table" => "lower `state: { flows }`",
+                    "rule counters" => "write fewer rules",
+                    "request counters" => "count the requests of fewer rules",
+                    _ => "name fewer distinct networks and ports",
                 };
                 write!(
                     f,
                     "the policy needs {}, and {limit} allows {}: most of it, {}, is {part} ({cause}); \
-                     {help} distinct networks and ports",
+                     {raise}{shrink}",
                     mebibytes(needed),
                     mebibytes(*bytes_max),
                     mebibytes(bytes),

@@ -22,7 +22,7 @@ use crate::report::snapshot::{Level, SCHEMA, Source};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  firewall audit                              what is weak about this host, and what to do
+  firewall audit            what is weak about this host, and what to do
   firewall audit --json | jq -r '.findings[] | select(.level == \"warn\") | .message'
   firewall audit --json | jq '[.findings[].id] | unique'
 
