@@ -1,7 +1,9 @@
 //! A policy that somebody wants: read, checked, compiled; nothing is changed.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,7 +14,7 @@ use firewall_policy::diagnostic::{Diagnostic, Report};
 use firewall_policy::directory::Directory;
 use firewall_policy::ir::{Chain, Policy, Rule};
 use firewall_policy::set::AddrSet;
-use firewall_policy::source::Span;
+use firewall_policy::source::{Content, Files, Refusal, Span};
 use firewall_policy::{Host, Loaded, Options, Subject};
 
 use crate::host::{addresses, interfaces};
@@ -27,6 +29,9 @@ pub(crate) struct Wanted {
     /// A role by name instead (several: repeat it)
     #[arg(long = "role", value_name = "ROLE")]
     pub roles: Vec<String>,
+    /// Addresses that are this host's beside those it has now: at boot it has none yet.
+    #[arg(skip)]
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Wanted {
@@ -52,13 +57,55 @@ impl Wanted {
     }
 }
 
+/// What a policy was read from: enough to read it again when the files have
+/// changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// Every file that was read, by its place in the tree.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// What in the tree was meant.
+    pub subject: Option<Subject>,
+    /// The addresses that `self` stood for.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// Reads and checks a policy.
 ///
 /// # Errors
 /// A report of everything that is wrong.
 pub(crate) fn read(config: &Path, wanted: &Wanted) -> Result<Loaded, Report> {
+    read_with_origin(config, wanted).map(|(loaded, _)| loaded)
+}
+
+/// As [`read`], and remembers what was read.
+///
+/// # Errors
+/// A report of everything that is wrong.
+pub(crate) fn read_with_origin(config: &Path, wanted: &Wanted) -> Result<(Loaded, Origin), Report> {
     let (files, subject) = wanted.subject(config);
-    firewall_policy::load(&files, &subject, &options())
+    let recorder = Recorder { files, read: RefCell::default() };
+    let addresses = own_addresses(&wanted.addresses);
+    let loaded = firewall_policy::load(&recorder, &subject, &options(&addresses))?;
+    let files = recorder.read.into_inner();
+    Ok((loaded, Origin { files, subject: Some(subject), addresses }))
+}
+
+/// A tree that remembers what was read from it.
+struct Recorder {
+    files: Directory,
+    read: RefCell<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Files for Recorder {
+    fn read(&self, path: &str, max_bytes: usize) -> Result<Content, Refusal> {
+        let content = self.files.read(path, max_bytes)?;
+        self.read.borrow_mut().insert(path.to_owned(), content.bytes.clone());
+        Ok(content)
+    }
+
+    fn shown(&self, path: &str) -> String {
+        self.files.shown(path)
+    }
 }
 
 /// Reads host.yaml alone.
@@ -67,12 +114,18 @@ pub(crate) fn read(config: &Path, wanted: &Wanted) -> Result<Loaded, Report> {
 /// A report of everything that is wrong with it.
 pub(crate) fn read_host(config: &Path) -> Result<Host, Report> {
     let files = Directory::new(config);
-    firewall_policy::load_host(&files, &options()).map(|(host, _)| host)
+    firewall_policy::load_host(&files, &options(&own_addresses(&[]))).map(|(host, _)| host)
 }
 
-fn options() -> Options {
-    let own = addresses::Addresses::of_this_host().own;
-    let own = own.into_iter().map(|address| AddrSet::network(address, 128));
+/// This host's addresses now, and others that it is known to have.
+fn own_addresses(known: &[IpAddr]) -> Vec<IpAddr> {
+    let now = addresses::Addresses::of_this_host().own;
+    let all: BTreeSet<IpAddr> = now.into_iter().chain(known.iter().copied()).collect();
+    all.into_iter().collect()
+}
+
+fn options(own: &[IpAddr]) -> Options {
+    let own = own.iter().map(|address| AddrSet::network(*address, 128));
     Options {
         now: Some(SystemTime::now()),
         own_addresses: Some(own.fold(AddrSet::empty(), |all, one| all.union(&one))),
@@ -118,7 +171,7 @@ pub(crate) fn too_large(loaded: &Loaded, error: anyhow::Error) -> Result<Diagnos
 
 /// A number that nobody can guess: the standard library's hash keys come from
 /// the kernel.
-fn random() -> u32 {
+pub(crate) fn random() -> u32 {
     let bytes = RandomState::new().build_hasher().finish().to_ne_bytes();
     bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use firewall_policy::Loaded;
@@ -58,7 +59,8 @@ pub(crate) struct Installed {
     pub timings: Timings,
 }
 
-/// Makes a policy the one in force. Interfaces stay as they are.
+/// Makes a policy the one in force, for good or on trial for so long. Interfaces
+/// stay as they are.
 ///
 /// # Errors
 /// Nothing in force has changed then.
@@ -67,6 +69,7 @@ pub(crate) fn install(
     ready: Ready,
     policy: &Policy,
     applied_by: String,
+    trial: Option<Duration>,
 ) -> Result<Installed> {
     let Ready { generation, slots, before } = ready;
     let capacity = Capacity::new(policy.state.flows, slots.rules(), slots.requests())?;
@@ -74,8 +77,9 @@ pub(crate) fn install(
         Action::Allow => "allow".to_owned(),
         Action::Drop => "drop".to_owned(),
     };
+    let number = before.map_or(1, |before| before.generation + 1);
     let mut meta = Meta {
-        generation: before.map_or(1, |before| before.generation + 1),
+        generation: number,
         slot: 0,
         hash: generation.hash.clone(),
         roles: policy.roles.clone(),
@@ -87,9 +91,10 @@ pub(crate) fn install(
         slots,
         capacity,
         memory_bytes: generation.memory.total_bytes(),
+        token: trial.map(|_| format!("{number}-{:04x}", candidate::random() >> 16)),
         agent: serde_json::to_value(Remembered::of(policy))?,
     };
-    let timings = store.install(&generation, &mut meta)?;
+    let timings = store.install(&generation, &mut meta, trial)?;
     Ok(Installed { meta, timings })
 }
 
@@ -116,7 +121,7 @@ pub(crate) struct Attached {
 
 /// Brings the interfaces into line with the policy in force: attaches those it
 /// names, lets go of the others. Those that the operator has detached are left
-/// alone.
+/// alone. During a trial nothing is let go: the policy to return to may name it.
 ///
 /// # Errors
 /// If the pins cannot be read; an interface that refuses is reported apart.
@@ -124,6 +129,7 @@ pub(crate) fn interfaces(store: &Store, remembered: &Remembered) -> Result<Attac
     let links = store.attached()?;
     let present = interfaces::all();
     let detached = Detached::read();
+    let on_trial = store.trial()?.is_some();
     let mut outcome = Attached::default();
     for one in &present {
         let wanted = interfaces::selected(&one.name, &remembered.matches, &remembered.ignore);
@@ -138,7 +144,7 @@ pub(crate) fn interfaces(store: &Store, remembered: &Remembered) -> Result<Attac
                 Ok(links) => outcome.made.push((one.name.clone(), links)),
                 Err(error) => outcome.failed.push((one.name.clone(), error)),
             }
-        } else if !wanted && !hooks.is_empty() {
+        } else if !wanted && !on_trial && !hooks.is_empty() {
             store.detach(Some(one.ifindex))?;
             outcome.removed.push(one.name.clone());
         }

@@ -10,6 +10,7 @@
 //! | `probe` | packets made to ask a question, and what judges them |
 //! | `host` | facts about this host |
 //! | `audit`, `forwarded` | what a policy and a host together give away, or cut off |
+//! | `confirmed` | the copy of what was confirmed, which a boot enforces |
 //! | `banning`, `remembered`, `lock`, `paths`, `failure` | what these stand on |
 
 mod agent;
@@ -18,6 +19,7 @@ mod banning;
 mod candidate;
 mod cli;
 mod collect;
+mod confirmed;
 mod enforce;
 mod failure;
 mod forwarded;

@@ -13,6 +13,11 @@ pub(crate) fn run() -> PathBuf {
     from_environment("FIREWALL_RUN", "/run/firewall")
 }
 
+/// Directory of the copy of what was confirmed last; moved by `FIREWALL_STATE`.
+pub(crate) fn state() -> PathBuf {
+    from_environment("FIREWALL_STATE", "/var/lib/firewall")
+}
+
 /// The agent's socket.
 pub(crate) fn socket() -> PathBuf {
     run().join("firewall.sock")

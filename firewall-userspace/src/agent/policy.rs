@@ -28,30 +28,32 @@ const INTERFACES: &str = "interfaces";
 /// Why the agent changes a policy: what it tells `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Occasion {
-    /// Nothing is pinned: a failed test is logged, and does not stop it.
+    /// Nothing is pinned: what was confirmed last.
     Boot,
     /// Somebody asked for it.
     Reload,
-    /// Rules name interfaces, and there is a new one: the same policy again.
+    /// Rules name interfaces, and there is a new one: what was confirmed last again.
     Interface,
 }
 
 impl Occasion {
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Boot => &["--as", "agent at boot", "--occasion", "boot"],
-            Self::Reload => &["--as", "agent, asked to reload"],
-            Self::Interface => &["--as", "agent, for a new interface", "--occasion", "interface"],
+            Self::Boot => &["boot", "--as", "agent at boot"],
+            Self::Reload => &["apply", "--as", "agent, asked to reload"],
+            Self::Interface => {
+                &["apply", "--as", "agent, for a new interface", "--occasion", "interface"]
+            }
         }
     }
 }
 
-/// What is pinned, or else what the files say.
+/// What is pinned, or else what was confirmed last, or else what the files say.
 ///
 /// A pinned policy is adopted as it is: starting an agent changes nothing.
 ///
 /// # Errors
-/// If nothing is pinned and the files cannot be enforced.
+/// If nothing is pinned and neither can be enforced.
 pub(super) async fn start(settings: &Settings) -> Result<State> {
     let pinned = || -> Result<Option<(Store, Known)>> {
         let Some(store) = Store::open(&settings.pins)? else { return Ok(None) };
@@ -73,7 +75,7 @@ pub(super) async fn start(settings: &Settings) -> Result<State> {
     Ok(state)
 }
 
-/// Runs `firewall apply`, and logs what it says.
+/// Runs `firewall apply` or `boot`, and logs what it says.
 ///
 /// # Errors
 /// With what it said, if it failed; what is enforced stays.
@@ -82,11 +84,11 @@ pub(super) async fn apply(settings: &Settings, occasion: Occasion) -> Result<Str
     // names.
     let root = settings.pins.directory().parent().unwrap_or(settings.pins.directory());
     let output = Command::new("/proc/self/exe")
-        .arg("apply")
         .args(occasion.arguments())
         .env("FIREWALL_CONFIG", &settings.config)
         .env("FIREWALL_PINS", root)
         .env("FIREWALL_RUN", paths::run())
+        .env("FIREWALL_STATE", paths::state())
         .env("NO_COLOR", "1")
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use firewall_common::abi::control::Word;
 use firewall_policy::ir::Policy;
 
 use super::events::Log;
@@ -127,9 +128,11 @@ impl State {
         self.containers = containers;
     }
 
-    /// Whether somebody else has put another policy in force.
+    /// Whether another policy is in force than the one that is known. After a trial
+    /// that nobody confirmed, every packet may pass: then there is none to know.
     pub(super) fn is_stale(&self) -> bool {
-        self.known.meta.slot != self.store.word().active()
+        let slot = self.store.in_force();
+        slot != self.known.meta.slot && slot != Word::PASS_ALL
     }
 
     /// Counts the tables at the next tick, whatever that costs.

@@ -1,5 +1,8 @@
 //! `firewall apply`.
 
+use std::path::Path;
+use std::time::Duration;
+
 use anyhow::Result;
 use firewall_policy::Loaded;
 use firewall_policy::codes::Code;
@@ -7,15 +10,16 @@ use firewall_policy::diagnostic::Diagnostic;
 use serde::Serialize;
 
 use super::client::{Numbers, open_store, tell_agent};
-use super::{Context, Json};
-use crate::candidate::{self, Wanted};
+use super::{Context, Json, value};
+use crate::candidate::{self, Origin, Wanted};
+use crate::confirmed::{self, Confirmed};
 use crate::enforce::{self, Attached, Detached, Ready};
 use crate::failure::{Exit, Failure, require_root};
 use crate::forwarded::Forwarded;
 use crate::host::containers::Containers;
 use crate::host::session::Session;
-use crate::host::users;
-use crate::host::{addresses, interfaces};
+use crate::host::{addresses, clock, interfaces, users};
+use crate::kernel::meta::Meta;
 use crate::kernel::store::Store;
 use crate::lock::Lock;
 use crate::paths;
@@ -32,17 +36,23 @@ Examples:
   sudo firewall apply                 what host.yaml and its roles say
   sudo firewall apply rules/web.yaml  one role file, without host.yaml
   sudo firewall apply --dry-run       check, test, compare; change nothing
+  sudo firewall apply --confirm-within 60s
+                                      the kernel takes it back unless you confirm
 
 The policy is read, checked, compiled and tested first; any error leaves what
 is enforced as it is. The swap is one store for both directions and all CPUs.
 A policy equal to the one in force changes nothing. Exit code 0 done or
-nothing to do, 1 refused, 2 --dry-run found changes.")]
+nothing to do, 1 refused, 2 --dry-run found changes, 3 in force but unconfirmed.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     wanted: Wanted,
     /// Say what would happen, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Return to the policy before it after this time, unless `firewall confirm` comes first; the
+    /// kernel does it, whoever is alive
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    confirm_within: Option<Duration>,
     /// Apply even if that cuts the SSH session you are typing in
     #[arg(long)]
     i_have_console: bool,
@@ -51,10 +61,35 @@ pub(super) struct Arguments {
     /// Who applies, if not the user who logged in (the agent says so)
     #[arg(long = "as", value_name = "WHO", hide = true)]
     on_behalf_of: Option<String>,
-    /// Why the agent applies: at boot a failed test is a warning; after a new interface even the
-    /// policy in force is loaded again
-    #[arg(long, hide = true, value_parser = ["boot", "interface"])]
-    occasion: Option<String>,
+    /// Why it is applied, if nobody asked for another policy
+    #[arg(long, hide = true)]
+    occasion: Option<Occasion>,
+}
+
+/// Why a policy is applied that nobody has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Occasion {
+    /// Nothing is pinned. A failed test is a warning, and interfaces may come later.
+    Boot,
+    /// A new interface that rules may name: what was confirmed last is loaded again.
+    Interface,
+    /// A new binary: what was confirmed last is loaded again, with its programs.
+    Upgrade,
+}
+
+impl Arguments {
+    /// What a boot does with a policy.
+    pub(super) fn at_boot(wanted: Wanted, who: &str, json: Json) -> Self {
+        Self {
+            wanted,
+            dry_run: false,
+            confirm_within: None,
+            i_have_console: true,
+            json,
+            on_behalf_of: Some(who.to_owned()),
+            occasion: Some(Occasion::Boot),
+        }
+    }
 }
 
 #[derive(Default, Serialize)]
@@ -67,6 +102,8 @@ struct Document {
     hash: String,
     tests: usize,
     seeded_flows: Option<usize>,
+    token: Option<String>,
+    deadline_ms: Option<u64>,
     switch_us: Option<u64>,
     load_us: Option<u64>,
     attached: Vec<String>,
@@ -77,8 +114,26 @@ struct Document {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
-    let what = arguments.wanted.words();
-    let loaded = candidate::read(&context.config, &arguments.wanted)
+    // The same again means what is enforced, not what the files say since.
+    let last = match arguments.occasion {
+        Some(Occasion::Interface | Occasion::Upgrade) => confirmed::last()?,
+        _ => None,
+    };
+    match last {
+        Some(Confirmed { config, wanted }) => apply(context, &config, &wanted, arguments),
+        None => apply(context, &context.config, &arguments.wanted, arguments),
+    }
+}
+
+/// Applies a policy of the files in `config`.
+pub(super) fn apply(
+    context: &Context,
+    config: &Path,
+    wanted: &Wanted,
+    arguments: &Arguments,
+) -> Result<Exit> {
+    let what = wanted.words();
+    let (loaded, origin) = candidate::read_with_origin(config, wanted)
         .map_err(|report| super::check::refused(context, &report, &what))?;
     require_root(if arguments.dry_run {
         "only root may load programs and read what is enforced"
@@ -88,6 +143,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let purpose = format!("apply {what}");
     let _lock = (!arguments.dry_run).then(|| Lock::take(&paths::lock(), &purpose)).transpose()?;
     let store = open_store(context)?;
+    if let Some(store) = &store
+        && !arguments.dry_run
+    {
+        settle(store)?;
+    }
     let ready = Ready::new(store.as_ref(), &loaded.policy)?;
     for warning in &loaded.warnings {
         context.out.diagnostics(&format!("{}\n", warning.render(context.out.style())));
@@ -106,25 +166,60 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
             context.out.note(&format!("containers: {sentence}"));
         }
     }
-    let boot = arguments.occasion.as_deref() == Some("boot");
+    let boot = arguments.occasion == Some(Occasion::Boot);
     if !ready.is_in_force() {
         somewhere(&loaded, arguments)?;
         document.tests = test(context, &loaded, &ready, boot)?;
         guard(context, &loaded, arguments)?;
         document.changed = true;
     }
-    document.changed |= arguments.occasion.as_deref() == Some("interface");
+    document.changed |= arguments.occasion.is_some();
     if arguments.dry_run {
         return dry_run(context, arguments, &loaded, &document, store.as_ref());
     }
-    let who = arguments.on_behalf_of.clone().unwrap_or_else(users::who);
-    change(context, &loaded, store, ready, who, &mut document)?;
+    change(context, arguments, &loaded, store, ready, &mut document)?;
+    keep(&origin, &mut document);
     report(context, arguments, &loaded, &document)?;
     // At boot the agent waits for this process, and looks then.
     if !boot {
         tell_agent(context, true);
     }
-    Ok(if document.warnings.is_empty() { Exit::Ok } else { Exit::Error })
+    Ok(match document {
+        Document { warnings, .. } if !warnings.is_empty() => Exit::Error,
+        Document { token: Some(_), .. } => Exit::Unconfirmed,
+        _ => Exit::Ok,
+    })
+}
+
+/// Refuses while another policy is on trial, and completes a trial that is over.
+pub(super) fn settle(store: &Store) -> Result<()> {
+    let Some(trial) = store.trial()? else { return Ok(()) };
+    let Some(left) = trial.left else { return store.roll_back() };
+    let Meta { generation, applied_by, applied_at, token, .. } = trial.candidate;
+    let since = clock::Local::of(applied_at * 1000).time_of_day();
+    let (left, token) = (units::age(left), token.unwrap_or_default());
+    Err(Failure::new(format!(
+        "generation {generation} is on trial: applied by {applied_by} at {since}, {left} left"
+    ))
+    .help(format!("firewall confirm {token}    or: firewall rollback"))
+    .exit(Exit::Unconfirmed)
+    .into())
+}
+
+/// Copies what is enforced for the next boot. A trial is copied, and chosen when it
+/// is confirmed.
+fn keep(origin: &Origin, document: &mut Document) {
+    let hash = &document.hash;
+    if document.token.is_none() && confirmed::is_chosen(origin, hash) {
+        return;
+    }
+    let kept = confirmed::keep(origin, hash).and_then(|()| match document.token {
+        None => confirmed::choose(hash),
+        Some(_) => Ok(()),
+    });
+    if let Err(error) = kept {
+        document.warnings.push(format!("the next boot enforces what was kept before: {error:#}"));
+    }
 }
 
 /// Refuses a policy that would let go of every interface: most likely a slip in a
@@ -221,10 +316,10 @@ fn now(context: &Context) -> String {
 
 fn change(
     context: &Context,
+    arguments: &Arguments,
     loaded: &Loaded,
     store: Option<Store>,
     ready: Ready,
-    who: String,
     document: &mut Document,
 ) -> Result<()> {
     let policy = &loaded.policy;
@@ -236,12 +331,15 @@ fn change(
     let seeded = enforce::seed(&store, loaded)?;
     document.seeded_flows = seeded;
     if document.changed {
-        let installed = enforce::install(&mut store, ready, policy, who)?;
-        let micros =
-            |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let who = arguments.on_behalf_of.clone().unwrap_or_else(users::who);
+        let trial = arguments.confirm_within;
+        let installed = enforce::install(&mut store, ready, policy, who, trial)?;
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         document.generation = Some(installed.meta.generation);
         document.switch_us = Some(micros(installed.timings.switch));
         document.load_us = Some(micros(installed.timings.tables + installed.timings.load));
+        document.token = installed.meta.token;
+        document.deadline_ms = trial.map(|time| clock::unix_ms() + micros(time) / 1000);
     } else {
         document.generation = ready.before.map(|meta| meta.generation);
     }
@@ -253,9 +351,12 @@ fn change(
         failed.into_iter().map(|(name, error)| format!("{name} is OPEN: {error:#}")).collect();
     if store.attached()?.is_empty() && document.warnings.is_empty() {
         let globs = policy.interfaces.matches.join(", ");
-        document.warnings.push(format!(
-            "no interface of this host matches `interfaces: {{ match: [{globs}] }}`: every packet passes"
-        ));
+        let none =
+            format!("no interface of this host matches `interfaces: {{ match: [{globs}] }}`");
+        match arguments.occasion {
+            Some(Occasion::Boot) => context.out.note(&format!("{none} yet")),
+            _ => document.warnings.push(format!("{none}: every packet passes")),
+        }
     }
     Ok(())
 }
@@ -274,10 +375,11 @@ fn report(
     let out = &context.out;
     match document.switch_us {
         Some(micros) => out.line(&format!(
-            "swapped to generation {generation} (policy {hash}, {}) in {}; loaded in {}, {}",
+            "swapped to generation {generation} (policy {hash}, {}) in {}{}; loaded in {}, {}",
             loaded.policy.roles.join(", "),
-            units::elapsed(std::time::Duration::from_micros(micros)),
-            units::elapsed(std::time::Duration::from_micros(document.load_us.unwrap_or_default())),
+            units::elapsed(Duration::from_micros(micros)),
+            if document.token.is_some() { " (unconfirmed)" } else { "" },
+            units::elapsed(Duration::from_micros(document.load_us.unwrap_or_default())),
             match document.tests {
                 0 => "no tests".to_owned(),
                 tests => format!("{} passed", units::plural(tests, "test")),
@@ -301,6 +403,15 @@ fn report(
         out.line(&format!(
             "detached {name}: the policy does not name it; every packet passes there"
         ))?;
+    }
+    if let (Some(token), Some(deadline)) = (&document.token, document.deadline_ms) {
+        let back = match &document.before {
+            Some(before) => format!("The kernel returns to policy {}", short_hash(before)),
+            None => "The kernel lets every packet pass again,".to_owned(),
+        };
+        let at = clock::Local::of(deadline).time_of_day();
+        out.line(&format!("{back} by itself at {at} unless you run, from a NEW session:"))?;
+        out.line(&format!("    firewall confirm {token}"))?;
     }
     for warning in &document.warnings {
         out.note(&format!("warning: {warning}"));

@@ -131,7 +131,7 @@ struct Frame {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
-    let wanted = Wanted { file: arguments.file.clone(), roles: Vec::new() };
+    let wanted = Wanted { file: arguments.file.clone(), ..Wanted::default() };
     let loaded = candidate::read(&context.config, &wanted)
         .map_err(|report| super::check::refused(context, &report, &wanted.words()))?;
     // Without root nobody can say what is in force; the explanation says so.

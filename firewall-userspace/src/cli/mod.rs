@@ -8,10 +8,12 @@ mod apply;
 mod attach;
 mod audit;
 mod ban;
+mod boot;
 mod check;
 mod client;
 mod code;
 mod completions;
+mod confirm;
 mod counters;
 mod detach;
 mod doctor;
@@ -85,6 +87,12 @@ enum Command {
     Test(test::Arguments),
     /// Enforce a policy: checked, tested, swapped in one store
     Apply(apply::Arguments),
+    /// Keep the policy that is on trial
+    Confirm(confirm::Confirm),
+    /// Return to the policy before the one on trial
+    Rollback(confirm::Rollback),
+    /// Enforce what was confirmed last: for firewall-boot.service
+    Boot(boot::Arguments),
     /// What would happen to a packet, and why
     Explain(explain::Arguments),
     /// What an error code means, with an example
@@ -183,6 +191,9 @@ fn run(context: &mut Context, command: Command) -> Result<Exit> {
         Command::Check(arguments) => check::run(context, &arguments),
         Command::Test(arguments) => test::run(context, &arguments),
         Command::Apply(arguments) => apply::run(context, &arguments),
+        Command::Confirm(arguments) => confirm::confirm(context, &arguments),
+        Command::Rollback(arguments) => confirm::rollback(context, &arguments),
+        Command::Boot(arguments) => boot::run(context, &arguments),
         Command::Explain(arguments) => explain::run(context, &arguments),
         Command::ExplainCode(arguments) => code::run(context, &arguments),
         Command::Rules(arguments) => rules::run(context, &arguments),

@@ -53,6 +53,8 @@ pub(crate) fn snapshot(
     let Extra { agent, flows, bans, events_read, warnings, containers } = extra;
     let interfaces = interfaces_of(sample, known, history);
     let enforcement = match known {
+        // An agent knows the policy that was on trial here until somebody applies another.
+        Some(_) if sample.passes_all => Enforcement::NoPolicy,
         None => Enforcement::NoPolicy,
         Some(_) => enforcement(&interfaces),
     };
@@ -64,7 +66,7 @@ pub(crate) fn snapshot(
         time_ms: sample.time_ms,
         enforcement,
         agent,
-        policy: known.map(|known| policy(&known.meta, sample)),
+        policy: known.filter(|_| !sample.passes_all).map(|known| policy(&known.meta, sample)),
         interfaces,
         recent: rates::recent(sample, known, history),
         flows,
@@ -97,8 +99,10 @@ fn policy(meta: &Meta, sample: &Sample) -> Policy {
         roles: meta.roles.clone(),
         applied_ms: meta.applied_at * 1000,
         applied_by: meta.applied_by.clone(),
-        confirmed: sample.word.confirmed(),
-        deadline_ms: None,
+        confirmed: sample.trial.is_none(),
+        deadline_ms: sample
+            .trial
+            .map(|left| sample.time_ms + u64::try_from(left.as_millis()).unwrap_or_default()),
         default_in: action(&meta.defaults[0]),
         default_out: action(&meta.defaults[1]),
         files: meta.files.clone(),

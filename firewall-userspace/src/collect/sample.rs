@@ -40,8 +40,10 @@ pub(crate) struct Sample {
     pub suppressed: u64,
     /// Events lost.
     pub lost: u64,
-    /// The control word.
-    pub word: Word,
+    /// Time left of a trial; `None` if the policy is confirmed.
+    pub trial: Option<Duration>,
+    /// Whether no generation judges: every packet passes.
+    pub passes_all: bool,
 }
 
 impl Sample {
@@ -58,7 +60,8 @@ impl Sample {
             attached: store.attached()?,
             suppressed: sampled.suppressed,
             lost: sampled.lost,
-            word: store.word(),
+            trial: store.trial()?.and_then(|trial| trial.left),
+            passes_all: store.in_force() == Word::PASS_ALL,
         })
     }
 

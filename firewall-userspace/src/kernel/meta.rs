@@ -41,6 +41,9 @@ pub struct Meta {
     pub capacity: Capacity,
     /// Bytes its tables take.
     pub memory_bytes: u64,
+    /// What confirms it, if it was applied on trial.
+    #[serde(default)]
+    pub token: Option<String>,
     /// Whatever the agent wants to know again after a restart.
     #[serde(default)]
     pub agent: serde_json::Value,

@@ -4,11 +4,12 @@ use std::ffi::{CStr, CString};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{HashMap, Map, MapData};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter};
 use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
+use firewall_common::control::in_force;
 use firewall_common::flow;
 use firewall_policy::compile::Generation;
 use firewall_policy::ir::IngressHook;
@@ -16,6 +17,7 @@ use firewall_policy::ir::IngressHook;
 use super::attach::{self, Attachment};
 use super::bans::Bans;
 use super::bpffs;
+use super::clock::monotonic_ns;
 use super::counters::{self, Counters, Outcomes};
 use super::events::{self, Events, Sampled};
 use super::generation::{self, Loaded, Timings};
@@ -60,10 +62,9 @@ impl Store {
         for part in ["maps", "roots", "links"] {
             bpffs::create_directory(&pins.directory().join(part))?;
         }
-        let fresh = !pins.map("CONTROL").exists();
         let maps = Maps::open_or_create(|name| pins.map(name), capacity)?;
         let store = Self::with(pins.clone(), maps)?;
-        if fresh {
+        if store.word() == UNSET {
             let open = Word::new(Word::PASS_ALL, Word::PASS_ALL, true, [false, false]);
             store.control.set_word(WORD, open.0);
         }
@@ -116,26 +117,95 @@ impl Store {
         Word(self.control.word(WORD))
     }
 
-    /// Metadata of the active generation; `None` if every packet passes.
+    /// The control word and its deadline, as the root programs read them.
+    fn control(&self) -> Control {
+        Control {
+            word: self.control.word(WORD),
+            deadline_ns: self.control.word(DEADLINE),
+            ban_v4_lengths: 0,
+            ban_v6_lengths: [0; 2],
+            reserved: [0; 3],
+        }
+    }
+
+    /// Slot of the generation that judges now, or [`Word::PASS_ALL`].
+    #[must_use]
+    pub fn in_force(&self) -> u8 {
+        in_force(&self.control(), monotonic_ns)
+    }
+
+    /// Metadata of the generation that judges now; `None` if every packet passes.
     ///
     /// # Errors
     /// If it is there and broken.
     pub fn meta(&self) -> Result<Option<Meta>> {
-        match self.word().active() {
+        self.meta_of(self.in_force())
+    }
+
+    fn meta_of(&self, slot: u8) -> Result<Option<Meta>> {
+        match slot {
             Word::PASS_ALL => Ok(None),
             slot => Meta::open(&self.pins.generation(slot).join("META")),
         }
     }
 
-    /// Loads a generation into the free slot and makes it the active one, on all
-    /// hooks and CPUs with one store.
+    /// The trial that is under way or has ended without an answer; `None` if the
+    /// generation in force is confirmed.
     ///
-    /// `meta` is completed with the slot and capacity.
+    /// # Errors
+    /// If metadata is broken.
+    pub fn trial(&self) -> Result<Option<Trial>> {
+        let control = self.control();
+        let word = Word(control.word);
+        if word.confirmed() || word == UNSET {
+            return Ok(None);
+        }
+        let left = control.deadline_ns.saturating_sub(monotonic_ns());
+        Ok(Some(Trial {
+            candidate: self.meta_of(word.active())?.context("nothing is on trial")?,
+            before: self.meta_of(word.previous())?,
+            left: (left > 0).then(|| Duration::from_nanos(left)),
+        }))
+    }
+
+    /// Ends a trial: the candidate stays, whatever the clock says.
+    ///
+    /// The caller holds the lock and has looked at [`Store::trial`].
+    pub fn confirm(&self) {
+        let word = self.word();
+        let closed = [word.closed_ingress(), word.closed_egress()];
+        let word = Word::new(word.active(), word.previous(), true, closed);
+        self.control.set_word(WORD, word.0);
+    }
+
+    /// Ends a trial: the generation before it is in force, and confirmed.
+    ///
+    /// # Errors
+    /// If its metadata is broken; the kernel returns to it all the same at the
+    /// deadline.
+    pub fn roll_back(&self) -> Result<()> {
+        let previous = self.word().previous();
+        let closed = self.meta_of(previous)?.map_or([false; 2], |meta| closed(&meta));
+        self.control.set_word(WORD, Word::new(previous, Word::PASS_ALL, true, closed).0);
+        Ok(())
+    }
+
+    /// Loads a generation into the free slot and makes it the active one, on all
+    /// hooks and CPUs with one store: for good, or on trial for so long.
+    ///
+    /// `meta` is completed with the slot and capacity. A trial must not be under
+    /// way: the slot that is free then holds the generation to return to.
     ///
     /// # Errors
     /// If anything fails before the store, nothing in force has changed.
-    pub fn install(&mut self, generation: &Generation, meta: &mut Meta) -> Result<Timings> {
+    pub fn install(
+        &mut self,
+        generation: &Generation,
+        meta: &mut Meta,
+        trial: Option<Duration>,
+    ) -> Result<Timings> {
         let before = self.word();
+        ensure!(before.confirmed(), "another policy is on trial");
         let slot = u8::from(before.active() == 0);
         self.grow(&meta.capacity)?;
         self.clear_new(generation)?;
@@ -150,8 +220,12 @@ impl Store {
             sys::set_element(self.maps.fd(array)?, slot.into(), &object.number(judge)?)
                 .with_context(|| format!("could not place {judge}"))?;
         }
-        let closed = meta.defaults.each_ref().map(|verdict| verdict == "drop");
-        let word = Word::new(slot, before.active(), true, closed);
+        if let Some(time) = trial {
+            // Before the word that makes it matter.
+            let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            self.control.set_word(DEADLINE, monotonic_ns().saturating_add(time));
+        }
+        let word = Word::new(slot, before.active(), trial.is_none(), closed(meta));
         self.control.set_word(WORD, word.0);
         timings.switch = start.elapsed();
         self.carry_over()?;
@@ -376,11 +450,31 @@ impl Store {
     }
 }
 
+/// A generation that nobody has confirmed yet.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The generation on trial.
+    pub candidate: Meta,
+    /// The one that the kernel returns to; `None`: every packet passes then.
+    pub before: Option<Meta>,
+    /// Time left; `None` if it is over, and the kernel has returned.
+    pub left: Option<Duration>,
+}
+
+/// Whether a direction is dropped where a program is missing: ingress, egress.
+fn closed(meta: &Meta) -> [bool; 2] {
+    meta.defaults.each_ref().map(|verdict| verdict == "drop")
+}
+
 /// Longer than a program can run on one batch of packets.
 const LAST_PACKET: Duration = Duration::from_millis(50);
 
+/// A control word that nobody has set: whoever made the map was killed.
+const UNSET: Word = Word(0);
 /// Word of [`Control`] that holds the [`Word`].
 const WORD: usize = std::mem::offset_of!(Control, word) / 8;
+/// Word of [`Control`] that holds the deadline of a trial.
+const DEADLINE: usize = std::mem::offset_of!(Control, deadline_ns) / 8;
 
 /// The table of flows.
 ///

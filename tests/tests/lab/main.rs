@@ -18,6 +18,7 @@ mod apply;
 mod attach;
 mod audit;
 mod bans;
+mod boot;
 mod containers;
 mod crash;
 mod established;
@@ -33,6 +34,7 @@ mod path_mtu;
 mod reload;
 
 mod support;
+mod trial;
 mod vlan;
 mod vrrp;
 mod wire;
