@@ -13,6 +13,7 @@
 //! - [`firewall`] drives the binary under test on a host.
 //! - [`traffic`] makes traffic by sockets and by frames, and reads the kernel's
 //!   own counters; [`pair`] is the smallest lab for it.
+//! - [`machine`] is a whole Debian with systemd in QEMU.
 //! - [`gate`] says what the machine lacks, before a test fails for it.
 //!
 //! ```no_run
@@ -39,6 +40,7 @@ pub mod firewall;
 pub mod gate;
 pub mod host;
 pub mod lab;
+pub mod machine;
 mod namespace;
 pub mod network;
 pub mod packet;

@@ -20,13 +20,13 @@ pub(crate) struct Args {
 ///
 /// If the object or the binary cannot be built.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    build_ebpf::build(&build_ebpf::Args::default())?;
     let binary = if args.release { release()? } else { debug()? };
     exec::result(binary.display());
     Ok(())
 }
 
 fn debug() -> Result<PathBuf> {
+    build_ebpf::build(&build_ebpf::Args::default())?;
     let mut command = exec::cargo();
     command.args(["build", "--package", "firewall-userspace"]);
     exec::step("building the binary (debug, dynamically linked)", || exec::run(&mut command))?;
@@ -68,7 +68,13 @@ impl Linking {
     }
 }
 
-fn release() -> Result<PathBuf> {
+/// Builds what goes to servers, and says where it is.
+///
+/// # Errors
+///
+/// If the object or the binary cannot be built.
+pub(crate) fn release() -> Result<PathBuf> {
+    build_ebpf::build(&build_ebpf::Args::default())?;
     let architecture = std::env::consts::ARCH;
     let musl = sysroot()?.join(format!("lib/rustlib/{architecture}-unknown-linux-musl/lib"));
     let libc = PathBuf::from(format!("/usr/lib/{architecture}-linux-gnu/libc.a"));

@@ -1,6 +1,6 @@
 //! `cargo xtask`: everything a person types to build, check and try the firewall.
 //!
-//! One file per subcommand; [`exec`] runs programs with progress lines, and
+//! One file or directory per subcommand; [`exec`] runs programs with progress lines, and
 //! [`packages`] and [`toolchain`] find out what the machine lacks.
 
 mod bench;
@@ -9,6 +9,7 @@ mod build_ebpf;
 mod check;
 mod demo;
 mod exec;
+mod install;
 mod packages;
 mod test;
 mod toolchain;
@@ -24,6 +25,7 @@ Examples:
   cargo xtask demo                the firewall at work, on real servers in namespaces
   cargo xtask bench               what a verdict costs, beside a bare XDP_DROP
   cargo xtask build --release     one static binary with the object inside
+  cargo xtask install --role web --host root@web01    and puts it back unless you still get in
   cargo xtask check               everything that needs no root
   cargo xtask test lab            one level; without a name, all of them
 
@@ -44,24 +46,39 @@ enum Command {
     Build(build::Args),
     Check(check::Args),
     Demo(demo::Args),
+    Install(install::Install),
+    Upgrade(install::Upgrade),
+    Uninstall(install::Uninstall),
     Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Bench(args) => bench::run(&args).map(|()| Outcome::Passed),
-        Command::BuildEbpf(args) => build_ebpf::run(&args).map(|()| Outcome::Passed),
-        Command::Build(args) => build::run(&args).map(|()| Outcome::Passed),
-        Command::Check(args) => check::run(&args),
-        Command::Demo(args) => demo::run(&args).map(|()| Outcome::Passed),
-        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args).map(done),
+        Command::BuildEbpf(args) => build_ebpf::run(&args).map(done),
+        Command::Build(args) => build::run(&args).map(done),
+        Command::Check(args) => check::run(&args).map(ExitCode::from),
+        Command::Demo(args) => demo::run(&args).map(done),
+        Command::Install(args) => install::install(&args),
+        Command::Upgrade(args) => install::upgrade(&args),
+        Command::Uninstall(args) => install::uninstall(&args),
+        Command::Test(args) => test::run(&args).map(ExitCode::from),
     };
-    match result {
-        Ok(Outcome::Passed) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::FAILURE,
-        Err(error) => {
-            exec::error(&error);
-            ExitCode::FAILURE
+    result.unwrap_or_else(|error| {
+        exec::error(&error);
+        ExitCode::FAILURE
+    })
+}
+
+fn done(_: ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Passed => Self::SUCCESS,
+            Outcome::Failed => Self::FAILURE,
         }
     }
 }

@@ -53,6 +53,9 @@ pub(super) struct Arguments {
     /// kernel does it, whoever is alive
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     confirm_within: Option<Duration>,
+    /// Load it even if it is the one in force: a new binary brings new programs
+    #[arg(long)]
+    again: bool,
     /// Apply even if that cuts the SSH session you are typing in
     #[arg(long)]
     i_have_console: bool,
@@ -84,6 +87,7 @@ impl Arguments {
             wanted,
             dry_run: false,
             confirm_within: None,
+            again: false,
             i_have_console: true,
             json,
             on_behalf_of: Some(who.to_owned()),
@@ -173,7 +177,7 @@ pub(super) fn apply(
         guard(context, &loaded, arguments)?;
         document.changed = true;
     }
-    document.changed |= arguments.occasion.is_some();
+    document.changed |= arguments.again || arguments.occasion.is_some();
     if arguments.dry_run {
         return dry_run(context, arguments, &loaded, &document, store.as_ref());
     }

@@ -61,6 +61,12 @@ impl Sshd {
         &self.process
     }
 
+    /// The client's key.
+    #[must_use]
+    pub fn key(&self) -> &Path {
+        &self.key
+    }
+
     /// An ssh command that runs `script` on the server when it is run on a client.
     #[must_use]
     pub fn client(&self, address: &str, script: &str) -> Command {

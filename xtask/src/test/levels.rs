@@ -67,6 +67,11 @@ const NFT: Need = Need::program("nft", "nftables");
 const DHCP: Need = Need::program("udhcpc", "udhcpc");
 const DHCPD: Need = Need::program("udhcpd", "udhcpd");
 const KEEPALIVED: Need = Need::program("keepalived", "keepalived");
+const STRIP: Need = Need::program("strip", "binutils");
+const PYTHON: Need = Need::program("python3", "python3-minimal");
+const QEMU: Need = Need::program("qemu-system-x86_64", "qemu-system-x86");
+const MMDEBSTRAP: Need = Need::program("mmdebstrap", "mmdebstrap");
+const MKE2FS: Need = Need::program("mke2fs", "e2fsprogs");
 const SETPRIV: Need = Need::program("setpriv", "util-linux");
 
 /// The levels that are always there, in the order in which they run.
@@ -116,6 +121,20 @@ fn fixed() -> Vec<Level> {
             "agents and real sockets in namespaces",
             Kind::Rooted,
             &[IP, PING, SSHD, SSH, CURL, NFT, DHCP, DHCPD, KEEPALIVED, SETPRIV],
+            Some(1),
+        ),
+        level(
+            "install",
+            "installing over SSH, and a kill at any moment of it",
+            Kind::Rooted,
+            &[IP, SSHD, SSH, CURL, STRIP, PYTHON],
+            Some(1),
+        ),
+        level(
+            "systemd",
+            "units and a boot, on a Debian in QEMU (minutes)",
+            Kind::Rooted,
+            &[SSH, SETPRIV, QEMU, MMDEBSTRAP, MKE2FS],
             Some(1),
         ),
     ]
