@@ -1,6 +1,8 @@
 //! On one host: first, again, another version, off.
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
 
 use crate::site::{Server, Site, Version, on};
 
@@ -91,5 +93,34 @@ fn an_upgrade_keeps_the_policy_and_never_pauses() -> Result<()> {
     assert!(state.contains("agent /usr/local/sbin/firewall\n"), "the old agent runs: {state}");
     let said = site.run(&mut site.upgrade(Version::Two, &host)?, 0)?;
     assert!(said.contains("nothing to do"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn this_machine_is_installed_without_ssh() -> Result<()> {
+    let site = Site::new("here", 1)?;
+    let server = &site.servers[0];
+    let bare = server.state()?;
+    let run = |command: &mut Command, code: i32| -> Result<String> {
+        let output = server.host.run(command.env_remove("SSH_CONNECTION"))?;
+        let said = output.stdout + &output.stderr;
+        ensure!(output.status.code() == Some(code), "{said}\n{}", server.log());
+        Ok(said)
+    };
+    let refused = run(&mut site.here("install", Version::One, &["--role", "web"])?, 1)?;
+    assert!(refused.contains("no systemd runs here"), "{refused}");
+    assert_eq!(server.state()?, bare);
+
+    let words = ["--role", "web", "--iface", "eth0", "--without-systemd"];
+    let said = run(&mut site.here("install", Version::One, &words)?, 0)?;
+    assert!(said.contains("here  installed 0.1.0 → applied generation 1, policy "), "{said}");
+    assert!(said.contains(" → GET 127.0.0.1:9477/metrics ok → confirmed ("), "{said}");
+    assert_eq!(site.open(server)?, [true, false]);
+    assert!(run(&mut site.here("install", Version::One, &words)?, 0)?.contains("nothing to do"));
+    let said = run(&mut site.here("upgrade", Version::Two, &["--without-systemd"])?, 0)?;
+    assert!(said.contains(" stays") && said.contains("~ /usr/local/sbin/firewall"), "{said}");
+    assert_eq!(site.open(server)?, [true, false]);
+    run(&mut site.xtask(&["uninstall"])?, 0)?;
+    assert_eq!(server.state()?, bare);
     Ok(())
 }

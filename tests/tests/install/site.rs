@@ -156,6 +156,21 @@ impl Site {
         Ok(command)
     }
 
+    /// `install` or `upgrade` of a version on the machine that runs it.
+    pub(crate) fn here(
+        &self,
+        subcommand: &str,
+        version: Version,
+        more: &[&str],
+    ) -> Result<Command> {
+        let mut command = self.xtask(&[subcommand])?;
+        command.arg("--binary").arg(self.binary(version)).args(more);
+        if subcommand == "install" {
+            command.arg("--rules").arg(self.rules(version));
+        }
+        Ok(command)
+    }
+
     /// Runs a command there, and returns all it said.
     pub(crate) fn run(&self, command: &mut Command, code: i32) -> Result<String> {
         let Output { status, stdout, stderr } = self.admin.run(command)?;

@@ -156,7 +156,7 @@ plan() {
     rm -rf "$1/run"
     case $rc in
         # Of warnings the first line: `firewall check` has the rest.
-        0 | 2) say "$policy" | sed '/^warning\[/,/^$/{/^warning\[/!d}' ;;
+        0 | 2) say "$policy" | sed '/^warning\[/,/^$/{/^warning\[/!d}; s/^policy \(.*\) → \1$/policy \1 stays/' ;;
         *) fail "$policy" ;;
     esac
     if [ "$console" = no ]; then
@@ -180,6 +180,9 @@ plan() {
 
 log() { printf '%s\n' "$*" >>"$LOG"; }
 
+# What was written so far survives a power failure.
+written() { sync -f "$BASE" 2>/dev/null || sync; }
+
 # Keeps a file, link or nothing at all, as it is now.
 keep() {
     if [ -e "/$1" ] || [ -L "/$1" ]; then
@@ -192,6 +195,7 @@ keep() {
 stage() {
     rm -rf "$NEXT"
     mkdir -p "$NEXT/old"
+    chmod 700 "$STATE"
     cp -a "$1/tree" "$NEXT/new"
     # Whoever has unpacked it may be nobody in particular.
     chown -hR 0:0 "$NEXT/new"
@@ -210,7 +214,7 @@ stage() {
             directory=${directory%/*}
         done
     done <"$NEXT/files" | sort -ru >"$NEXT/made"
-    sync
+    written
 }
 
 # Puts a file in place, whole or not at all.
@@ -233,7 +237,7 @@ place() {
 # Loads the policy on trial. The kernel waits longer than the worker does, so that
 # it is never first.
 try_policy() {
-    set -- --json --i-have-console --confirm-within "$((within + 20))s" --as "$by"
+    set -- --json --i-have-console --confirm-within "$((within + 40))s" --as "$by"
     if [ "$mode" = upgrade ]; then
         set -- "$@" --occasion upgrade
     else
@@ -264,7 +268,7 @@ work() {
     ! has_systemd || systemctl daemon-reload
     try_policy
     agent_stop
-    agent_start >>"$LOG"
+    agent_start
     log live
     end=$(($(seconds) + within))
     while [ ! -e "$RUN/commit" ]; do
@@ -278,7 +282,7 @@ work() {
         fi
         sleep 0.1
     done
-    sync
+    written
     mv "$BEGUN" "$COMMITTED"
     finish
 }
@@ -293,7 +297,7 @@ finish() {
         # Too late for a trial: the same again, for good.
         "$BINARY" apply --again --i-have-console --as install >>"$LOG" 2>&1
     fi
-    agent_answers || [ ! -d "$PINS" ] || agent_start >>"$LOG"
+    agent_answers || [ ! -d "$PINS" ] || agent_start
     # What a removal takes away beside the files.
     cat "$COMMITTED/made" >>"$BASE/made"
     [ ! -e "$COMMITTED/had-no-group" ] || : >"$BASE/had-no-group"
@@ -328,8 +332,8 @@ undo() {
     done <"$BEGUN/files"
     [ ! -e "$BEGUN/had-no-group" ] || groupdel firewall 2>/dev/null
     ! has_systemd || systemctl daemon-reload
-    [ ! -e "$BEGUN/had-agent" ] || [ ! -d "$PINS" ] || agent_start >>"$LOG" 2>&1
-    sync
+    [ ! -e "$BEGUN/had-agent" ] || [ ! -d "$PINS" ] || agent_start
+    written
     made=$(cat "$BEGUN/made")
     mv "$BEGUN" "$NEXT" && rm -rf "$NEXT"
     for directory in $made; do rmdir "$directory" 2>/dev/null; done
@@ -359,6 +363,7 @@ is_over() { flock -n "$LOCK" true; }
 # Started apart from the connection that asked for it.
 guard() {
     take_lock
+    exec >>"$LOG" 2>&1
     log begun
     recover
     (work "$1") &
@@ -366,6 +371,7 @@ guard() {
     # the guard if the worker cannot.
     wait $! || true
     recover
+    case $(tail -n 1 "$LOG") in committed | undone) ;; *) log undone ;; esac
 }
 
 # Shows the log as it grows, until the guard has ended.
@@ -394,7 +400,7 @@ switch() {
         systemd-run --quiet --collect --unit="firewall-install-$$" --property=KillMode=process \
             sh "$0" guard "$1"
     else
-        setsid sh "$0" guard "$1" </dev/null >>"$LOG" 2>&1 &
+        setsid sh "$0" guard "$1" </dev/null >/dev/null 2>&1 &
     fi
     exec 8<&0
     (cat <&8 >/dev/null; : >"$RUN/reject") &
