@@ -3,6 +3,7 @@
 //! | module | idea |
 //! | --- | --- |
 //! | [`store`] | everything pinned: open, install a generation, read counters |
+//! | [`trial`] | a generation that nobody has confirmed yet |
 //! | [`attach`] | links of the root programs to interfaces |
 //! | [`generation`], [`object`], [`program`] | loading programs with their tables and settings |
 //! | [`sandbox`] | the same programs with maps of their own, for tests and `explain` |
@@ -26,3 +27,4 @@ pub mod sandbox;
 pub mod seed;
 pub mod store;
 pub mod sys;
+pub mod trial;

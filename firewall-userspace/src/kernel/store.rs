@@ -66,7 +66,7 @@ impl Store {
         let store = Self::with(pins.clone(), maps)?;
         if store.word() == UNSET {
             let open = Word::new(Word::PASS_ALL, Word::PASS_ALL, true, [false, false]);
-            store.control.set_word(WORD, open.0);
+            store.set_word(open);
         }
         store.load_roots(capacity)?;
         Ok(store)
@@ -118,7 +118,7 @@ impl Store {
     }
 
     /// The control word and its deadline, as the root programs read them.
-    fn control(&self) -> Control {
+    pub(super) fn control(&self) -> Control {
         Control {
             word: self.control.word(WORD),
             deadline_ns: self.control.word(DEADLINE),
@@ -134,6 +134,11 @@ impl Store {
         in_force(&self.control(), monotonic_ns)
     }
 
+    /// Stores the control word: for all hooks and CPUs at once.
+    pub(super) fn set_word(&self, word: Word) {
+        self.control.set_word(WORD, word.0);
+    }
+
     /// Metadata of the generation that judges now; `None` if every packet passes.
     ///
     /// # Errors
@@ -142,52 +147,11 @@ impl Store {
         self.meta_of(self.in_force())
     }
 
-    fn meta_of(&self, slot: u8) -> Result<Option<Meta>> {
+    pub(super) fn meta_of(&self, slot: u8) -> Result<Option<Meta>> {
         match slot {
             Word::PASS_ALL => Ok(None),
             slot => Meta::open(&self.pins.generation(slot).join("META")),
         }
-    }
-
-    /// The trial that is under way or has ended without an answer; `None` if the
-    /// generation in force is confirmed.
-    ///
-    /// # Errors
-    /// If metadata is broken.
-    pub fn trial(&self) -> Result<Option<Trial>> {
-        let control = self.control();
-        let word = Word(control.word);
-        if word.confirmed() || word == UNSET {
-            return Ok(None);
-        }
-        let left = control.deadline_ns.saturating_sub(monotonic_ns());
-        Ok(Some(Trial {
-            candidate: self.meta_of(word.active())?.context("nothing is on trial")?,
-            before: self.meta_of(word.previous())?,
-            left: (left > 0).then(|| Duration::from_nanos(left)),
-        }))
-    }
-
-    /// Ends a trial: the candidate stays, whatever the clock says.
-    ///
-    /// The caller holds the lock and has looked at [`Store::trial`].
-    pub fn confirm(&self) {
-        let word = self.word();
-        let closed = [word.closed_ingress(), word.closed_egress()];
-        let word = Word::new(word.active(), word.previous(), true, closed);
-        self.control.set_word(WORD, word.0);
-    }
-
-    /// Ends a trial: the generation before it is in force, and confirmed.
-    ///
-    /// # Errors
-    /// If its metadata is broken; the kernel returns to it all the same at the
-    /// deadline.
-    pub fn roll_back(&self) -> Result<()> {
-        let previous = self.word().previous();
-        let closed = self.meta_of(previous)?.map_or([false; 2], |meta| closed(&meta));
-        self.control.set_word(WORD, Word::new(previous, Word::PASS_ALL, true, closed).0);
-        Ok(())
     }
 
     /// Loads a generation into the free slot and makes it the active one, on all
@@ -226,7 +190,7 @@ impl Store {
             self.control.set_word(DEADLINE, monotonic_ns().saturating_add(time));
         }
         let word = Word::new(slot, before.active(), trial.is_none(), closed(meta));
-        self.control.set_word(WORD, word.0);
+        self.set_word(word);
         timings.switch = start.elapsed();
         self.carry_over()?;
         Ok(timings)
@@ -450,19 +414,8 @@ impl Store {
     }
 }
 
-/// A generation that nobody has confirmed yet.
-#[derive(Clone, Debug)]
-pub struct Trial {
-    /// The generation on trial.
-    pub candidate: Meta,
-    /// The one that the kernel returns to; `None`: every packet passes then.
-    pub before: Option<Meta>,
-    /// Time left; `None` if it is over, and the kernel has returned.
-    pub left: Option<Duration>,
-}
-
 /// Whether a direction is dropped where a program is missing: ingress, egress.
-fn closed(meta: &Meta) -> [bool; 2] {
+pub(super) fn closed(meta: &Meta) -> [bool; 2] {
     meta.defaults.each_ref().map(|verdict| verdict == "drop")
 }
 
@@ -470,7 +423,7 @@ fn closed(meta: &Meta) -> [bool; 2] {
 const LAST_PACKET: Duration = Duration::from_millis(50);
 
 /// A control word that nobody has set: whoever made the map was killed.
-const UNSET: Word = Word(0);
+pub(super) const UNSET: Word = Word(0);
 /// Word of [`Control`] that holds the [`Word`].
 const WORD: usize = std::mem::offset_of!(Control, word) / 8;
 /// Word of [`Control`] that holds the deadline of a trial.
