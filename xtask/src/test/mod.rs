@@ -73,9 +73,10 @@ pub(crate) enum Outcome {
 ///
 /// If a level is unknown. Everything else is a failure in the report.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let mut levels = match args.list {
-        true if args.levels.is_empty() => levels::all(),
-        _ => levels::choose(levels::all(), &args.levels)?,
+    let mut levels = if args.list && args.levels.is_empty() {
+        levels::all()
+    } else {
+        levels::choose(levels::all(), &args.levels)?
     };
     levels.retain(|level| !(args.no_root && level.needs_root()));
     if args.list {
