@@ -1,107 +1,177 @@
-//! What a verdict costs: every row and a bare `XDP_DROP`, in one interleaved run.
+//! What the firewall costs, beside the least that is possible and beside others.
 //!
-//! Absolute nanoseconds are those of one machine at one moment; the ratio to the
-//! bare program of the same run is what holds. Each batch is timed from outside
-//! by the thread's CPU clock: the kernel's own figure has whole nanoseconds.
+//! One run measures everything that is to be compared, row by row in turn, because
+//! absolute nanoseconds are those of one machine at one moment; the ratio to a bare
+//! `XDP_DROP` of the same run is what holds. docs/performance.md says how to read
+//! it.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | [`measure`], [`range`] | timing, interleaved; programs on frames in memory |
+//! | [`bpf`], [`assembly`], [`instruments`] | the programs that measure |
+//! | [`policy`], [`synthetic`], [`ours`] | our policies, put in force |
+//! | [`traffic`] | packets |
+//! | [`packets`], [`state`], [`wire`], [`classbench`], [`swap`], … | the sections |
+//! | [`peers`] | what Debian offers beside us |
+//! | [`book`], [`report`], [`baseline`] | figures, printed, stored, compared |
 
-mod bare;
-mod rows;
+mod agent;
+mod assembly;
+mod baseline;
+mod book;
+mod bpf;
+mod changes;
+mod classbench;
+mod instruments;
+mod machine;
+mod measure;
+mod options;
+mod ours;
+mod packets;
+mod peers;
+mod policy;
+mod programs;
+mod range;
+mod report;
+mod socket;
+mod state;
+mod swap;
+mod synthetic;
+mod traffic;
+mod wire;
 
-use anyhow::{Context as _, Result};
-use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+pub use options::Options;
 
 use crate::gate;
-use rows::Row;
+use crate::pair::Pair;
+use book::{Book, SECTIONS};
+use machine::Outside;
 
-/// Runs of a program in one batch.
-const REPEAT: u32 = 200_000;
+/// One run.
+struct Bench<'a> {
+    options: &'a Options,
+    pair: &'a Pair,
+    outside: &'a Outside,
+    /// The CPU that everything is measured on.
+    cpu: usize,
+    book: Book,
+}
 
-/// Batches of each row, one of each in turn.
-const BATCHES: usize = 15;
-
-/// Measures and prints.
-///
-/// # Errors
-/// Without root, or if the kernel refuses a program.
-pub fn run(as_json: bool) -> Result<()> {
-    gate::root()?;
-    let mut rows = rows::rows()?;
-    for row in &mut rows {
-        row.check()?;
+impl Bench<'_> {
+    /// Whether a row is asked for.
+    fn wants(&self, section: &str, row: &str) -> bool {
+        let name = format!("{section}/{row}");
+        self.options.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
-    let mut times = vec![Vec::with_capacity(BATCHES); rows.len()];
-    for batch in 0..=BATCHES {
-        for (row, times) in rows.iter_mut().zip(&mut times) {
-            let nanos = time(row)?;
-            // The first batch warms caches and is not counted.
-            if batch > 0 {
-                times.push(nanos);
-            }
+
+    /// Whether anything of a section may be asked for: a pattern with a `/` names
+    /// its section, any other may stand for a row.
+    fn wants_section(&self, section: &str) -> bool {
+        let Some(only) = &self.options.only else { return self.options.includes(section) };
+        match only.split_once('/') {
+            Some((wanted, _)) => section.contains(wanted),
+            None => section.contains(only.as_str()),
         }
     }
-    let times: Vec<Spread> = times.into_iter().map(Spread::of).collect();
-    let bare = times.first().context("no rows")?.median;
-    if as_json {
-        let rows: Vec<_> = rows
-            .iter()
-            .zip(&times)
-            .map(|(row, time)| {
-                json!({
-                    "row": row.name, "ns": time.median, "deviation_ns": time.deviation,
-                    "ratio": time.median / bare,
-                })
-            })
-            .collect();
-        print(&json!({ "schema": 1, "rows": rows, "programs": rows::programs()? }).to_string());
-        return Ok(());
+
+    /// Waits until the CPU is quiet, and notes if it would not be.
+    fn settle(&mut self, section: &str) {
+        let busy = measure::wait_quiet(self.cpu, self.options.patience());
+        self.book.say(&format!("{section}: measuring (CPU {} {busy:.0} % busy)", self.cpu));
+        if busy > 20.0 {
+            let cpu = self.cpu;
+            self.book
+                .notes
+                .push(format!("{section}: CPU {cpu} was {busy:.0} % busy before it began"));
+        }
     }
-    print(&format!("{:<44} {:>8} {:>7} {:>7}", "one packet again and again", "ns", "±", "x bare"));
-    for (row, time) in rows.iter().zip(&times) {
-        let Spread { median, deviation } = time;
-        print(&format!("{:<44} {median:>8.2} {deviation:>7.2} {:>7.2}", row.name, median / bare));
+}
+
+/// Measures, prints, stores and compares.
+///
+/// # Errors
+/// Without root, if the kernel refuses a program, or if `--check` finds a figure
+/// that has fallen behind the baseline.
+pub fn run(options: &Options) -> Result<()> {
+    if options.markdown {
+        return report::markdown();
     }
-    for facts in rows::programs()? {
-        print(&facts);
+    gate::bpf()?;
+    ours::binary()?;
+    let pair = Pair::new("bench")?;
+    let outside = Outside::open(&pair)?;
+    let mut bench = Bench {
+        options,
+        pair: &pair,
+        outside: &outside,
+        cpu: measure::quietest(),
+        book: Book::new(options.json),
+    };
+    sections(&mut bench, Bench::wants_section)?;
+    let behind = if options.check { baseline::check(&mut bench)? } else { Vec::new() };
+    let book = bench.book;
+    report::finish(options, &book, &outside.machine)?;
+    if options.save_baseline {
+        baseline::save(&book)?;
+    }
+    if !behind.is_empty() {
+        bail!("behind the baseline:\n  {}", behind.join("\n  "));
     }
     Ok(())
 }
 
-/// Nanoseconds of CPU per run.
-fn time(row: &mut Row) -> Result<f64> {
-    let start = thread_cpu_ns();
-    row.run(REPEAT)?;
-    #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52 ns")]
-    let spent = (thread_cpu_ns() - start) as f64;
-    Ok(spent / f64::from(REPEAT))
+/// Every section that is wanted. One that fails does not take the others with it.
+fn sections<'a>(bench: &mut Bench<'a>, wanted: impl Fn(&Bench<'a>, &str) -> bool) -> Result<()> {
+    for section in &SECTIONS {
+        if wanted(bench, section.id) {
+            // On a thread of the server's: its network, its pins.
+            let pair = bench.pair;
+            let measured = match section.id {
+                "host" => agent::measure(bench),
+                id => pair.server.enter(|| {
+                    measure::pin(bench.cpu)?;
+                    measure_section(bench, id)
+                })?,
+            };
+            if let Err(error) = measured {
+                bench.book.skip(section.id, "all", &error);
+            }
+        }
+    }
+    anyhow::ensure!(!bench.book.figures.is_empty(), "nothing was measured");
+    Ok(())
 }
 
-fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+/// Measures sections once more, into a book of their own.
+fn measure_again(bench: &mut Bench<'_>, ids: &BTreeSet<String>) -> Result<Book> {
+    let quiet = bench.options.json;
+    let first = std::mem::replace(&mut bench.book, Book::new(quiet));
+    let measured = sections(bench, |_, id| ids.contains(id));
+    let again = std::mem::replace(&mut bench.book, first);
+    measured.map(|()| again)
 }
 
-/// Median and median absolute deviation.
-struct Spread {
-    median: f64,
-    deviation: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
-        let median = median(&mut values);
-        let mut distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
-        Self { median, deviation: self::median(&mut distances) }
+fn measure_section(bench: &mut Bench<'_>, id: &str) -> Result<()> {
+    match id {
+        "programs" => programs::measure(bench),
+        "run" => packets::run(bench),
+        "state" => state::measure(bench),
+        "egress" => packets::egress(bench),
+        "veth" => wire::measure(bench),
+        "classbench" => classbench::measure(bench),
+        "socket" => socket::measure(bench),
+        "cores" => wire::cores(bench),
+        "load" => changes::load(bench),
+        "swap" => swap::measure(bench),
+        "bans" => changes::bans(bench),
+        _ => bail!("there is no section {id}"),
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the program")]
-fn print(line: &str) {
-    println!("{line}");
-}
+/// Longest wait for a quiet CPU.
+const PATIENCE: Duration = Duration::from_secs(10);

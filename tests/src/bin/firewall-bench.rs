@@ -1,9 +1,12 @@
-//! `cargo xtask bench`: what a verdict costs, beside a bare `XDP_DROP`.
+//! `cargo xtask bench`: what the firewall costs, beside a bare `XDP_DROP` and others.
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+use firewall_tests::bench::{Options, run};
+
 fn main() -> ExitCode {
-    match firewall_tests::bench::run(std::env::args().any(|argument| argument == "--json")) {
+    match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

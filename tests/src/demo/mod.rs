@@ -24,7 +24,7 @@ mod numbers;
 mod options;
 mod plan;
 mod progress;
-mod report;
+pub(crate) mod report;
 mod scans;
 mod site;
 mod start;

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 /// Text that stands for itself.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A table; columns whose names begin with `#` hold numbers.
-pub(super) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     let number = |place: usize| columns.get(place).is_some_and(|name| name.starts_with('#'));
     let class = |place| if number(place) { " class=\"n\"" } else { "" };
     let mut html = "<div class=\"wide\"><table><thead><tr>".to_owned();
@@ -37,7 +37,7 @@ pub(super) fn tiles(tiles: &[(String, String)]) -> String {
 }
 
 /// How the page looks, by day and by night.
-pub(super) const STYLE: &str = "
+pub(crate) const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d5dae0;
   --paper: #ffffff; --card: #f6f8fa; --good: #1a7f37; --bad: #cf222e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d;

@@ -1,6 +1,6 @@
 //! What came of the demo: as tables, as JSON, and as a page with plots.
 
-mod html;
+pub(crate) mod html;
 mod json;
 mod map;
 mod page;

@@ -1,0 +1,119 @@
+//! Sections `load` and `bans`: what it takes to change what is enforced.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use firewall_common::abi::ban::Ban;
+use firewall_policy::ir::Policy;
+use firewall_userspace::kernel::{bans as table, sys};
+
+use super::Bench;
+use super::measure;
+use super::ours::Ours;
+use super::policy::{self, Files};
+use super::synthetic::{self, Installed};
+use super::traffic::Random;
+
+/// Numbers of rules that are loaded.
+const RULES: [(u32, &str); 4] = [
+    (10, "10 rules"),
+    (1_000, "1,000 rules"),
+    (10_000, "10,000 rules"),
+    (100_000, "100,000 rules"),
+];
+
+/// Section `load`.
+pub(super) fn load(bench: &mut Bench<'_>) -> Result<()> {
+    measure::unpin()?;
+    for (count, row) in RULES {
+        // Reading and checking so many takes longer than a quick look may.
+        let read = count <= 1_000 || bench.options.long;
+        let files = read.then(|| policy::rules(count, false));
+        parts(bench, row, files.as_ref(), || synthetic::rules(count, false))?;
+    }
+    parts(bench, "100,000 rules + 1M set", None, || synthetic::rules_and_set(100_000, 1_000_000))?;
+    measure::pin(bench.cpu)
+}
+
+/// Times of one policy: the quickest of three. With files, also those of reading
+/// them, and of `firewall apply` as a whole.
+fn parts(
+    bench: &mut Bench<'_>,
+    row: &str,
+    files: Option<&Files>,
+    policy: impl Fn() -> Result<Policy>,
+) -> Result<()> {
+    if !bench.wants("load", row) {
+        return Ok(());
+    }
+    bench.settle("load");
+    let policy = policy()?;
+    let mut quickest: Vec<(&str, Duration)> = Vec::new();
+    let mut note = |part, time: Duration| match quickest.iter_mut().find(|(name, _)| *name == part)
+    {
+        Some((_, least)) => *least = time.min(*least),
+        None => quickest.push((part, time)),
+    };
+    for _ in 0..3 {
+        if let Some(files) = files {
+            let start = Instant::now();
+            drop(synthetic::read(files)?);
+            note("read and check", start.elapsed());
+            let ours = Ours::new(bench.pair, "load", &policy::ports())?;
+            note("`firewall apply`", ours.apply(files)?.wall);
+        }
+        let Installed { compile, timings, .. } = synthetic::install(bench.pair, "parts", &policy)?;
+        note("compile", compile);
+        note("create and fill", timings.tables);
+        note("verify", timings.load);
+        note("switch", timings.switch);
+    }
+    for (part, time) in quickest {
+        bench.book.fact("load", row, part, (time.as_secs_f64() * 1e3, "ms"));
+    }
+    Ok(())
+}
+
+/// Section `bans`.
+pub(super) fn bans(bench: &mut Bench<'_>) -> Result<()> {
+    const ROUNDS: u32 = 1_000;
+    let ours = Ours::new(bench.pair, "ban-times", &policy::ports())?;
+    let store = ours.store()?;
+    let mut bans = store.bans()?;
+    let room = sys::shape(store.maps().fd("BANS")?)?.entries.min(1_000_000);
+    let ban = Ban { until_ns: u64::MAX, since_ns: 0, hits: 0, reason: [0; 40] };
+    let mut random = Random::new(0xba4);
+    let mut key = || table::key(Ipv4Addr::from(random.address()).into(), 32);
+    bench.settle("bans");
+    let micros = |time: Duration, count: u32| time.as_secs_f64() * 1e6 / f64::from(count);
+
+    let keys: Vec<_> = (0..ROUNDS).map(|_| key()).collect();
+    let start = Instant::now();
+    for key in &keys {
+        bans.insert(*key, ban)?;
+    }
+    bench.book.fact("bans", "one ban added", "time", (micros(start.elapsed(), ROUNDS), "us"));
+    let start = Instant::now();
+    for key in keys.iter().take(10) {
+        bans.remove(*key)?;
+    }
+    let row = "one ban lifted, of 1,000";
+    bench.book.fact("bans", row, "time", (micros(start.elapsed(), 10), "us"));
+
+    let keys: Vec<_> = (0..room).map(|_| key()).collect();
+    let start = Instant::now();
+    for key in &keys {
+        bans.insert(*key, ban)?;
+    }
+    let time = start.elapsed().as_secs_f64() * 1e3;
+    bench.book.fact("bans", format!("{room} bans added, one by one"), "time", (time, "ms"));
+    let few = keys.iter().take(3);
+    let start = Instant::now();
+    for key in few {
+        bans.remove(*key)?;
+    }
+    let row = format!("one ban lifted, of {room}");
+    bench.book.fact("bans", row, "time", (micros(start.elapsed(), 3), "us"));
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! What can be asked for.
+
+use std::time::Duration;
+
+/// Measure what the firewall costs, beside a bare `XDP_DROP` and beside others; needs root
+#[derive(Debug, Default, clap::Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(
+    name = "cargo xtask bench",
+    bin_name = "cargo xtask bench",
+    after_help = "\
+Examples:
+  cargo xtask bench                        everything, about five minutes
+  cargo xtask bench --quick --check        hot rows and instruction counts against the baseline
+  cargo xtask bench --only veth            one section; --only run/IPv6 the rows of that name
+  cargo xtask bench --only programs --check   what CI asks: the same on every machine
+  cargo xtask bench --save-baseline        after a change that is meant
+  cargo xtask bench --markdown             tables of the last run, for docs/performance.md
+
+Figures are printed, and stored as target/bench/bench.json and bench.html. What is not installed
+is skipped and says so."
+)]
+pub struct Options {
+    /// Hot rows and instruction counts only: less than a minute
+    #[arg(long, conflicts_with = "long")]
+    pub quick: bool,
+    /// More batches, and at least 1,000 swaps under load
+    #[arg(long)]
+    pub long: bool,
+    /// Print JSON (`"schema": 2`) instead of tables, and no progress
+    #[arg(long)]
+    pub json: bool,
+    /// Print the tables of the last run in Markdown; measures nothing
+    #[arg(long)]
+    pub markdown: bool,
+    /// Only sections, or `section/row`s, with this in their name
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Option<String>,
+    /// Fail if a ratio or an instruction count has fallen behind tests/bench/baseline.json
+    #[arg(long)]
+    pub check: bool,
+    /// Write what was measured to tests/bench/baseline.json
+    #[arg(long, conflicts_with = "check")]
+    pub save_baseline: bool,
+}
+
+impl Options {
+    /// Batches of a row in memory.
+    pub(super) fn batches(&self) -> usize {
+        match (self.quick, self.long) {
+            (true, _) => 61,
+            (_, true) => 101,
+            _ => 31,
+        }
+    }
+
+    /// Batches of a row of real frames.
+    pub(super) fn trials(&self) -> usize {
+        if self.long { 15 } else { 7 }
+    }
+
+    /// Swaps under load, and the time that they may take.
+    pub(super) fn swaps(&self) -> (u32, Duration) {
+        if self.long { (1_000, Duration::from_mins(20)) } else { (100, Duration::from_secs(30)) }
+    }
+
+    /// Longest wait for a quiet CPU.
+    pub(super) fn patience(&self) -> Duration {
+        if self.quick { Duration::from_secs(2) } else { super::PATIENCE }
+    }
+
+    /// Whether a section belongs to this kind of run.
+    pub(super) fn includes(&self, section: &str) -> bool {
+        !self.quick || matches!(section, "programs" | "run")
+    }
+}

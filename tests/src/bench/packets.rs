@@ -1,0 +1,240 @@
+//! What a packet costs in a loaded program: sections `run` and `egress`.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::Result;
+
+use super::Bench;
+use super::bpf::Kind;
+use super::instruments::{self, Fields, Records};
+use super::ours::Ours;
+use super::peers;
+use super::policy::{self, FIRST_PORT, OPEN_PORTS};
+use super::range::{FEW, FEW_FLOWS, MANY, MANY_FLOWS, Range, Verdict};
+use super::synthetic::{self, Installed};
+use super::traffic::{Flow, Flow6, Random};
+use crate::packet::SERVER4;
+use crate::pair::Pair;
+
+/// Numbers of rules that are measured.
+const RULES: [(u32, &str); 4] =
+    [(10, "10"), (1_000, "1,000"), (10_000, "10,000"), (100_000, "100,000")];
+
+/// Section `run`.
+pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
+    let range = Range::new(RUN, Kind::Xdp)?;
+    let hot = Flow::to(FIRST_PORT + 5).frame();
+    let mut rows = Rows { bench, range, hot, kept: Vec::new() };
+    rows.by_port()?;
+    for (count, words) in RULES {
+        rows.by_rules(count, &format!("{words} rules"))?;
+    }
+    rows.hits()?;
+    rows.v6()?;
+    rows.with_set()?;
+    let Rows { bench, range, kept, .. } = rows;
+    range.measure(bench)?;
+    // Programs stay in the root's array only as long as they are pinned.
+    drop(kept);
+    Ok(())
+}
+
+const RUN: &str = "run";
+
+/// Rows of [`run`] in the making.
+struct Rows<'r, 'a> {
+    bench: &'r mut Bench<'a>,
+    range: Range,
+    /// The frame of the column "hot".
+    hot: Vec<u8>,
+    kept: Vec<Ours>,
+}
+
+impl Rows<'_, '_> {
+    fn wants(&self, row: &str) -> bool {
+        self.bench.wants(RUN, row)
+    }
+
+    /// A program on the hot frame and, unless time is short, on varied ones.
+    fn add(
+        &mut self,
+        row: &str,
+        program: &OwnedFd,
+        columns: [(&'static str, &Records); 2],
+        verdict: Verdict,
+    ) -> Result<()> {
+        self.range.hot(row, program, &self.hot, verdict)?;
+        for (column, records) in columns {
+            if !self.bench.options.quick {
+                self.range.vary((row, column), program, (records, &self.hot), verdict)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn by_port(&mut self) -> Result<()> {
+        let (few, many) = (port_flows(FEW_FLOWS)?, port_flows(MANY_FLOWS)?);
+        let (columns, dropped) = ([(FEW, &few), (MANY, &many)], self.range.drop());
+        let parse = instruments::parse_and_count(Kind::Xdp)?;
+        self.add("parse + count", &parse, columns, dropped)?;
+        if self.wants("port decides") {
+            let ours = Ours::new(self.bench.pair, "ports", &policy::ports())?;
+            self.add("port decides", &ours.judge("judge_xdp")?, columns, dropped)?;
+            self.add("port decides, root", &ours.root("root_xdp")?, columns, dropped)?;
+            self.kept.push(ours);
+        }
+        if self.wants("xdp-filter") && !self.bench.options.quick {
+            for (row, filter) in peers::xdp_filters(self.bench, RUN) {
+                self.add(&row, &filter, columns, Verdict::Differs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn by_rules(&mut self, count: u32, row: &str) -> Result<()> {
+        if !self.wants(row) || self.bench.options.quick && count > 1_000 {
+            return Ok(());
+        }
+        self.bench.book.say(&format!("{RUN}: loading {row}"));
+        let ours = of_rules(self.bench.pair, &format!("rules-{count}"), count, false)?;
+        let (few, many) = (rule_flows(count, FEW_FLOWS)?, rule_flows(count, MANY_FLOWS)?);
+        let (columns, dropped) = ([(FEW, &few), (MANY, &many)], self.range.drop());
+        self.add(row, &ours.judge("judge_xdp")?, columns, dropped)?;
+        if count == 1_000 || count == 100_000 {
+            self.add(&format!("{row}, root"), &ours.root("root_xdp")?, columns, dropped)?;
+        }
+        self.kept.push(ours);
+        Ok(())
+    }
+
+    /// Packets that a rule admits.
+    fn hits(&mut self) -> Result<()> {
+        const ROW: &str = "1,000 rules, hit";
+        if !self.wants(ROW) {
+            return Ok(());
+        }
+        let ours = Ours::new(self.bench.pair, "hit", &policy::rules(1_000, false))?;
+        let hit =
+            |rule| Flow { source: policy::network(rule) | 0x14, ..Flow::to(policy::port(rule)) };
+        let (program, pass) = (ours.judge("judge_xdp")?, self.range.pass());
+        self.range.hot(ROW, &program, &hit(5).frame(), pass)?;
+        if !self.bench.options.quick {
+            let mut random = Random::new(11);
+            let records = flows(MANY_FLOWS, || hit(random.below(1_000)))?;
+            self.range.vary((ROW, MANY), &program, (&records, &self.hot), pass)?;
+        }
+        self.kept.push(ours);
+        Ok(())
+    }
+
+    fn v6(&mut self) -> Result<()> {
+        if !self.wants("IPv6") {
+            return Ok(());
+        }
+        let ours = Ours::new(self.bench.pair, "v6", &policy::rules6(1_000))?;
+        let mut random = Random::new(6);
+        let mut other = || Flow6 {
+            network: policy::network6(random.next()) ^ 1 << 60,
+            port: policy::port(random.below(1_000)),
+        };
+        let frame = other().frame();
+        let mut records = |count| {
+            let records: Vec<_> = (0..count).map(|_| other().record()).collect();
+            Records::new(Fields::V6, &records)
+        };
+        let (few, many) = (records(FEW_FLOWS)?, records(MANY_FLOWS)?);
+        let columns = [(FEW, &few), (MANY, &many)];
+        let ipv4 = std::mem::replace(&mut self.hot, frame);
+        let dropped = self.range.drop();
+        self.add("IPv6, 1,000 rules", &ours.judge("judge_xdp")?, columns, dropped)?;
+        self.add("IPv6, 1,000 rules, root", &ours.root("root_xdp")?, columns, dropped)?;
+        self.hot = ipv4;
+        self.kept.push(ours);
+        Ok(())
+    }
+
+    fn with_set(&mut self) -> Result<()> {
+        const ROW: &str = "1,000 rules + 1M set";
+        if !self.wants(ROW) || self.bench.options.quick {
+            return Ok(());
+        }
+        self.bench.book.say(&format!("{RUN}: loading {ROW}"));
+        let policy = synthetic::rules_and_set(1_000, 1_000_000)?;
+        match synthetic::install(self.bench.pair, "set", &policy) {
+            Ok(Installed { ours, .. }) => {
+                let (few, many) = (rule_flows(1_000, FEW_FLOWS)?, rule_flows(1_000, MANY_FLOWS)?);
+                let (columns, dropped) = ([(FEW, &few), (MANY, &many)], self.range.drop());
+                self.add(ROW, &ours.judge("judge_xdp")?, columns, dropped)?;
+                self.kept.push(ours);
+            }
+            Err(error) => self.bench.book.skip(RUN, ROW, &error),
+        }
+        Ok(())
+    }
+}
+
+/// Rules in the kernel, from YAML as far as that is quickly read.
+pub(super) fn of_rules(pair: &Pair, name: &str, count: u32, egress: bool) -> Result<Ours> {
+    if count <= 1_000 {
+        return Ours::new(pair, name, &policy::rules(count, egress));
+    }
+    Ok(synthetic::install(pair, name, &synthetic::rules(count, egress)?)?.ours)
+}
+
+/// Flows to the ports of [`policy::ports`].
+fn port_flows(count: usize) -> Result<Records> {
+    let mut random = Random::new(1);
+    flows(count, || Flow {
+        source: random.address(),
+        source_port: random.port(1024, 64_000),
+        ..Flow::to(random.port(FIRST_PORT, OPEN_PORTS))
+    })
+}
+
+/// Flows to the ports of `rules` rules; next to none of their sources is a rule's.
+pub(super) fn rule_flows(rules: u32, count: usize) -> Result<Records> {
+    let mut random = Random::new(2);
+    flows(count, || Flow {
+        source: random.address(),
+        source_port: random.port(1024, 64_000),
+        ..Flow::to(policy::port(random.below(rules)))
+    })
+}
+
+/// Records of flows made one by one.
+pub(super) fn flows(count: usize, mut one: impl FnMut() -> Flow) -> Result<Records> {
+    let records: Vec<_> = (0..count).map(|_| one().record()).collect();
+    Records::new(Fields::V4, &records)
+}
+
+/// Section `egress`.
+pub(super) fn egress(bench: &mut Bench<'_>) -> Result<()> {
+    let mut range = Range::new("egress", Kind::Tc)?;
+    let out = |destination, port| Flow { source: SERVER4.into(), destination, ..Flow::to(port) };
+    let (pass, dropped) = (range.pass(), range.drop());
+    let parse = instruments::parse_and_count(Kind::Tc)?;
+    let stranger = out(0xc633_6414, FIRST_PORT + 5).frame();
+    let mut kept = Vec::new();
+    range.hot("parse + count", &parse, &stranger, dropped)?;
+    for (count, words) in RULES.into_iter().take(if bench.options.quick { 1 } else { 3 }) {
+        let row = format!("{words} rules");
+        if !bench.wants("egress", &row) {
+            continue;
+        }
+        let ours = of_rules(bench.pair, &format!("egress-{count}"), count, true)?;
+        let mut random = Random::new(9);
+        let records =
+            flows(FEW_FLOWS, || out(random.address(), policy::port(random.below(count))))?;
+        let (program, root) = (ours.judge("judge_egress")?, ours.root("root_egress")?);
+        range.hot(&row, &program, &stranger, dropped)?;
+        range.hot(&format!("{row}, root"), &root, &stranger, dropped)?;
+        range.vary((&row, FEW), &program, (&records, &stranger), dropped)?;
+        let known = out(policy::network(5) | 0x14, policy::port(5)).frame();
+        range.hot(&format!("{row}, hit, flow known"), &program, &known, pass)?;
+        kept.push(ours);
+    }
+    range.measure(bench)?;
+    // Programs stay in the root's array only as long as they are pinned.
+    drop(kept);
+    Ok(())
+}

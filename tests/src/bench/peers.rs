@@ -1,0 +1,256 @@
+//! What Debian's packages offer beside us, set up by the book.
+//!
+//! Every set holds the same rules as ours: a /24 and a port each. The frames match
+//! none, so that all is searched, and are dropped at the end.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::Bench;
+use super::bpf;
+use super::policy::{self, FIRST_PORT};
+use super::traffic::Random;
+use super::wire::INTERFACE;
+use crate::gate;
+use crate::host::Host;
+use crate::packet::SERVER4;
+
+/// A netfilter set-up: a script that makes it, one that takes it away.
+pub(super) struct Peer {
+    pub(super) row: String,
+    host: Host,
+    up: String,
+    down: &'static str,
+}
+
+/// A set-up in force; dropping it takes it away.
+pub(super) struct Up<'a>(&'a Peer);
+
+impl Peer {
+    /// Puts it in force.
+    pub(super) fn up(&self) -> Result<Up<'_>> {
+        let up = Up(self);
+        self.host.sh(&self.up)?;
+        Ok(up)
+    }
+}
+
+impl Drop for Up<'_> {
+    fn drop(&mut self) {
+        // A script that failed half-way leaves less to take away.
+        let _ = self.0.host.sh(self.0.down);
+    }
+}
+
+const NFT_DOWN: &str = "nft flush ruleset";
+const LEGACY_DOWN: &str = "for t in raw filter; do iptables-legacy -t $t -F; done; \
+                           if command -v ipset; then ipset destroy; fi";
+const IPTABLES_NFT_DOWN: &str = "iptables-nft -F; nft flush ruleset";
+
+/// Netfilter's ways of holding the same rules. What is not installed is noted as
+/// skipped.
+pub(super) fn netfilter(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
+    // Without native XDP, frames of veth reach NAPI only so.
+    let host = bench.pair.server.clone();
+    host.sh(&format!("ethtool -K {INTERFACE} gro on"))?;
+    let mut peers = Vec::new();
+    let mut add = |tool: &str, package: &str, down, row: &str, make: &dyn Fn() -> Script| {
+        if !bench.wants("veth", row) {
+            return anyhow::Ok(());
+        }
+        if let Err(error) = gate::tool(tool, package) {
+            bench.book.skip("veth", row, &error);
+            return Ok(());
+        }
+        let up = make().write(&host, row)?;
+        peers.push(Peer { row: row.to_owned(), host: host.clone(), up, down });
+        Ok(())
+    };
+    let mut nft =
+        |row: &str, make: &dyn Fn() -> Script| add("nft", "nftables", NFT_DOWN, row, make);
+    for (count, words) in [(10, "10"), (100, "100"), (1_000, "1,000")] {
+        nft(&format!("nft ingress, {words} rules in a row"), &|| Script::nft(&in_a_row(count)))?;
+    }
+    nft("nft ingress, vmap of 1,000", &|| Script::nft(&concatenated(1_000, true)))?;
+    nft("nft ingress, concatenated set of 1,000", &|| Script::nft(&concatenated(1_000, false)))?;
+    nft("nft ingress, interval set of 10,000", &|| Script::nft(&intervals(10_000)))?;
+    for count in [100, 1_000] {
+        let words = if count == 100 { "100" } else { "1,000" };
+        let row = format!("iptables-legacy INPUT, {words} rules");
+        let make = || Script::restore("iptables-legacy-restore", &input(count));
+        add("iptables-legacy", "iptables", LEGACY_DOWN, &row, &make)?;
+    }
+    let make = || Script::restore("iptables-nft-restore", &input(100));
+    add("iptables-nft", "iptables", IPTABLES_NFT_DOWN, "iptables-nft INPUT, 100 rules", &make)?;
+    add("ipset", "ipset", LEGACY_DOWN, "ipset hash:net,port of 1,000", &|| ipset(1_000, true))?;
+    add("ipset", "ipset", LEGACY_DOWN, "ipset hash:ip of 100,000", &|| ipset(100_000, false))?;
+    Ok(peers)
+}
+
+/// A shell line, and files that it reads.
+struct Script {
+    line: String,
+    files: Vec<String>,
+}
+
+impl Script {
+    fn nft(text: &str) -> Self {
+        Self { line: "nft -f FILE0".into(), files: vec![text.to_owned()] }
+    }
+
+    fn restore(program: &str, text: &str) -> Self {
+        Self { line: format!("{program} < FILE0"), files: vec![text.to_owned()] }
+    }
+
+    /// Writes the files and returns the line with their names.
+    fn write(self, host: &Host, row: &str) -> Result<String> {
+        let plain: String = row.chars().filter(char::is_ascii_alphanumeric).collect();
+        let mut line = self.line;
+        for (number, text) in self.files.iter().enumerate() {
+            let path: PathBuf = host.directory().join(format!("{plain}-{number}"));
+            std::fs::write(&path, text)?;
+            line = line.replace(&format!("FILE{number}"), &path.to_string_lossy());
+        }
+        Ok(line)
+    }
+}
+
+fn rule(number: u32) -> (Ipv4Addr, u16) {
+    (policy::network(number).into(), policy::port(number))
+}
+
+/// A chain where frames enter the machine, before anything else of netfilter.
+fn ingress(sets: &str, rules: &str) -> String {
+    format!(
+        "table netdev bench {{\n{sets}chain c {{ type filter hook ingress device {INTERFACE} \
+         priority 0; policy accept;\n{rules}ip daddr {SERVER4} drop\n}}\n}}\n"
+    )
+}
+
+fn in_a_row(count: u32) -> String {
+    let mut rules = String::new();
+    for number in 0..count {
+        let (network, port) = rule(number);
+        let _ = writeln!(rules, "ip saddr {network}/24 tcp dport {port} counter drop");
+    }
+    ingress("", &rules)
+}
+
+fn concatenated(count: u32, verdicts: bool) -> String {
+    let element = |number| {
+        let (network, port) = rule(number);
+        let verdict = if verdicts { " : drop" } else { "" };
+        format!("{network}/24 . {port}{verdict}")
+    };
+    let elements = (0..count).map(element).collect::<Vec<_>>().join(", ");
+    let (kind, of, rule) = if verdicts {
+        ("map", " : verdict", "ip saddr . tcp dport vmap @s\n")
+    } else {
+        ("set", "", "ip saddr . tcp dport @s counter drop\n")
+    };
+    let set = format!(
+        "{kind} s {{ type ipv4_addr . inet_service{of}; flags interval; elements = {{ {elements} }} }}\n"
+    );
+    ingress(&set, rule)
+}
+
+fn intervals(count: u32) -> String {
+    let mut networks: Vec<u32> = (0..count).map(policy::network).collect();
+    networks.sort_unstable();
+    networks.dedup();
+    let elements: Vec<_> =
+        networks.into_iter().map(|network| format!("{}/24", Ipv4Addr::from(network))).collect();
+    let set = format!(
+        "set s {{ type ipv4_addr; flags interval; elements = {{ {} }} }}\n",
+        elements.join(", ")
+    );
+    ingress(&set, "ip saddr @s counter drop\n")
+}
+
+/// `iptables-restore`'s text: rules in a row in INPUT, the rest of ours dropped.
+fn input(count: u32) -> String {
+    let mut text =
+        "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n".to_owned();
+    for number in 0..count {
+        let (network, port) = rule(number);
+        let _ = writeln!(text, "-A INPUT -s {network}/24 -p tcp --dport {port} -j DROP");
+    }
+    let _ = writeln!(text, "-A INPUT -i {INTERFACE} -j DROP\nCOMMIT");
+    text
+}
+
+/// A set in front of a drop of everything, in `raw`, where a set is cheapest.
+fn ipset(count: u32, with_port: bool) -> Script {
+    let (kind, direction) =
+        if with_port { ("hash:net,port", "src,dst") } else { ("hash:ip", "src") };
+    let mut random = Random::new(3);
+    let mut set = format!("create bench {kind} maxelem {}\n", count * 2);
+    for number in 0..count {
+        let (network, port) = rule(number);
+        let element = if with_port {
+            format!("{network}/24,tcp:{port}")
+        } else {
+            Ipv4Addr::from(random.address()).to_string()
+        };
+        let _ = writeln!(set, "add bench {element} -exist");
+    }
+    let rules = format!(
+        "*raw\n-A PREROUTING -m set --match-set bench {direction} -j DROP\n\
+         -A PREROUTING -i {INTERFACE} -j DROP\nCOMMIT\n"
+    );
+    Script {
+        line: "ipset restore < FILE0 && iptables-legacy-restore < FILE1".into(),
+        files: vec![set, rules],
+    }
+}
+
+/// xdp-filter's programs, loaded by its own command and then detached: by name. Its
+/// policy is to deny, so that what matches nothing is dropped, as it is by ours.
+pub(super) fn xdp_filters(bench: &mut Bench<'_>, section: &'static str) -> Vec<(String, OwnedFd)> {
+    let mut ports = String::new();
+    for port in (FIRST_PORT + 20..).take(10) {
+        let _ = writeln!(ports, "xdp-filter port {port}");
+    }
+    let mut random = Random::new(4);
+    let mut addresses = String::new();
+    for _ in 0..if bench.options.long { 1_000 } else { 100 } {
+        let _ = writeln!(addresses, "xdp-filter ip -m src {}", Ipv4Addr::from(random.address()));
+    }
+    let kinds = if bench.options.long { "1,000" } else { "100" };
+    let variants = [
+        ("xdp-filter tcp, 10 ports".to_owned(), "-f tcp", ports.clone()),
+        (format!("xdp-filter ipv4, {kinds} addresses"), "-f ipv4", addresses.clone()),
+        (format!("xdp-filter all, 10 ports, {kinds} addresses"), "", ports + &addresses),
+    ];
+    let mut programs = Vec::new();
+    for (row, features, entries) in variants {
+        match xdp_filter(&bench.pair.server, features, &entries) {
+            Ok(program) => programs.push((row, program)),
+            Err(error) => bench.book.skip(section, &row, &error),
+        }
+    }
+    programs
+}
+
+fn xdp_filter(host: &Host, features: &str, entries: &str) -> Result<OwnedFd> {
+    gate::tool("xdp-filter", "xdp-tools")?;
+    let unload = format!("xdp-filter unload {INTERFACE}");
+    let script = format!(
+        "set -e\nxdp-filter load {INTERFACE} -m native -p deny {features} >&2\n{entries} ip -j link show {INTERFACE}"
+    );
+    let answer = host.sh(&script);
+    let program = answer.and_then(|answer| {
+        let links: serde_json::Value = serde_json::from_str(answer.trim())?;
+        let id = links[0]["xdp"]["prog"]["id"].as_u64().context("xdp-filter attached nothing")?;
+        bpf::by_id(u32::try_from(id)?)
+    });
+    // The descriptor keeps the program and its maps.
+    let unloaded = host.run(Command::new("sh").args(["-c", &unload]));
+    drop(unloaded);
+    program
+}

@@ -1,0 +1,40 @@
+//! Section `programs`: what the verifier walked, which does not depend on time.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::Result;
+
+use super::Bench;
+use super::bpf;
+use super::ours::Ours;
+use super::policy;
+
+/// Section `programs`: of a policy with every feature, so that nothing is deleted
+/// as unused.
+pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
+    let policies =
+        [("ports and requests", policy::ports()), ("1,000 rules", policy::rules(1_000, false))];
+    for (policy, files) in policies {
+        let ours = Ours::new(bench.pair, "programs", &files)?;
+        for name in ["judge_xdp", "judge_ingress", "judge_egress"] {
+            note(bench, &format!("{name}, {policy}"), &ours.judge(name)?)?;
+        }
+        if policy == "1,000 rules" {
+            for name in ["root_xdp", "root_ingress", "root_egress"] {
+                note(bench, name, &ours.root(name)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn note(bench: &mut Bench<'_>, row: &str, program: &std::os::fd::OwnedFd) -> Result<()> {
+    let facts = bpf::facts(program.as_fd())?;
+    let book = &mut bench.book;
+    book.fact("programs", row, VERIFIED, (f64::from(facts.verified), "instructions"));
+    book.fact("programs", row, "machine code", (f64::from(facts.code_bytes), "bytes"));
+    Ok(())
+}
+
+/// Column that the baseline holds.
+pub(super) const VERIFIED: &str = "verified";

@@ -1,0 +1,200 @@
+//! A range of shots: programs run on frames in memory, interleaved.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::Bench;
+use super::bpf::{self, Kind};
+use super::instruments::{self, Fields, Records};
+use super::measure::{self, Trial};
+
+/// Column of one packet again and again.
+pub(super) const HOT: &str = "hot";
+/// Column of flows that fit the caches.
+pub(super) const FEW: &str = "1,024 flows";
+/// Column of a spoofed flood.
+pub(super) const MANY: &str = "1M flows";
+
+/// Flows of [`FEW`].
+pub(super) const FEW_FLOWS: usize = 1 << 10;
+/// Flows of [`MANY`].
+pub(super) const MANY_FLOWS: usize = 1 << 20;
+
+/// Time of one batch, ns: short, so that most see no scheduler even on a machine
+/// that others use, and long beside the system call.
+const BATCH: f64 = 1e6;
+/// Runs in a batch, at least and at most.
+const REPEATS: (f64, f64) = (2_000.0, 100_000.0);
+
+/// Runs whose verdict is looked at before anything is timed.
+const CHECKED: u32 = 64;
+
+/// What a program must return.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Verdict {
+    /// This, for every packet.
+    Is(u32),
+    /// One thing for one packet, another for the next.
+    Differs,
+}
+
+/// One program on one kind of traffic.
+struct Shot {
+    row: String,
+    column: &'static str,
+    program: OwnedFd,
+    /// What `program` needs to stay whole.
+    _kept: Option<OwnedFd>,
+    frame: Vec<u8>,
+    /// What it must return.
+    verdict: Verdict,
+    /// Index of the bare drop it is held against.
+    floor: usize,
+}
+
+/// Shots of one section, with the bare drops they are held against.
+pub(super) struct Range {
+    section: &'static str,
+    kind: Kind,
+    bare: OwnedFd,
+    shots: Vec<Shot>,
+    floors: Vec<(&'static str, Option<Fields>, usize)>,
+}
+
+impl Range {
+    /// An empty range.
+    pub(super) fn new(section: &'static str, kind: Kind) -> Result<Self> {
+        let bare = instruments::bare(kind)?;
+        Ok(Self { section, kind, bare, shots: Vec::new(), floors: Vec::new() })
+    }
+
+    /// "Drop" at this hook.
+    pub(super) fn drop(&self) -> Verdict {
+        Verdict::Is(self.kind.drop())
+    }
+
+    /// "Pass" of the product at this hook.
+    pub(super) fn pass(&self) -> Verdict {
+        Verdict::Is(match self.kind {
+            Kind::Xdp => 2,
+            Kind::Tc => u32::MAX,
+        })
+    }
+
+    /// A program on one frame.
+    pub(super) fn hot(
+        &mut self,
+        row: &str,
+        program: &OwnedFd,
+        frame: &[u8],
+        verdict: Verdict,
+    ) -> Result<()> {
+        let floor = self.floor(HOT, None, frame)?;
+        let program = bpf::duplicate(program)?;
+        self.push(row, HOT, (program, None), frame, verdict, floor);
+        Ok(())
+    }
+
+    /// A program on frames that vary.
+    pub(super) fn vary(
+        &mut self,
+        (row, column): (&str, &'static str),
+        target: &OwnedFd,
+        (records, frame): (&Records, &[u8]),
+        verdict: Verdict,
+    ) -> Result<()> {
+        let floor = self.floor(column, Some(records), frame)?;
+        let (program, kept) = instruments::varying(self.kind, records, target.as_fd())?;
+        self.push(row, column, (program, Some(kept)), frame, verdict, floor);
+        Ok(())
+    }
+
+    /// The bare drop of a column, measured once.
+    fn floor(
+        &mut self,
+        column: &'static str,
+        records: Option<&Records>,
+        frame: &[u8],
+    ) -> Result<usize> {
+        let fields = records.map(Records::fields);
+        let known = self.floors.iter().find(|floor| (floor.0, floor.1) == (column, fields));
+        if let Some(&(_, _, floor)) = known {
+            return Ok(floor);
+        }
+        let program = match records {
+            Some(records) => {
+                let (program, kept) = instruments::varying(self.kind, records, self.bare.as_fd())?;
+                (program, Some(kept))
+            }
+            None => (bpf::duplicate(&self.bare)?, None),
+        };
+        let row = match fields {
+            Some(Fields::V6) => "bare drop, IPv6 frames",
+            Some(Fields::Sequence) => "bare drop, one connection",
+            Some(Fields::V4) | None => "bare drop",
+        };
+        let floor = self.shots.len();
+        self.push(row, column, program, frame, self.drop(), floor);
+        self.floors.push((column, fields, floor));
+        Ok(floor)
+    }
+
+    fn push(
+        &mut self,
+        row: &str,
+        column: &'static str,
+        (program, kept): (OwnedFd, Option<OwnedFd>),
+        frame: &[u8],
+        verdict: Verdict,
+        floor: usize,
+    ) {
+        let (row, frame) = (row.to_owned(), frame.to_vec());
+        self.shots.push(Shot { row, column, program, _kept: kept, frame, verdict, floor });
+    }
+
+    /// Checks every verdict, then times all shots in one interleaved run.
+    pub(super) fn measure(self, bench: &mut Bench<'_>) -> Result<()> {
+        for shot in &self.shots {
+            shot.check().with_context(|| format!("{}: {}", self.section, shot.row))?;
+        }
+        bench.settle(self.section);
+        let mut trials: Vec<Trial<'_>> = self.shots.iter().map(Shot::trial).collect();
+        let spreads = measure::interleave(&mut trials, bench.options.batches())?;
+        drop(trials);
+        for (shot, spread) in self.shots.iter().zip(&spreads) {
+            let place = (shot.row.as_str(), shot.column);
+            bench.book.measured(self.section, place, *spread, spreads.get(shot.floor));
+        }
+        Ok(())
+    }
+}
+
+impl Shot {
+    fn check(&self) -> Result<()> {
+        let Verdict::Is(verdict) = self.verdict else { return Ok(()) };
+        for _ in 0..CHECKED {
+            let found = bpf::run(self.program.as_fd(), &self.frame, 1)?;
+            ensure!(found == verdict, "returned {found} for {}, wanted {verdict}", self.column);
+        }
+        Ok(())
+    }
+
+    fn trial(&self) -> Trial<'_> {
+        let mut repeat = 10_000;
+        Box::new(move || {
+            let ns = measure::cpu_ns(repeat, || {
+                bpf::run(self.program.as_fd(), &self.frame, repeat)?;
+                Ok(())
+            })?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "clamped to a small positive range"
+            )]
+            let fitting = (BATCH / ns).clamp(REPEATS.0, REPEATS.1) as u32;
+            repeat = fitting;
+            Ok(ns)
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Section `socket`: what the egress hook adds to sending through a socket.
+
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
+
+use anyhow::{Result, ensure};
+
+use super::Bench;
+use super::measure::{self, Spread};
+use super::ours::Ours;
+use super::policy;
+use super::wire::INTERFACE;
+use crate::packet::{CLIENT4, SERVER4};
+
+/// Datagrams of one call.
+const BATCH: usize = 64;
+/// Datagrams of one trial.
+const DATAGRAMS: u32 = 64 * 1_000;
+/// Bytes of each.
+const PAYLOAD: usize = 18;
+/// Where they go: nobody listens, and the client's kernel is told not to answer.
+const PORT: u16 = 9;
+
+/// Section `socket`.
+pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
+    const SECTION: &str = "socket";
+    // Received and dropped early, so that what is timed is sending.
+    bench.pair.client.sh(
+        "nft 'table netdev sink { chain c { type filter hook ingress device eth0 priority 0; \
+         udp dport 9 drop; }; }'",
+    )?;
+    let socket = UdpSocket::bind((SERVER4, 0))?;
+    socket.connect((CLIENT4, PORT))?;
+    let allow = |rules: u32| {
+        let mut files = policy::rules(rules, true);
+        for (path, text) in &mut files {
+            if path == "rules/bench.yaml" {
+                *text = text.replace("[none0]", &format!("[{INTERFACE}]"));
+                text.push_str(
+                    "services: { sink: { udp: 9 } }\negress:\n  allow:\n    \
+                     - { name: sink, to: any, service: sink }\n",
+                );
+            }
+        }
+        files
+    };
+    let ours = [(10, "TC egress, 10 rules"), (1_000, "TC egress, 1,000 rules")];
+    let mut rows: Vec<(&str, Vec<f64>)> = vec![("nothing attached", Vec::new())];
+    rows.extend(ours.map(|(_, row)| (row, Vec::new())));
+    bench.settle(SECTION);
+    for _ in 0..bench.options.trials() {
+        for ((_, values), policy) in rows.iter_mut().zip([None, Some(ours[0].0), Some(ours[1].0)]) {
+            let attached = policy.map(|rules| Ours::new(bench.pair, "socket", &allow(rules)));
+            let attached = attached.transpose()?;
+            send(&socket, DATAGRAMS / 8)?;
+            values.push(measure::cpu_ns(DATAGRAMS, || send(&socket, DATAGRAMS))?);
+            if let Some(ours) = &attached {
+                bench.pair.server.check(&mut ours.command(&["detach", "--all"])?)?;
+            }
+        }
+    }
+    let mut spreads = Vec::new();
+    for (row, values) in rows {
+        spreads.push((row, Spread::of(values, 0)?));
+    }
+    let nothing = spreads.first().map(|(_, spread)| *spread);
+    for (row, spread) in spreads {
+        bench.book.measured(SECTION, (row, "per datagram"), spread, nothing.as_ref());
+        if let Some(nothing) = nothing {
+            bench.book.fact(SECTION, row, "added", (spread.low - nothing.low, "ns"));
+        }
+    }
+    Ok(())
+}
+
+/// Sends datagrams, 64 with each call.
+fn send(socket: &UdpSocket, datagrams: u32) -> Result<()> {
+    let payload = [0_u8; PAYLOAD];
+    let mut part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: PAYLOAD };
+    // SAFETY: all-zero is a valid message without address and control data.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    message.msg_hdr.msg_iov = &raw mut part;
+    message.msg_hdr.msg_iovlen = 1;
+    let mut messages = [message; BATCH];
+    for _ in 0..datagrams as usize / BATCH {
+        let count = libc::c_uint::try_from(BATCH)?;
+        // SAFETY: every message points to `part`, and that to `payload`, which live on.
+        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+        ensure!(sent > 0, "could not send: {}", std::io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Section `state`: what a packet costs where it meets flows, bans or requests.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use anyhow::{Context as _, Result};
+use firewall_common::abi::ban::Ban;
+use firewall_common::abi::flow::{Flow as Entry, FlowKey};
+use firewall_common::packet::Address;
+use firewall_userspace::kernel::{bans, clock, sys};
+
+use super::Bench;
+use super::bpf::{self, Kind};
+use super::instruments::{Fields, Records};
+use super::ours::Ours;
+use super::packets::flows;
+use super::policy;
+use super::range::{MANY_FLOWS, Range, Verdict};
+use super::traffic::{Flow, Random};
+use crate::packet::{SERVER4, flags};
+
+/// Section `state`.
+pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
+    let mut range = Range::new("state", Kind::Xdp)?;
+    let ours = Ours::new(bench.pair, "state", &policy::ports())?;
+    established(bench, &mut range, &ours)?;
+    let connection = requests(bench, &mut range, &ours)?;
+    let banned = Ours::new(bench.pair, "bans", &policy::ports())?;
+    banned_and_not(bench, &mut range, &banned)?;
+    range.measure(bench)?;
+    drop(connection);
+    Ok(())
+}
+
+/// Flows in the table of flows.
+const FLOWS: u32 = 262_144;
+
+/// Flow `number` as this host opened it, seen from the other end.
+fn answer(number: u32) -> Flow {
+    Flow {
+        source: Random::new(u64::from(number) + 1).address(),
+        source_port: 443,
+        flags: flags::ACK,
+        ..Flow::to(33_000 + u16::try_from(number % 20_000).unwrap_or_default())
+    }
+}
+
+fn established(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> {
+    let (hit, miss) = ("established flow", "no such flow");
+    if !bench.wants("state", hit) && !bench.wants("state", miss) {
+        return Ok(());
+    }
+    let now = clock::monotonic_ns();
+    let half = |address| {
+        let Address { hi, lo } = Address::from_v4(address);
+        [hi, lo]
+    };
+    let key = |number| {
+        let flow = answer(number);
+        FlowKey {
+            local: half(flow.destination),
+            remote: half(flow.source),
+            local_port: flow.port,
+            remote_port: flow.source_port,
+            protocol: 6,
+            family: 4,
+            reserved: 0,
+        }
+    };
+    let keys: Vec<FlowKey> = (0..FLOWS).map(key).collect();
+    let entry = Entry { seen_ns: now, opened_ns: now, slot: 0, flags: Entry::REPLIED };
+    let store = ours.store()?;
+    bpf::write_all(store.maps().fd("FLOWS")?, &keys, &vec![entry; keys.len()])?;
+
+    let mut random = Random::new(5);
+    let known = flows(MANY_FLOWS, || answer(random.below(FLOWS)))?;
+    let unknown = flows(MANY_FLOWS, || answer(FLOWS + random.next() % (1 << 30)))?;
+    let (pass, drop) = (range.pass(), range.drop());
+    for (row, program) in
+        [(hit, ours.judge("judge_xdp")?), ("established flow, root", ours.root("root_xdp")?)]
+    {
+        range.hot(row, &program, &answer(7).frame(), pass)?;
+        range.vary((row, RANDOM), &program, (&known, &answer(7).frame()), pass)?;
+    }
+    let program = ours.judge("judge_xdp")?;
+    range.hot(miss, &program, &answer(FLOWS + 7).frame(), drop)?;
+    range.vary((miss, RANDOM), &program, (&unknown, &answer(7).frame()), drop)
+}
+
+/// Column of packets drawn from a whole table, or from all that are not in it.
+const RANDOM: &str = "random";
+
+/// A counted port on a connection that exists, without and with a request.
+fn requests(
+    bench: &Bench<'_>,
+    range: &mut Range,
+    ours: &Ours,
+) -> Result<Option<(TcpListener, TcpStream)>> {
+    if !bench.wants("state", "request") {
+        return Ok(None);
+    }
+    let listener = TcpListener::bind((SERVER4, 80)).context("no server on port 80")?;
+    let client = bench.pair.client.enter(|| TcpStream::connect((SERVER4, 80)))??;
+    let port = client.local_addr()?.port();
+    let (_server, _) = listener.accept()?;
+    let quiet = Flow { source_port: port, flags: flags::ACK, ..Flow::to(80) };
+    let request = b"GET / HTTP/1.1\r\nHost: www\r\n\r\n";
+    let mut asking = quiet.frame()[..54].to_vec();
+    asking.extend(request);
+    let length = u16::try_from(asking.len() - 14)?;
+    asking[16..18].copy_from_slice(&length.to_be_bytes());
+    // Each request lies behind the one before, or it would be a repetition.
+    let step = u32::try_from(request.len())?;
+    let records: Vec<_> =
+        (0..u32::try_from(MANY_FLOWS)?).map(|number| [(number * step).to_be(), 0, 0, 0]).collect();
+    let records = Records::new(Fields::Sequence, &records)?;
+    let (pass, program) = (range.pass(), ours.judge("judge_xdp")?);
+    range.hot("counted port, no request", &program, &quiet.frame(), pass)?;
+    range.vary(("counted port, GET each", STREAM), &program, (&records, &asking), pass)?;
+    // The accepted end may go: the kernel keeps the connection of the client's.
+    Ok(Some((listener, client)))
+}
+
+/// Column of one connection, each packet behind the one before.
+const STREAM: &str = "one connection";
+
+fn banned_and_not(bench: &mut Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> {
+    if !bench.wants("state", "bans") {
+        return Ok(());
+    }
+    let store = ours.store()?;
+    let room = sys::shape(store.maps().fd("BANS")?)?.entries;
+    let count = room.min(1_000_000);
+    if count < 1_000_000 {
+        bench
+            .book
+            .notes
+            .push(format!("the table of bans holds {count}: rows say `bans` of that many"));
+    }
+    bench.book.say(&format!("state: writing {count} bans"));
+    let mut random = Random::new(0xba4);
+    let mut table = store.bans()?;
+    let ban = Ban { until_ns: u64::MAX, since_ns: 0, hits: 0, reason: [0; 40] };
+    // The same address twice is one ban: the table is never quite full.
+    let addresses: Vec<u32> = (0..count).map(|_| random.address()).collect();
+    for address in &addresses {
+        table.insert(bans::key(Ipv4Addr::from(*address).into(), 32), ban)?;
+    }
+    let pick = |random: &mut Random| addresses[random.below(count) as usize];
+    let to = |source| Flow { source, ..Flow::to(8081) };
+    let hits = flows(MANY_FLOWS, || to(pick(&mut random)))?;
+    let misses = flows(MANY_FLOWS, || to(random.address()))?;
+    let (pass, drop, program) = (range.pass(), range.drop(), ours.judge("judge_xdp")?);
+    let free = Ours::new(bench.pair, "no-bans", &policy::ports())?;
+    range.hot("no bans", &free.judge("judge_xdp")?, &to(pick(&mut random)).frame(), pass)?;
+    range.hot("full of bans, hit", &program, &to(pick(&mut random)).frame(), drop)?;
+    range.hot("full of bans, miss", &program, &Flow::to(8081).frame(), pass)?;
+    let frame = Flow::to(8081).frame();
+    range.vary(("no bans", RANDOM), &free.judge("judge_xdp")?, (&misses, &frame), pass)?;
+    range.vary(("full of bans, hit", RANDOM), &program, (&hits, &frame), drop)?;
+    range.vary(("full of bans, miss", RANDOM), &program, (&misses, &frame), Verdict::Differs)
+}

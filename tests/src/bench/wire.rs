@@ -1,0 +1,311 @@
+//! Real frames over a veth pair: sections `veth` and `cores`.
+//!
+//! A sender program gives each frame another flow and redirects it into the
+//! client's end; it arrives in the server's NAPI on the same CPU. What is timed is
+//! the CPU of both: the sending thread, in whose system call the receiver runs,
+//! and ksoftirqd.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use firewall_userspace::kernel::store::interface_index;
+
+use super::Bench;
+use super::bpf::{self, Kind};
+use super::instruments::{self, Records};
+use super::machine::Outside;
+use super::measure::{self, Spread, Trial};
+use super::ours::Ours;
+use super::packets::{of_rules, rule_flows};
+use super::peers::{self, Peer};
+use super::policy;
+use super::range::{FEW, FEW_FLOWS, MANY, MANY_FLOWS};
+use super::traffic::Flow;
+use crate::host::Host;
+use crate::pair::Pair;
+
+/// Interface of both ends.
+pub(super) const INTERFACE: &str = "eth0";
+
+/// Frames of one trial of a native XDP program.
+const FRAMES: u32 = 200_000;
+/// Frames before each trial, not timed.
+const WARM_UP: u32 = 2_000;
+/// Time of a trial of a slow receiver, ns.
+const SLOW_TRIAL: f64 = 40e6;
+
+/// A sender and what it sends.
+pub(super) struct Sender {
+    client: Host,
+    program: OwnedFd,
+    frame: Vec<u8>,
+}
+
+impl Sender {
+    /// Sends these records from the client; with `alone`, drops them there.
+    pub(super) fn new(pair: &Pair, records: &Records, alone: bool) -> Result<Self> {
+        let ifindex = pair.client.enter(|| interface_index(INTERFACE))??;
+        let program = instruments::sender(records, (!alone).then_some(ifindex))?;
+        // The product parses TCP; a frame of another protocol takes another path.
+        Ok(Self {
+            client: pair.client.clone(),
+            program,
+            frame: Flow::to(policy::FIRST_PORT).frame(),
+        })
+    }
+
+    /// Sends frames on a CPU; returns ns of CPU per frame, of all that handled them.
+    pub(super) fn send(&self, outside: &Outside, cpu: usize, frames: u32) -> Result<f64> {
+        let work = || {
+            measure::pin(cpu)?;
+            let before = outside.softirq_ns(cpu)?;
+            let thread = measure::cpu_ns(frames, || {
+                bpf::send(self.program.as_fd(), &self.frame, frames)
+                    .context("could not send frames")
+            })?;
+            let after = outside.softirq_ns(cpu)?;
+            Ok(thread + measure::as_f64(after - before) / f64::from(frames))
+        };
+        self.client.enter(work)?
+    }
+}
+
+/// Frames that the server's end has received so far.
+pub(super) fn received() -> Result<u64> {
+    let path = format!("/sys/class/net/{INTERFACE}/statistics/rx_packets");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("no {path}"))?;
+    Ok(text.trim().parse()?)
+}
+
+/// Who receives.
+enum Receiver {
+    /// Nobody: frames are dropped before they leave.
+    Nobody,
+    /// A native XDP program.
+    Xdp(OwnedFd),
+    /// Netfilter.
+    Peer(Peer),
+}
+
+/// A row and its sender.
+struct Row {
+    name: String,
+    column: &'static str,
+    receiver: Receiver,
+    sender: Sender,
+}
+
+/// Section `veth`.
+pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
+    const SECTION: &str = "veth";
+    let pair = bench.pair;
+    let bare = instruments::bare(Kind::Xdp)?;
+    let parse = instruments::parse_and_count(Kind::Xdp)?;
+    let mut rows = Vec::new();
+    let mut kept = Vec::new();
+    let traffic = [(FEW, rule_flows(1_000, FEW_FLOWS)?), (MANY, rule_flows(1_000, MANY_FLOWS)?)];
+    for (column, records) in &traffic {
+        let mut row = |name: &str, receiver, alone| {
+            let sender = Sender::new(pair, records, alone)?;
+            rows.push(Row { name: name.to_owned(), column, receiver, sender });
+            anyhow::Ok(())
+        };
+        row("bare drop", Receiver::Xdp(bpf::duplicate(&bare)?), false)?;
+        row("sender only", Receiver::Nobody, true)?;
+        row("parse + count", Receiver::Xdp(bpf::duplicate(&parse)?), false)?;
+    }
+    for (count, words) in [(1_000, "1,000 rules"), (100_000, "100,000 rules")] {
+        if !bench.wants(SECTION, words) {
+            continue;
+        }
+        let ours = of_rules(pair, &format!("veth-{count}"), count, false)?;
+        for (column, flows) in [(FEW, FEW_FLOWS), (MANY, MANY_FLOWS)] {
+            let records = rule_flows(count, flows)?;
+            for (name, program) in [
+                (words.to_owned(), ours.judge("judge_xdp")?),
+                (format!("{words}, root"), ours.root("root_xdp")?),
+            ] {
+                let sender = Sender::new(pair, &records, false)?;
+                rows.push(Row { name, column, receiver: Receiver::Xdp(program), sender });
+            }
+        }
+        kept.push(ours);
+    }
+    if bench.wants(SECTION, "xdp-filter") {
+        for (name, program) in peers::xdp_filters(bench, SECTION) {
+            // It drops what it is told and passes the rest: nothing here is told.
+            let sender = Sender::new(pair, &traffic[1].1, false)?;
+            rows.push(Row { name, column: MANY, receiver: Receiver::Xdp(program), sender });
+        }
+    }
+    for peer in peers::netfilter(bench)? {
+        let sender = Sender::new(pair, &traffic[1].1, false)?;
+        let name = peer.row.clone();
+        rows.push(Row { name, column: MANY, receiver: Receiver::Peer(peer), sender });
+    }
+    measure_rows(bench, SECTION, rows)?;
+    drop(kept);
+    Ok(())
+}
+
+/// Times rows in turn, against the bare drop of their column.
+fn measure_rows(bench: &mut Bench<'_>, section: &'static str, rows: Vec<Row>) -> Result<()> {
+    let (outside, cpu) = (bench.outside, bench.cpu);
+    let ifindex = interface_index(INTERFACE)?;
+    let mut able = Vec::new();
+    for row in rows {
+        match row.trial(outside, cpu, ifindex) {
+            Ok(_) => able.push(row),
+            Err(error) => bench.book.skip(section, &row.name, &error),
+        }
+    }
+    bench.settle(section);
+    let mut trials: Vec<Trial<'_>> = able
+        .iter()
+        .map(|row| -> Trial<'_> { Box::new(move || row.trial(outside, cpu, ifindex)) })
+        .collect();
+    let spreads = measure::interleave(&mut trials, bench.options.trials())?;
+    drop(trials);
+    let bare = |column| {
+        let place = able.iter().position(|row| row.name == "bare drop" && row.column == column);
+        place.and_then(|place| spreads.get(place))
+    };
+    for (row, spread) in able.iter().zip(&spreads) {
+        bench.book.measured(section, (&row.name, row.column), *spread, bare(row.column));
+    }
+    Ok(())
+}
+
+impl Row {
+    /// Sets the receiver up, sends, takes it down.
+    fn trial(&self, outside: &Outside, cpu: usize, ifindex: u32) -> Result<f64> {
+        let warm = |sender: &Sender| sender.send(outside, cpu, WARM_UP);
+        match &self.receiver {
+            Receiver::Nobody => {
+                warm(&self.sender)?;
+                self.sender.send(outside, cpu, FRAMES)
+            }
+            Receiver::Xdp(program) => {
+                let _link = bpf::attach(program.as_fd(), ifindex)?;
+                warm(&self.sender)?;
+                self.all_received(outside, cpu, FRAMES)
+            }
+            Receiver::Peer(peer) => {
+                let _up = peer.up()?;
+                let one = warm(&self.sender)?;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "clamped to a small positive range"
+                )]
+                let frames = (SLOW_TRIAL / one).clamp(f64::from(WARM_UP), f64::from(FRAMES)) as u32;
+                let before = outside.delivered()?;
+                let time = self.all_received(outside, cpu, frames)?;
+                let delivered = outside.delivered()? - before;
+                ensure!(delivered < 100, "{delivered} of {frames} frames were let through");
+                Ok(time)
+            }
+        }
+    }
+
+    fn all_received(&self, outside: &Outside, cpu: usize, frames: u32) -> Result<f64> {
+        let before = received()?;
+        let time = self.sender.send(outside, cpu, frames)?;
+        let received = received()? - before;
+        ensure!(received >= u64::from(frames), "{received} of {frames} frames were received");
+        Ok(time)
+    }
+}
+
+/// Rows of rule sets over veth, for other sections: each with its own traffic.
+pub(super) fn measure_sets(
+    bench: &mut Bench<'_>,
+    section: &'static str,
+    sets: &[(String, &Ours, Records)],
+) -> Result<()> {
+    let bare = instruments::bare(Kind::Xdp)?;
+    let mut rows = Vec::new();
+    for (name, ours, records) in sets {
+        if rows.is_empty() {
+            let sender = Sender::new(bench.pair, records, false)?;
+            let receiver = Receiver::Xdp(bpf::duplicate(&bare)?);
+            rows.push(Row { name: "bare drop".into(), column: VETH, receiver, sender });
+        }
+        for (name, program) in [
+            (name.clone(), ours.judge("judge_xdp")?),
+            (format!("{name}, root"), ours.root("root_xdp")?),
+        ] {
+            let sender = Sender::new(bench.pair, records, false)?;
+            rows.push(Row { name, column: VETH, receiver: Receiver::Xdp(program), sender });
+        }
+    }
+    measure_rows(bench, section, rows)
+}
+
+/// Column of [`measure_sets`].
+const VETH: &str = "veth";
+
+/// Section `cores`: frames per second of one CPU, and of two at once.
+pub(super) fn cores(bench: &mut Bench<'_>) -> Result<()> {
+    const SECTION: &str = "cores";
+    let cpus = measure::cpus();
+    ensure!(cpus >= 2, "this machine has one CPU");
+    let pair = bench.pair;
+    two_queues(pair)?;
+    let ours = Ours::new(pair, "cores", &policy::rules(1_000, false))?;
+    let bare = instruments::bare(Kind::Xdp)?;
+    let ifindex = interface_index(INTERFACE)?;
+    // Records of their own: a shared number of the next one would be contended.
+    let senders: Vec<Sender> = (0..2)
+        .map(|_| Sender::new(pair, &rule_flows(1_000, MANY_FLOWS)?, false))
+        .collect::<Result<_>>()?;
+    bench.settle(SECTION);
+    for (row, program) in [("bare drop", bare), ("1,000 rules, root", ours.root("root_xdp")?)] {
+        let _link = bpf::attach(program.as_fd(), ifindex)?;
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        for _ in 0..bench.options.trials() {
+            let first = senders.first().context("no sender")?;
+            one.push(first.send(bench.outside, cpus - 1, FRAMES)?);
+            let both = together(&senders, bench.outside, cpus)?;
+            two.push(both.iter().sum::<f64>() / measure::as_f64(both.len() as u64));
+        }
+        let (one, two) = (Spread::of(one, 0)?, Spread::of(two, 0)?);
+        bench.book.measured(SECTION, (row, "one core"), one, None);
+        bench.book.measured(SECTION, (row, "each of two"), two, None);
+        bench.book.fact(SECTION, row, "speed-up", (2.0 * one.low / two.low, "x"));
+    }
+    Ok(())
+}
+
+/// Sends on the last CPUs at once; ns per frame of each.
+fn together(senders: &[Sender], outside: &Outside, cpus: usize) -> Result<Vec<f64>> {
+    let barrier = Barrier::new(senders.len());
+    thread::scope(|scope| {
+        let threads: Vec<_> = senders
+            .iter()
+            .enumerate()
+            .map(|(number, sender)| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    barrier.wait();
+                    sender.send(outside, cpus - 1 - number, FRAMES)
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// Gives both ends two queues, so that each CPU has one.
+fn two_queues(pair: &Pair) -> Result<()> {
+    for host in [&pair.server, &pair.client] {
+        host.check(Command::new("ethtool").args(["-L", INTERFACE, "rx", "2", "tx", "2"]))?;
+    }
+    Ok(())
+}
