@@ -68,7 +68,9 @@ impl Ours {
     /// Applies what is written.
     pub(super) fn apply_written(&self) -> Result<Applied> {
         let start = Instant::now();
-        let output = self.host.run(&mut self.command(&["apply", "--json"])?)?;
+        // As the agent applies when an interface has come up: here none needs to.
+        let arguments = ["apply", "--json", "--occasion", "interface"];
+        let output = self.host.run(&mut self.command(&arguments)?)?;
         let wall = start.elapsed();
         // It also says, and exits with 1, that no interface is attached.
         let document: Value = serde_json::from_str(&output.stdout)
