@@ -37,12 +37,12 @@ Examples:
   sudo firewall apply rules/web.yaml  one role file, without host.yaml
   sudo firewall apply --dry-run       check, test, compare; change nothing
   sudo firewall apply --confirm-within 60s
-                                      the kernel takes it back unless you confirm
+                                      taken back by the kernel, if not confirmed
 
 The policy is read, checked, compiled and tested first; any error leaves what
 is enforced as it is. The swap is one store for both directions and all CPUs.
 A policy equal to the one in force changes nothing. Exit code 0 done or
-nothing to do, 1 refused, 2 --dry-run found changes, 3 in force but unconfirmed.")]
+nothing to do, 1 refused, 2 --dry-run found changes, 3 in force, unconfirmed.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     wanted: Wanted,

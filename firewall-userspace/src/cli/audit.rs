@@ -23,15 +23,17 @@ use crate::report::snapshot::{Level, SCHEMA, Source};
 #[command(after_help = "\
 Examples:
   firewall audit            what is weak about this host, and what to do
-  firewall audit --json | jq -r '.findings[] | select(.level == \"warn\") | .message'
+  firewall audit --json | jq -r '.findings[] | .id + \": \" + .message'
   firewall audit --json | jq '[.findings[].id] | unique'
 
-Looks at the rules in force and what they have counted, at the sockets of this host and the flows
-it has opened; nothing is sent and nothing changed. Works without the agent. As another user than
-root it does not see processes, flows and containers.
+Looks at the rules in force and what they have counted, at the sockets of this
+host and the flows it has opened; nothing is sent and nothing changed. Works
+without the agent. As another user than root it does not see processes, flows
+and containers.
 
-Ids: not-enforced, default-allow, open-to-everybody, plaintext-http, plaintext-mysql, several-roles,
-single-primary, no-monitoring, published-but-shut, listens-but-shut, admitted-but-unused.
+Ids: not-enforced, default-allow, open-to-everybody, plaintext-http,
+plaintext-mysql, several-roles, single-primary, no-monitoring,
+published-but-shut, listens-but-shut, admitted-but-unused.
 Exit code 0 if there are none but notes, 2 with findings.")]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -13,12 +13,13 @@ use crate::report::status::short_hash;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  systemctl start firewall-boot               how it is run: before the network comes up
-  sudo firewall boot                          where there is no systemd
+  systemctl start firewall-boot     how it is run: before the network comes up
+  sudo firewall boot                where there is no systemd
 
-Enforces the copy that the last confirmed `apply` left in /var/lib/firewall, whatever has become of
-/etc/firewall since; without a copy that can be used, what /etc/firewall says. Needs no network, no
-name service and no agent. Where something is enforced already there is nothing to do.")]
+Enforces the copy that the last confirmed `apply` left in /var/lib/firewall,
+whatever has become of /etc/firewall since; without a copy that can be used,
+what /etc/firewall says. Needs no network, no name service and no agent. Where
+something is enforced already there is nothing to do.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     json: Json,

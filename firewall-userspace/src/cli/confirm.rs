@@ -21,11 +21,11 @@ use crate::report::status::short_hash;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sudo firewall confirm                       from a NEW session: the old one proves nothing
-  sudo firewall confirm 43-9c1f               only if that is the policy on trial
+  sudo firewall confirm            from a NEW session: the old proves nothing
+  sudo firewall confirm 43-9c1f    only if that is the policy on trial
 
-Exit code 0 confirmed or nothing on trial, 1 another policy is on trial, 3 too late: the kernel has
-returned to the policy before it.")]
+Exit code 0 confirmed or nothing on trial, 1 another policy is on trial, 3 too
+late: the kernel has returned to the policy before it.")]
 pub(super) struct Confirm {
     /// What `apply --confirm-within` printed
     #[arg(value_name = "TOKEN")]
@@ -37,10 +37,11 @@ pub(super) struct Confirm {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sudo firewall rollback                      end the trial now
+  sudo firewall rollback            end the trial now
 
-Returns to the policy before `apply --confirm-within`. Where nothing was enforced before, every
-interface is let go. A policy that is confirmed is taken back by applying the files before it.")]
+Returns to the policy before `apply --confirm-within`. Where nothing was
+enforced before, every interface is let go. A policy that is confirmed is taken
+back by applying the files before it.")]
 pub(super) struct Rollback {
     #[command(flatten)]
     common: Common,

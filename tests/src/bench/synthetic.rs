@@ -58,7 +58,7 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Instal
     meta.hash.clone_from(&generation.hash);
     meta.rules.clone_from(&generation.rules);
     meta.memory_bytes = generation.memory.total_bytes();
-    let timings = store.install(&generation, &mut meta)?;
+    let timings = store.install(&generation, &mut meta, None)?;
     Ok(Installed { ours, compile, timings })
 }
 
