@@ -69,8 +69,8 @@ agent_start() {
         systemctl start firewall-boot.service
         systemctl restart firewall.service
     else
-        # It must not hold the lock of the installation.
-        setsid "$BINARY" agent </dev/null >>/run/firewall-agent.log 2>&1 9>&- &
+        # It must not hold the locks of the installation.
+        setsid "$BINARY" agent </dev/null >>/run/firewall-agent.log 2>&1 7>&- 9>&- &
     fi
     end=$(($(seconds) + 20))
     until agent_answers; do
@@ -366,10 +366,11 @@ guard() {
     exec >>"$LOG" 2>&1
     log begun
     recover
-    (work "$1") &
+    (exec 7>"$RUN/worker"; flock 7; work "$1") &
     # Either may be killed: the worker undoes what it cannot finish, and so does
-    # the guard if the worker cannot.
+    # the guard if the worker cannot; after what the worker had started has ended.
     wait $! || true
+    flock "$RUN/worker" true
     recover
     case $(tail -n 1 "$LOG") in committed | undone) ;; *) log undone ;; esac
 }
