@@ -7,13 +7,13 @@
 //!
 //! | module | idea |
 //! | --- | --- |
-//! | [`measure`], [`range`] | timing, interleaved; programs on frames in memory |
-//! | [`bpf`], [`assembly`], [`instruments`] | the programs that measure |
-//! | [`policy`], [`synthetic`], [`ours`] | our policies, put in force |
-//! | [`traffic`] | packets |
-//! | [`packets`], [`state`], [`wire`], [`classbench`], [`swap`], … | the sections |
-//! | [`peers`] | what Debian offers beside us |
-//! | [`book`], [`report`], [`baseline`] | figures, printed, stored, compared |
+//! | `measure`, `range` | timing, interleaved; programs on frames in memory |
+//! | `bpf`, `assembly`, `instruments` | the programs that measure |
+//! | `policy`, `synthetic`, `ours` | our policies, put in force |
+//! | `traffic` | packets |
+//! | `packets`, `state`, `wire`, `classbench`, `swap`, … | the sections |
+//! | `peers` | what Debian offers beside us |
+//! | `book`, `report`, `baseline` | figures, printed, stored, compared |
 
 mod agent;
 mod assembly;
