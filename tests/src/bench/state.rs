@@ -4,9 +4,11 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::{Context as _, Result};
 use firewall_common::abi::ban::Ban;
-use firewall_common::abi::flow::{Flow as Entry, FlowKey};
+use firewall_common::abi::flow::{FLOW_PORTS, Flow as Entry, FlowKey};
+use firewall_common::flow;
 use firewall_common::packet::Address;
-use firewall_userspace::kernel::{bans, clock, sys};
+use firewall_userspace::kernel::sys::{self, Mapping};
+use firewall_userspace::kernel::{bans, clock};
 
 use super::Bench;
 use super::bpf::{self, Kind};
@@ -71,6 +73,14 @@ fn established(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> 
     let store = ours.store()?;
     bpf::write_all(store.maps().fd("FLOWS")?, &keys, &vec![entry; keys.len()])?;
 
+    // As seeding notes them: these ports have flows.
+    let mut ports = vec![0; FLOW_PORTS as usize];
+    for number in 0..FLOWS {
+        ports[usize::from(answer(number).port)] = flow::STAMP_UNKNOWN;
+    }
+    let words = store.maps().fd("FLOW_PORTS")?;
+    Mapping::new(words, 4 * ports.len(), true).context("no ports of flows")?.fill(&ports);
+
     let mut random = Random::new(5);
     let known = flows(MANY_FLOWS, || answer(random.below(FLOWS)))?;
     let unknown = flows(MANY_FLOWS, || answer(FLOWS + random.next() % (1 << 30)))?;
@@ -82,6 +92,8 @@ fn established(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> 
         range.vary((row, RANDOM), &program, (&known, &answer(7).frame()), pass)?;
     }
     let program = ours.judge("judge_xdp")?;
+    let none = Flow { port: 20_000, ..answer(7) }.frame();
+    range.hot("no flow of that port", &program, &none, drop)?;
     range.hot(miss, &program, &answer(FLOWS + 7).frame(), drop)?;
     range.vary((miss, RANDOM), &program, (&unknown, &answer(7).frame()), drop)
 }
