@@ -88,7 +88,7 @@ fn an_installer_killed_at_any_moment_leaves_the_old_or_the_new() -> Result<()> {
         let start = Instant::now();
         fixture.kill(now.other(), || Ok(start.elapsed() >= moment))?;
         let context = || format!("killed after {moment:?} of {took:?}");
-        fixture.server().settle(SETTLED).with_context(context)?;
+        fixture.server().settle(&fixture.site.admin, SETTLED).with_context(context)?;
         let found = on(fixture.server(), fixture.version()).with_context(context)?;
         tally[usize::from(found != now)] += 1;
         now = found;
@@ -121,7 +121,7 @@ fn one_of_the_two_processes_on_the_host_is_enough() -> Result<()> {
             std::thread::sleep(Duration::from_millis(1));
         }
         let context = || format!("process {which} killed at {moment}");
-        server.settle(SETTLED).with_context(context)?;
+        server.settle(&fixture.site.admin, SETTLED).with_context(context)?;
         now = on(server, fixture.version()).with_context(context)?;
     }
     Ok(())

@@ -197,6 +197,10 @@ impl Site {
     }
 }
 
+/// Processes of ssh, a line each.
+const CONNECTING: &str = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null | \
+                          grep -E '^ssh ' || true; done";
+
 impl Server {
     /// As the installer takes it.
     pub(crate) fn login(&self) -> String {
@@ -209,12 +213,13 @@ impl Server {
         self.host.sh(include_str!("state.sh"))
     }
 
-    /// Waits until no installation has been under way here for a second.
-    pub(crate) fn settle(&self, limit: Duration) -> Result<()> {
+    /// Waits until no installation has been under way here for a second. What a killed
+    /// installer had started on the administrator's host may still be connecting.
+    pub(crate) fn settle(&self, admin: &Host, limit: Duration) -> Result<()> {
         let start = Instant::now();
         let mut quiet = Instant::now();
         while quiet.elapsed() < Duration::from_secs(1) {
-            if !self.installers()?.is_empty() {
+            if !self.installers()?.is_empty() || !admin.sh(CONNECTING)?.is_empty() {
                 quiet = Instant::now();
             }
             ensure!(start.elapsed() < limit, "an installation is still under way after {limit:?}");
