@@ -2,9 +2,9 @@
 //! for, to the packet and to the byte.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use firewall_tests::firewall::Firewall;
 use firewall_tests::pair::{self, Pair};
 use firewall_tests::traffic::PATIENCE;
@@ -27,8 +27,11 @@ fn super_packets_count_as_what_goes_over_the_wire() -> Result<()> {
     // egress, so that the interface counts what is on the wire. It judges nothing.
     let text = policy(&[], &[]).replace("drop, egress: drop", "allow, egress: allow");
     let other = Firewall::with_policy(&client, &text)?;
-    let before = (firewall.counters()?, other.counters()?);
-    let links = (Link::of(&server, "eth0")?, Link::of(&client, "eth0")?);
+    let count = || {
+        let (server, client) = (Link::of(&server, "eth0")?, Link::of(&client, "eth0")?);
+        Ok((firewall.counters()?, other.counters()?, server, client))
+    };
+    let before = between_packets(count)?;
 
     let connections = [
         (&client, pair::server(80)[0]),
@@ -47,10 +50,11 @@ fn super_packets_count_as_what_goes_over_the_wire() -> Result<()> {
     }
     sleep(Duration::from_millis(100));
 
-    let here = firewall.counters()?.since(&before.0);
-    let there = other.counters()?.since(&before.1);
-    let link = Link::of(&server, "eth0")?.since(&links.0);
-    let far = Link::of(&client, "eth0")?.since(&links.1);
+    let after = between_packets(count)?;
+    let here = after.0.since(&before.0);
+    let there = after.1.since(&before.1);
+    let link = after.2.since(&before.2);
+    let far = after.3.since(&before.3);
     let (out, received) = (here.interface("eth0", "egress"), here.interface("eth0", "ingress"));
     let heard = there.interface("eth0", "ingress");
     eprintln!(
@@ -80,6 +84,19 @@ fn super_packets_count_as_what_goes_over_the_wire() -> Result<()> {
     assert!(mean > 600, "segments of {mean} bytes: too small to have been super-packets");
     assert_eq!(here.dropped("egress") + here.dropped("ingress"), 0, "{here:?}");
     Ok(())
+}
+
+/// Counts at a moment without a packet between one counter and the next: hosts
+/// report their groups and look for routers when they like.
+fn between_packets<T: PartialEq>(count: impl Fn() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (once, again) = (count()?, count()?);
+        if once == again {
+            return Ok(again);
+        }
+        ensure!(Instant::now() < deadline, "packets never cease");
+    }
 }
 
 /// Bytes of frames on the wire. A veth counts what arrives at an XDP program
