@@ -1,9 +1,11 @@
 //! Section `host`: memory, and what the agent takes.
 
+use std::os::fd::AsFd as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use firewall_userspace::kernel::sys;
 
 use super::Bench;
 use super::measure;
@@ -32,7 +34,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
 fn memory(bench: &mut Bench<'_>, row: &str) -> Result<()> {
     let pair = bench.pair;
     // The kernel accounts a descriptor's memory in /proc/self/fdinfo, which is ours.
-    let (ours, one, pinned) = pair.server.enter(|| {
+    let (ours, (one, policy), pinned) = pair.server.enter(|| {
         let ours = match row {
             "role of 12 rules" => Ours::new(pair, "memory", &policy::ports())?,
             "1,000 rules" => Ours::new(pair, "memory", &policy::rules(1_000, false))?,
@@ -41,9 +43,13 @@ fn memory(bench: &mut Bench<'_>, row: &str) -> Result<()> {
                 synthetic::install(pair, "memory", &policy)?.ours
             }
         };
-        let one = ours.store()?.meta()?.context("no policy in force")?.memory_bytes;
+        let store = ours.store()?;
+        let meta = store.meta()?.context("no policy in force")?;
+        let tables = store.pins().generation(meta.slot).join("TABLES");
+        let tables = sys::open(&tables)?.context("the generation has no tables")?;
+        let one = u64::from(sys::shape(tables.as_fd())?.value);
         let pinned = ours.pinned()?;
-        anyhow::Ok((ours, one, pinned))
+        anyhow::Ok((ours, (one, meta.memory_bytes), pinned))
     })??;
     let mut total = 0;
     for fd in &pinned {
@@ -53,7 +59,8 @@ fn memory(bench: &mut Bench<'_>, row: &str) -> Result<()> {
         total += line.and_then(|bytes| bytes.trim().parse::<u64>().ok()).unwrap_or_default();
     }
     let mebibytes = |bytes| measure::as_f64(bytes) / 1_048_576.0;
-    bench.book.fact("host", row, "generation", (mebibytes(one), "MiB"));
+    bench.book.fact("host", row, "tables", (mebibytes(one), "MiB"));
+    bench.book.fact("host", row, "policy", (mebibytes(policy), "MiB"));
     bench.book.fact("host", row, "all that is pinned", (mebibytes(total), "MiB"));
     pair.server.enter(|| drop(ours))
 }

@@ -95,9 +95,9 @@ pub(super) const SECTIONS: [Section; 12] = [
     Section {
         id: "host",
         title: "Memory and the agent",
-        about: "Kernel memory of one generation as `firewall check` computes it, and of everything \
-                that is pinned as the kernel accounts it; the agent's CPU and memory idle and under a \
-                flood of drops as fast as one CPU can send.",
+        about: "Kernel memory: tables of one generation; the policy as `firewall check` has it (two \
+                generations, counters, flows); all that is pinned, as the kernel accounts it. The \
+                agent's CPU and memory idle and under a flood of drops as fast as one CPU can send.",
     },
 ];
 
