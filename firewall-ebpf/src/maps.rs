@@ -161,6 +161,13 @@ pub(crate) fn opaque(number: u64) -> u64 {
     number
 }
 
+/// A number below a mask that is no less, masked all the same: the compiler knows that
+/// a port has 16 bits, verifiers before Linux 6.13 do not, once its bytes are swapped.
+#[inline(always)]
+pub(crate) fn masked(number: u32, mask: u32) -> usize {
+    (opaque(u64::from(number)) & u64::from(mask)) as usize
+}
+
 /// A setting, as an immediate number: the object holds a mark that names it, and
 /// the loader puts the value in its place.
 macro_rules! settings {

@@ -9,7 +9,7 @@ use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS, filter_bit};
 use firewall_common::abi::control::Control;
 use firewall_common::abi::counter::{INTERFACES, METRICS};
 use firewall_common::abi::event::{EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler};
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
 use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Family, Packet};
@@ -150,10 +150,12 @@ fn may_be_banned([v4, v6_low, v6_high]: [u64; 3], source: Address, family: Famil
     if any == 0 {
         return false;
     }
-    let bit = filter_bit(family, source.hi) & (FILTER_BITS - 1);
-    // SAFETY: a map value; user space writes whole words of it.
-    let filter = unsafe { &*maps::value(&maps::BAN_FILTER) };
-    unfiltered != 0 || filter.get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0)
+    let bit = filter_bit(family, source.hi);
+    let index = maps::masked(bit / 64, FILTER_BITS / 64 - 1);
+    // SAFETY: the value has a word for every 64 bits.
+    let word = unsafe { maps::value(&maps::BAN_FILTER).cast::<u64>().add(index) };
+    // SAFETY: as above; user space writes whole words of it.
+    unfiltered != 0 || unsafe { word.read() } >> (bit % 64) & 1 != 0
 }
 
 #[inline(always)]
@@ -186,8 +188,11 @@ impl<H: Hook> World for Kernel<'_, H> {
 
     #[inline(always)]
     fn flow_port(&mut self, index: u32) -> Option<&mut u32> {
-        // SAFETY: a map value; a lost write of a stamp is made up by the next packet.
-        unsafe { &mut *maps::value(&maps::FLOW_PORTS) }.get_mut(index as usize)
+        let index = maps::masked(index, FLOW_PORTS - 1);
+        // SAFETY: the value has that many words.
+        let stamp = unsafe { maps::value(&maps::FLOW_PORTS).cast::<u32>().add(index) };
+        // SAFETY: as above; a lost write of a stamp is made up by the next packet.
+        Some(unsafe { &mut *stamp })
     }
 
     #[inline(always)]

@@ -68,8 +68,8 @@ impl Ours {
     /// Applies what is written.
     pub(super) fn apply_written(&self) -> Result<Applied> {
         let start = Instant::now();
-        // As the agent applies when an interface has come up: here none needs to.
-        let arguments = ["apply", "--json", "--occasion", "interface"];
+        // As at boot, where interfaces may be still to come: here none does.
+        let arguments = ["apply", "--json", "--occasion", "boot"];
         let output = self.host.run(&mut self.command(&arguments)?)?;
         let wall = start.elapsed();
         // It also says, and exits with 1, that no interface is attached.
