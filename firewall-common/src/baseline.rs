@@ -5,28 +5,31 @@
 //! free stands here, on both hooks, each part with a guard and a counter of its
 //! own. RFC 4890 section 4.4 is the list for ICMPv6.
 
-use crate::abi::tables::{Setting, features};
-use crate::flow::{self, ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_V4, ECHO_V6};
-use crate::frame::Frame;
+use crate::abi::tables::{Cell, Setting, features};
+use crate::flow::{ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_V4, ECHO_V6};
 use crate::guard::{self, Guard};
 use crate::packet::{Address, Family, Packet};
-use crate::parse::{self, ethertype};
+use crate::parse::ethertype;
 use crate::pipeline::{World, known, open};
+use crate::question::{Answers, Questions};
 use crate::service::proto;
 use crate::verdict::{Direction, Reason};
 
 /// What a packet other than TCP is to the baseline; `None` leaves it to bans and
 /// rules.
 #[inline(always)]
-pub(crate) fn admit<W: World, F: Frame>(
+pub(crate) fn admit<W: World>(
     world: &mut W,
-    frame: &F,
     packet: &Packet,
+    questions: &Questions,
+    answers: Answers,
     direction: Direction,
 ) -> Option<Reason> {
     match packet.protocol {
         proto::UDP => dhcp(world, packet, direction),
-        proto::ICMP | proto::ICMPV6 if packet.is_icmp() => icmp(world, frame, packet, direction),
+        proto::ICMP | proto::ICMPV6 if packet.is_icmp() => {
+            icmp(world, packet, questions, answers, direction)
+        }
         proto::IGMP if is_igmp(packet) => Some(Reason::Igmp),
         _ => None,
     }
@@ -73,15 +76,16 @@ fn dhcp<W: World>(world: &W, packet: &Packet, direction: Direction) -> Option<Re
 }
 
 #[inline(always)]
-fn icmp<W: World, F: Frame>(
+fn icmp<W: World>(
     world: &mut W,
-    frame: &F,
     packet: &Packet,
+    questions: &Questions,
+    answers: Answers,
     direction: Direction,
 ) -> Option<Reason> {
     match (packet.family, packet.destination_port) {
-        (Family::V4, 3 | 11 | 12) | (Family::V6, 1..=4) => {
-            Some(icmp_error(world, frame, packet, direction))
+        _ if packet.is_icmp_error() => {
+            Some(icmp_error(world, packet, questions, answers, direction))
         }
         (Family::V4, ECHO_V4) | (Family::V6, ECHO_V6) => echo(world, packet, direction),
         (Family::V4, ECHO_REPLY_V4) | (Family::V6, ECHO_REPLY_V6) => match direction {
@@ -96,14 +100,15 @@ fn icmp<W: World, F: Frame>(
 /// Path MTU discovery and its kin: about a packet of a known flow, or of one
 /// that the ingress policy admits, always; else within a rate.
 #[inline(always)]
-fn icmp_error<W: World, F: Frame>(
+fn icmp_error<W: World>(
     world: &mut W,
-    frame: &F,
     packet: &Packet,
+    questions: &Questions,
+    answers: Answers,
     direction: Direction,
 ) -> Reason {
-    if let Some(inner) = parse::embedded(frame, packet)
-        && known(world, &flow::embedded_key(&inner, packet.family as u8, direction), &inner)
+    if let Some(inner) = questions.inner()
+        && known(world, inner, answers)
     {
         return Reason::IcmpRelated;
     }
@@ -124,7 +129,8 @@ fn echo<W: World>(world: &mut W, packet: &Packet, direction: Direction) -> Optio
     }
     match direction {
         Direction::Egress => {
-            if open(world, packet, crate::abi::tables::Cell::NO_SLOT).is_err() {
+            let no_rule = Answers::of_cell(Cell(Cell::NO_SLOT), Answers::NO_REQUESTS);
+            if open(world, packet, no_rule).is_err() {
                 return Some(Reason::FlowTableFull);
             }
             Some(Reason::Ping)
@@ -158,7 +164,7 @@ fn neighbors(packet: &Packet, kind: u16, direction: Direction) -> Option<Reason>
 }
 
 /// Takes a token of a guard's bucket.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn within<W: World>(
     world: &mut W,
     guard: Guard,
@@ -167,6 +173,11 @@ pub(crate) fn within<W: World>(
     per_second: u32,
 ) -> bool {
     let slot = guard::slot(world.setting(Setting::Seed), guard, family, source);
+    take(world, slot, per_second)
+}
+
+#[inline(never)]
+fn take<W: World>(world: &mut W, slot: u32, per_second: u32) -> bool {
     let now = world.now();
     let Some(bucket) = world.guard(slot) else { return false };
     let (next, taken) = guard::take(*bucket, now, per_second);

@@ -12,13 +12,13 @@ use crate::frame::{Frame, Header as _};
 use crate::packet::{Address, Family, tcp};
 use crate::parse::{ethertype, possible_flags};
 use crate::pipeline::{Arrival, World, port_may_have_flow};
-use crate::policy::{self, Tuple};
+use crate::policy::{self, Tables, Tuple};
 use crate::service::{ServiceIndex, proto};
 use crate::verdict::{Decision, Direction, Reason, Verdict};
 
 /// Judges and counts a frame if it is a common one.
 #[inline(always)]
-pub fn process<W: World, F: Frame>(
+pub fn process<W: World + Tables, F: Frame>(
     world: &mut W,
     frame: &F,
     arrival: &Arrival,
@@ -41,7 +41,7 @@ pub fn family<F: Frame>(frame: &F) -> Option<Family> {
 
 /// The IPv4 half of [`process`].
 #[inline(always)]
-pub fn process_v4<W: World, F: Frame>(
+pub fn process_v4<W: World + Tables, F: Frame>(
     world: &mut W,
     frame: &F,
     arrival: &Arrival,
@@ -51,7 +51,7 @@ pub fn process_v4<W: World, F: Frame>(
 
 /// The IPv6 half, which the kernel calls out of line.
 #[inline(always)]
-pub fn process_v6<W: World, F: Frame>(
+pub fn process_v6<W: World + Tables, F: Frame>(
     world: &mut W,
     frame: &F,
     arrival: &Arrival,
@@ -61,7 +61,11 @@ pub fn process_v6<W: World, F: Frame>(
 
 /// Decides on a packet, and counts it.
 #[inline(always)]
-fn account<W: World>(world: &mut W, packet: &Common, arrival: &Arrival) -> Option<Decision> {
+fn account<W: World + Tables>(
+    world: &mut W,
+    packet: &Common,
+    arrival: &Arrival,
+) -> Option<Decision> {
     // Rules that ask for interface, VLAN or flags are rare, and a lot of code.
     if world.setting(Setting::ReplyContext) != 0 {
         return None;
@@ -231,7 +235,11 @@ const fn is_dhcp(source_port: u16, destination_port: u16) -> bool {
 
 /// Decides on a packet, if the policy is enough for it.
 #[inline(always)]
-fn decide<W: World>(world: &mut W, packet: &Common, direction: Direction) -> Option<Decision> {
+fn decide<W: World + Tables>(
+    world: &mut W,
+    packet: &Common,
+    direction: Direction,
+) -> Option<Decision> {
     let cell = policy::decide_on_port(world, &asked(packet, direction));
     // What passes with an event, or is counted by more than its headers.
     if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT)
@@ -246,7 +254,7 @@ fn decide<W: World>(world: &mut W, packet: &Common, direction: Direction) -> Opt
 }
 
 #[inline(always)]
-fn ingress<W: World>(world: &mut W, packet: &Common, cell: Cell) -> Option<Decision> {
+fn ingress<W: World + Tables>(world: &mut W, packet: &Common, cell: Cell) -> Option<Decision> {
     let new_flow = packet.opens_tcp();
     if !cell.has(Cell::FAILSAFE) && world.bans(packet.source, packet.family) {
         return None;
@@ -269,7 +277,7 @@ fn ingress<W: World>(world: &mut W, packet: &Common, cell: Cell) -> Option<Decis
 /// Answers of this host to what its ingress policy admits. What it opens itself
 /// needs the table of flows.
 #[inline(always)]
-fn egress<W: World>(world: &mut W, packet: &Common, cell: Cell) -> Option<Decision> {
+fn egress<W: World + Tables>(world: &mut W, packet: &Common, cell: Cell) -> Option<Decision> {
     if packet.opens_tcp() || !packet.could_answer() {
         return None;
     }

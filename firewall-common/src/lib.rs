@@ -13,6 +13,7 @@
 //! | [`fast`] | the same verdict sooner, for packets that are like most |
 //! | [`parse`] | frame to [`packet::Packet`], or a malformed reason |
 //! | [`policy`] | classes and cells: what the rules say |
+//! | [`question`] | what a packet asks of the policy, and its answers |
 //! | [`baseline`] | built-in rules that keep a host alive |
 //! | [`flow`] | flows this host opened, and replies |
 //! | [`fragment`], [`guard`] | fragments; rates of what is admitted unasked |
@@ -34,10 +35,11 @@ pub mod packet;
 pub mod parse;
 pub mod pipeline;
 pub mod policy;
+pub mod question;
 pub mod request;
 pub mod service;
 pub mod time;
 pub mod verdict;
 
 /// Version of every byte that kernel and user space share; part of the pin path.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

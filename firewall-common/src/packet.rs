@@ -14,6 +14,7 @@ pub enum Family {
 
 /// An address of either family: 128 bits, left-aligned, host order, so that
 /// prefixes, tries and keys need no second form. IPv4 fills the upper 32 bits.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Address {
     /// Upper half.
@@ -119,6 +120,7 @@ pub enum Fragment {
 }
 
 /// A parsed IP packet.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Source address.
@@ -207,6 +209,18 @@ impl Packet {
             Family::V4 => self.protocol == proto::ICMP,
             Family::V6 => self.protocol == proto::ICMPV6,
         }
+    }
+
+    /// Whether this is an ICMP error, which speaks of another packet (RFC 792,
+    /// RFC 4443).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_icmp_error(&self) -> bool {
+        self.is_icmp()
+            && matches!(
+                (self.family, self.destination_port),
+                (Family::V4, 3 | 11 | 12) | (Family::V6, 1..=4)
+            )
     }
 
     /// Whether this opens a TCP connection: SYN without ACK.

@@ -5,6 +5,10 @@
 //! The policy look-up comes first because it is the cheapest, and most packets
 //! need nothing else; *established* is asked only for a packet that deny or
 //! default would drop, which gives the same verdict as asking it before.
+//!
+//! A packet that is not a common one takes three steps: [`read`] finds what is asked
+//! of the policy, [`question::answer`] asks the tables, [`conclude`] decides. In the
+//! kernel each is a program, and only the middle one belongs to a generation.
 
 use crate::abi::ban::{Ban, BanKey};
 use crate::abi::flow::{Flow, FlowKey};
@@ -14,10 +18,11 @@ use crate::fragment;
 use crate::frame::Frame;
 use crate::guard::{self, Guard};
 use crate::packet::{Address, Family, Fragment, Network, Packet};
-use crate::parse::{self, Embedded};
-use crate::policy::{self, Context, Query, Tables, Tuple};
+use crate::parse;
+use crate::policy::{Settings, Tables};
+use crate::question::{self, Answers, Questions};
 use crate::request;
-use crate::service::{ServiceIndex, proto};
+use crate::service::proto;
 use crate::time::Nanos;
 use crate::verdict::{Decision, Direction, Reason, Verdict};
 use crate::{baseline, fast};
@@ -44,7 +49,7 @@ pub trait Bans {
 ///
 /// The kernel implements it over maps, the host over ordinary collections. A
 /// look-up that fails is `None`; each caller says which way it fails.
-pub trait World: Tables + Bans {
+pub trait World: Settings + Bans {
     /// A flow this host opened.
     fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow>;
     /// Writes a flow; false if the table would not take it.
@@ -101,7 +106,7 @@ pub struct Arrival {
     /// Interface index.
     pub ifindex: u32,
     /// VLAN id that was taken off the frame before the hook saw it, or
-    /// [`Context::UNTAGGED`].
+    /// [`Context::UNTAGGED`](crate::policy::Context::UNTAGGED).
     pub tag: u16,
     /// Wire packets the frame stands for, at least 1.
     pub segments: u32,
@@ -111,7 +116,7 @@ pub struct Arrival {
 
 /// Judges a frame and counts it: the short way if it is a common one, else in full.
 #[inline(always)]
-pub fn process<W: World, F: Frame>(
+pub fn process<W: World + Tables, F: Frame>(
     world: &mut W,
     frame: &F,
     arrival: &Arrival,
@@ -120,41 +125,66 @@ pub fn process<W: World, F: Frame>(
     if let Some(decision) = fast::process(world, frame, arrival) {
         return decision;
     }
-    let decision = in_full(world, frame, arrival, packet);
+    let mut questions = Questions::EMPTY;
+    if let Some(decision) = read(world, frame, arrival, packet, &mut questions) {
+        return decision;
+    }
+    let answers = question::answer(world, &questions);
+    let decision = conclude(world, packet, &questions, answers, arrival);
     if counts_requests(world, &decision) {
-        let (cell, mut tally) = (decision.cell, request::Tally::EMPTY);
-        request::count(world, frame, packet, cell, arrival.direction, &mut tally);
+        let mut tally = request::Tally::EMPTY;
+        request::count(world, frame, packet, answers, arrival.direction, &mut tally);
     }
     decision
 }
 
 /// Whether a packet that was judged in full may be a request to count.
 #[inline(always)]
-pub fn counts_requests<T: Tables>(tables: &T, decision: &Decision) -> bool {
-    tables.setting(Setting::Features) & features::REQUESTS != 0
+pub fn counts_requests<S: Settings>(settings: &S, decision: &Decision) -> bool {
+    settings.setting(Setting::Features) & features::REQUESTS != 0
         && decision.cell.count() != 0
         && matches!(decision.reason.verdict(), Verdict::Pass)
 }
 
-/// Judges a frame and counts it, whatever it is; its requests are left to the
-/// caller.
+/// Parses a frame, whatever it is, and writes down what it asks of the policy. One
+/// for which the policy does not matter is judged and counted here.
 ///
-/// `packet` is scratch memory: in the kernel a map value, whose content the
-/// verifier does not follow. On the stack it would check everything behind the
-/// parser once for every way through it.
+/// `packet` and `questions` are scratch memory: in the kernel a map value, whose
+/// content the verifier does not follow. On the stack it would check everything
+/// behind the parser once for every way through it.
 #[inline(always)]
-pub fn in_full<W: World, F: Frame>(
+pub fn read<W: World, F: Frame>(
     world: &mut W,
     frame: &F,
     arrival: &Arrival,
     packet: &mut Packet,
-) -> Decision {
+    questions: &mut Questions,
+) -> Option<Decision> {
     *packet = Packet::EMPTY;
-    let decision = match parse::parse(frame, arrival.tag, packet) {
-        Ok(Network::Ip) => judge(world, frame, packet, arrival),
-        Ok(Network::Other) => because(baseline::non_ip(world, packet.ethertype)),
-        Err(reason) => because(reason),
+    let reason = match parse::parse(frame, arrival.tag, packet) {
+        Ok(Network::Ip) => {
+            questions.ask(frame, packet, arrival);
+            return None;
+        }
+        Ok(Network::Other) => baseline::non_ip(world, packet.ethertype),
+        Err(reason) => reason,
     };
+    let decision = world.settle(because(reason));
+    account(world, &decision, packet, arrival);
+    Some(decision)
+}
+
+/// Decides on a packet for which the policy has answered, and counts it; its
+/// requests are left to the caller.
+#[inline(always)]
+pub fn conclude<W: World>(
+    world: &mut W,
+    packet: &Packet,
+    questions: &Questions,
+    answers: Answers,
+    arrival: &Arrival,
+) -> Decision {
+    let decision = judge(world, packet, questions, answers, arrival.direction);
     let decision = world.settle(decision);
     account(world, &decision, packet, arrival);
     decision
@@ -162,21 +192,21 @@ pub fn in_full<W: World, F: Frame>(
 
 /// Decides on a packet.
 #[inline(always)]
-fn judge<W: World, F: Frame>(
+fn judge<W: World>(
     world: &mut W,
-    frame: &F,
     packet: &Packet,
-    arrival: &Arrival,
+    questions: &Questions,
+    answers: Answers,
+    direction: Direction,
 ) -> Decision {
-    let direction = arrival.direction;
-    let cell = policy::decide(world, &query(packet, arrival));
+    let cell = answers.cell;
     if cell.has(Cell::BROKEN) {
         return because(internal_error(world, direction));
     }
     if matches!(packet.fragment, Fragment::Later) {
         return later(world, packet, cell, direction);
     }
-    let decision = staged(world, frame, packet, cell, direction);
+    let decision = staged(world, packet, questions, answers, direction);
     if matches!(packet.fragment, Fragment::First) {
         remember(world, packet, direction, decision.reason.verdict());
     }
@@ -185,19 +215,20 @@ fn judge<W: World, F: Frame>(
 
 /// The stages behind *malformed*.
 #[inline(always)]
-fn staged<W: World, F: Frame>(
+fn staged<W: World>(
     world: &mut W,
-    frame: &F,
     packet: &Packet,
-    cell: Cell,
+    questions: &Questions,
+    answers: Answers,
     direction: Direction,
 ) -> Decision {
+    let cell = answers.cell;
     if cell.has(Cell::FAILSAFE) {
-        return admit(world, packet, cell, Reason::Failsafe, direction);
+        return admit(world, packet, answers, Reason::Failsafe, direction);
     }
     if packet.protocol != proto::TCP
         && world.setting(Setting::Features) & features::BASELINE != 0
-        && let Some(reason) = baseline::admit(world, frame, packet, direction)
+        && let Some(reason) = baseline::admit(world, packet, questions, answers, direction)
     {
         return because(reason);
     }
@@ -206,9 +237,9 @@ fn staged<W: World, F: Frame>(
     }
     if cell.has(Cell::ALLOW) {
         let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultAllow } else { Reason::Rule };
-        return admit(world, packet, cell, reason, direction);
+        return admit(world, packet, answers, reason, direction);
     }
-    match established(world, packet, direction) {
+    match established(world, packet, answers, direction) {
         Established::Yes => because(Reason::Established),
         _ if !cell.has(Cell::DEFAULT) => Decision { reason: Reason::Deny, cell, new_flow: false },
         Established::Forgotten => because(Reason::TcpNoFlow),
@@ -228,13 +259,14 @@ const fn because(reason: Reason) -> Decision {
 fn admit<W: World>(
     world: &mut W,
     packet: &Packet,
-    cell: Cell,
+    answers: Answers,
     reason: Reason,
     direction: Direction,
 ) -> Decision {
+    let cell = answers.cell;
     let new_flow = match direction {
         Direction::Ingress => packet.protocol == proto::TCP && packet.opens_tcp(),
-        Direction::Egress => match open(world, packet, cell.slot()) {
+        Direction::Egress => match open(world, packet, answers) {
             Ok(new) => new,
             Err(Full) => return because(Reason::FlowTableFull),
         },
@@ -249,7 +281,11 @@ pub(crate) struct Full;
 /// flow. An answer to an admitted inbound packet opens none, so that nobody
 /// outside makes this host write an entry.
 #[inline(always)]
-pub(crate) fn open<W: World>(world: &mut W, packet: &Packet, slot: u32) -> Result<bool, Full> {
+pub(crate) fn open<W: World>(
+    world: &mut W,
+    packet: &Packet,
+    answers: Answers,
+) -> Result<bool, Full> {
     let key = flow::key(packet, Direction::Egress);
     let (now, idle) = (world.now(), idle(world));
     if let Some(flow) = world.flow(&key)
@@ -259,10 +295,10 @@ pub(crate) fn open<W: World>(world: &mut W, packet: &Packet, slot: u32) -> Resul
         note_port(world, &key);
         return Ok(false);
     }
-    let opens = packet.protocol == proto::TCP && packet.opens_tcp();
-    if !opens && flow::could_answer(packet) && inbound_admitted(world, &key, request_type(packet)) {
+    if answers.counterpart() {
         return Ok(false);
     }
+    let slot = answers.cell.slot();
     let flow = Flow { seen_ns: now.0, opened_ns: now.0, slot, flags: 0 };
     note_port(world, &key);
     if world.open_flow(&key, &flow) { Ok(true) } else { Err(Full) }
@@ -277,7 +313,12 @@ enum Established {
 }
 
 #[inline(always)]
-fn established<W: World>(world: &mut W, packet: &Packet, direction: Direction) -> Established {
+fn established<W: World>(
+    world: &mut W,
+    packet: &Packet,
+    answers: Answers,
+    direction: Direction,
+) -> Established {
     if !flow::could_be_reply(packet) {
         return Established::No;
     }
@@ -286,25 +327,16 @@ fn established<W: World>(world: &mut W, packet: &Packet, direction: Direction) -
         return Established::Yes;
     }
     match direction {
-        Direction::Egress => {
-            if flow::could_answer(packet) && inbound_admitted(world, &key, request_type(packet)) {
-                Established::Yes
-            } else {
-                Established::No
-            }
-        }
-        Direction::Ingress => forgotten(world, packet, &key),
+        _ if !answers.counterpart() => Established::No,
+        Direction::Egress => Established::Yes,
+        Direction::Ingress => forgotten(world, &key),
     }
 }
 
-/// A TCP segment of a flow that the table has lost: it passes if the egress
-/// policy would let this host open the flow, and the kernel has the socket.
+/// A TCP segment of a flow that the egress policy would let this host open, and the
+/// table has lost: it passes if the kernel has the socket.
 #[inline(always)]
-fn forgotten<W: World>(world: &mut W, packet: &Packet, key: &FlowKey) -> Established {
-    let syn = packet.tcp_flags & crate::packet::tcp::SYN != 0;
-    if packet.protocol != proto::TCP || syn || !outbound_admitted(world, key) {
-        return Established::No;
-    }
+fn forgotten<W: World>(world: &mut W, key: &FlowKey) -> Established {
     let pickup = world.setting(Setting::Features) & features::PICKUP != 0;
     if pickup && world.has_socket(key) { Established::Yes } else { Established::Forgotten }
 }
@@ -352,53 +384,14 @@ fn note_port<W: World>(world: &mut W, key: &FlowKey) {
 /// Whether an ICMP error speaks of a flow we know, or of a packet that the
 /// ingress policy admits.
 #[inline(always)]
-pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, inner: &Embedded) -> bool {
+pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, answers: Answers) -> bool {
     let (now, idle) = (world.now(), idle(world));
     if let Some(flow) = world.flow(key)
         && flow::alive(flow, key.protocol, now, idle)
     {
         return true;
     }
-    inbound_admitted(world, key, inner.destination_port)
-}
-
-/// The reversed look-up: does the ingress policy admit packets of this tuple?
-/// For ICMP, `icmp_type` says of which type.
-#[inline(always)]
-fn inbound_admitted<W: World>(world: &W, key: &FlowKey, icmp_type: u16) -> bool {
-    let value = match key.protocol {
-        proto::ICMP | proto::ICMPV6 => icmp_type,
-        _ => key.local_port,
-    };
-    tuple_admitted(world, key, Direction::Ingress, value)
-}
-
-/// Does the egress policy let this host open this tuple?
-#[inline(always)]
-fn outbound_admitted<W: World>(world: &W, key: &FlowKey) -> bool {
-    tuple_admitted(world, key, Direction::Egress, key.remote_port)
-}
-
-#[inline(always)]
-fn tuple_admitted<W: World>(world: &W, key: &FlowKey, direction: Direction, value: u16) -> bool {
-    let [local_hi, local_lo] = key.local;
-    let [remote_hi, remote_lo] = key.remote;
-    world.admits(&Tuple {
-        direction,
-        remote: Address { hi: remote_hi, lo: remote_lo },
-        local: Address { hi: local_hi, lo: local_lo },
-        family: if key.family == Family::V4 as u8 { Family::V4 } else { Family::V6 },
-        service: ServiceIndex::of(key.protocol, value),
-    })
-}
-
-/// The type of the message that an echo reply answers.
-#[inline(always)]
-const fn request_type(packet: &Packet) -> u16 {
-    match packet.family {
-        Family::V4 => flow::ECHO_V4,
-        Family::V6 => flow::ECHO_V6,
-    }
+    answers.counterpart()
 }
 
 /// Whether the source is banned: one look-up per prefix length in use.
@@ -514,35 +507,15 @@ fn is_noise(packet: &Packet, direction: Direction) -> bool {
 
 /// The tables failed: the chain's default holds.
 #[inline(always)]
-fn internal_error<W: World>(world: &W, direction: Direction) -> Reason {
+pub fn internal_error<S: Settings>(settings: &S, direction: Direction) -> Reason {
     let open = match direction {
         Direction::Ingress => features::DEFAULT_ALLOW_INGRESS,
         Direction::Egress => features::DEFAULT_ALLOW_EGRESS,
     };
-    if world.setting(Setting::Features) & open != 0 {
+    if settings.setting(Setting::Features) & open != 0 {
         Reason::InternalErrorPass
     } else {
         Reason::InternalErrorDrop
-    }
-}
-
-#[inline(always)]
-fn query(packet: &Packet, arrival: &Arrival) -> Query {
-    let (remote, local) = match arrival.direction {
-        Direction::Ingress => (packet.source, packet.destination),
-        Direction::Egress => (packet.destination, packet.source),
-    };
-    Query {
-        direction: arrival.direction,
-        remote,
-        local,
-        family: packet.family,
-        service: packet.service(),
-        context: Some(Context {
-            ifindex: arrival.ifindex,
-            vlan: packet.vlan,
-            tcp_flags: packet.tcp_flags,
-        }),
     }
 }
 

@@ -14,13 +14,17 @@ use crate::packet::{Address, Family};
 use crate::service::{ServiceIndex, proto};
 use crate::verdict::Direction;
 
+/// Load-time settings of one generation.
+pub trait Settings {
+    /// A setting.
+    fn setting(&self, setting: Setting) -> u32;
+}
+
 /// The compiled policy of one generation.
 ///
 /// The kernel implements it over the maps of the generation, the host over the
 /// compiler's output, so that both walk the same words by the same code.
-pub trait Tables {
-    /// A load-time setting.
-    fn setting(&self, setting: Setting) -> u32;
+pub trait Tables: Settings {
     /// A word of the tables; [`MISSING`] past the end, which no correct table
     /// reaches.
     fn word(&self, index: u32) -> u32;
@@ -37,6 +41,7 @@ pub trait Tables {
 }
 
 /// A packet that nobody has sent: what a reply is looked up by.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Tuple {
     /// Which chain.
@@ -52,6 +57,14 @@ pub struct Tuple {
 }
 
 impl Tuple {
+    /// Asks for a packet.
+    #[inline(always)]
+    pub(crate) const fn of_packet(&self, context: Context) -> Query {
+        let mut query = self.query();
+        query.context = Some(context);
+        query
+    }
+
     /// Asks whatever interface, VLAN and flags its packet had.
     #[inline(always)]
     const fn query(&self) -> Query {
@@ -82,6 +95,7 @@ pub struct Query {
 }
 
 /// The rarely asked part of a query.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     /// Interface index.

@@ -33,6 +33,7 @@ pub mod proto {
 ///
 /// SCTP comes last because few policies name it: the datapath's table is cut
 /// off before it unless one does.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceIndex(pub u32);
 

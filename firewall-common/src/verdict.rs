@@ -199,6 +199,7 @@ impl Reason {
 }
 
 /// The decision on one packet: a reason, and the rule if one decided.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// Why.

@@ -8,14 +8,14 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
 };
+use aya_ebpf::maps::ProgramArray;
 use firewall_common::frame::{Frame, Header};
 use firewall_common::packet::Packet;
 use firewall_common::pipeline::Arrival;
 use firewall_common::policy::Context;
 use firewall_common::request::{Entry, Kind, Tally};
-use firewall_common::verdict::{Direction, Reason, Verdict};
+use firewall_common::verdict::{Direction, Reason};
 
-use crate::outline::Judged;
 use crate::{maps, outline};
 
 /// No header lies beyond; keeps offsets in what the verifier tracks.
@@ -97,10 +97,15 @@ fn copy<const N: usize>(data: usize, data_end: usize, offset: usize) -> Option<[
 pub(crate) trait Hook: Frame {
     /// The context of the running program.
     fn context(&self) -> *mut c_void;
-    /// Judges and counts the frame if it is a common one of IPv6, out of line.
-    fn fast_v6(&self, direction: Direction) -> Option<Verdict>;
-    /// Judges and counts the frame by the whole pipeline, out of line.
-    fn in_full(&self, direction: Direction) -> Verdict;
+    /// What the hook knows of the frame.
+    fn arrival(&self, direction: Direction) -> Arrival;
+    /// Counts the requests of the scratch packet, out of line.
+    fn count_requests(&self);
+    /// The programs of no generation at this hook, by
+    /// [`stage`](firewall_common::abi::scratch::stage).
+    fn stages() -> &'static ProgramArray;
+    /// The programs that answer for a generation, by slot.
+    fn answers() -> &'static ProgramArray;
 }
 
 /// A packet pointer, which the context declares as 32 bits: to be kept as 64, even
@@ -125,19 +130,6 @@ impl XdpFrame {
         let xdp = unsafe { &*ctx };
         Self { ctx, data: address(xdp.data), data_end: address(xdp.data_end) }
     }
-
-    /// What the hook knows of the frame.
-    #[inline(always)]
-    pub(crate) fn arrival(&self) -> Arrival {
-        Arrival {
-            direction: Direction::Ingress,
-            // SAFETY: `ctx` is the context of the running program.
-            ifindex: unsafe { (*self.ctx).ingress_ifindex },
-            tag: Context::UNTAGGED,
-            segments: 1,
-            length: (self.data_end - self.data) as u32,
-        }
-    }
 }
 
 impl Hook for XdpFrame {
@@ -147,17 +139,30 @@ impl Hook for XdpFrame {
     }
 
     #[inline(always)]
-    fn fast_v6(&self, _: Direction) -> Option<Verdict> {
-        outline::decided(outline::judge_v6_xdp(self.ctx))
+    fn arrival(&self, direction: Direction) -> Arrival {
+        Arrival {
+            direction,
+            // SAFETY: `ctx` is the context of the running program.
+            ifindex: unsafe { (*self.ctx).ingress_ifindex },
+            tag: Context::UNTAGGED,
+            segments: 1,
+            length: (self.data_end - self.data) as u32,
+        }
     }
 
     #[inline(always)]
-    fn in_full(&self, direction: Direction) -> Verdict {
-        let Judged { verdict, cell } = Judged::of(outline::judge_in_full_xdp(self.ctx));
-        if let Some(cell) = cell {
-            outline::count_xdp(self.ctx, cell, direction as u32);
-        }
-        verdict
+    fn count_requests(&self) {
+        outline::count_xdp(self.ctx);
+    }
+
+    #[inline(always)]
+    fn stages() -> &'static ProgramArray {
+        &maps::STAGES_XDP
+    }
+
+    #[inline(always)]
+    fn answers() -> &'static ProgramArray {
+        &maps::ANSWERS_XDP
     }
 }
 
@@ -239,10 +244,16 @@ impl TcFrame {
         let context = unsafe { &*skb };
         Self { skb, data: address(context.data), data_end: address(context.data_end) }
     }
+}
 
-    /// What the hook knows of the frame.
+impl Hook for TcFrame {
     #[inline(always)]
-    pub(crate) fn arrival(&self, direction: Direction) -> Arrival {
+    fn context(&self) -> *mut c_void {
+        self.skb.cast()
+    }
+
+    #[inline(always)]
+    fn arrival(&self, direction: Direction) -> Arrival {
         // SAFETY: `skb` is the context of the running program.
         let skb = unsafe { &*self.skb };
         Arrival {
@@ -257,33 +268,20 @@ impl TcFrame {
             length: skb.len,
         }
     }
-}
 
-impl Hook for TcFrame {
     #[inline(always)]
-    fn context(&self) -> *mut c_void {
-        self.skb.cast()
+    fn count_requests(&self) {
+        outline::count_tc(self.skb);
     }
 
     #[inline(always)]
-    fn fast_v6(&self, direction: Direction) -> Option<Verdict> {
-        outline::decided(match direction {
-            Direction::Ingress => outline::judge_v6_ingress(self.skb),
-            Direction::Egress => outline::judge_v6_egress(self.skb),
-        })
+    fn stages() -> &'static ProgramArray {
+        &maps::STAGES_TC
     }
 
     #[inline(always)]
-    fn in_full(&self, direction: Direction) -> Verdict {
-        let judged = match direction {
-            Direction::Ingress => outline::judge_in_full_ingress(self.skb),
-            Direction::Egress => outline::judge_in_full_egress(self.skb),
-        };
-        let Judged { verdict, cell } = Judged::of(judged);
-        if let Some(cell) = cell {
-            outline::count_tc(self.skb, cell, direction as u32);
-        }
-        verdict
+    fn answers() -> &'static ProgramArray {
+        &maps::ANSWERS_TC
     }
 }
 

@@ -5,10 +5,14 @@
 //! | `root_xdp` | XDP | tail-calls the generation in force |
 //! | `root_ingress` | TC ingress | the same, where XDP is not wanted |
 //! | `root_egress` | TC egress | the same for what this host sends |
-//! | `judge_xdp`, `judge_ingress`, `judge_egress` | through a root | one packet: [`firewall_common::pipeline`] |
+//! | `judge_xdp`, `judge_ingress`, `judge_egress` | through a root | judges common packets at once ([`firewall_common::fast`]), hands on the rest |
+//! | `read_xdp`, `read_tc` | through a judge | parses, and finds what is asked of the policy |
+//! | `answer_xdp`, `answer_tc` | through `read_*` | asks the tables |
+//! | `conclude_xdp`, `conclude_tc` | through `answer_*` | decides and counts |
 //!
-//! The roots are loaded once and stay attached; every generation brings its own
-//! `judge_*` with its own tables and frozen settings.
+//! A generation brings its own `judge_*` and `answer_*`, with its own tables and
+//! frozen settings. The others are loaded once and serve all: they are nine tenths of
+//! what the verifier has to walk.
 #![no_std]
 #![no_main]
 #![expect(
@@ -22,18 +26,15 @@ mod frame;
 mod maps;
 mod outline;
 mod root;
+mod stages;
 mod world;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use firewall_common::fast;
-use firewall_common::packet::Family;
-use firewall_common::pipeline::Arrival;
 use firewall_common::verdict::{Direction, Verdict};
 
-use crate::frame::{Hook, TcFrame, XdpFrame};
-use crate::world::Kernel;
+use crate::frame::{TcFrame, XdpFrame};
 
 /// Root of the XDP hook.
 #[xdp(frags)]
@@ -55,48 +56,56 @@ fn root_egress(ctx: TcContext) -> i32 {
 
 /// One generation's verdict on a frame from the wire.
 #[xdp(frags)]
-#[inline(always)]
 fn judge_xdp(ctx: XdpContext) -> u32 {
-    let frame = XdpFrame::new(ctx.ctx);
-    let arrival = frame.arrival();
-    xdp_action(judge(&frame, &arrival))
+    xdp_action(stages::judge(&ctx, &XdpFrame::new(ctx.ctx), Direction::Ingress))
 }
 
 /// The same at TC ingress.
 #[classifier]
-#[inline(always)]
 fn judge_ingress(ctx: TcContext) -> i32 {
-    judge_tc(&ctx, Direction::Ingress)
+    tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Ingress))
 }
 
 /// One generation's verdict on a frame to the wire.
 #[classifier]
-#[inline(always)]
 fn judge_egress(ctx: TcContext) -> i32 {
-    judge_tc(&ctx, Direction::Egress)
+    tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Egress))
 }
 
-#[inline(always)]
-fn judge_tc(ctx: &TcContext, direction: Direction) -> i32 {
-    let frame = TcFrame::pulled(ctx.skb.skb);
-    let arrival = frame.arrival(direction);
-    tc_action(judge(&frame, &arrival))
+/// First stage of a frame that is not a common one.
+#[xdp(frags)]
+fn read_xdp(ctx: XdpContext) -> u32 {
+    xdp_action(stages::read(&ctx, &XdpFrame::new(ctx.ctx)))
 }
 
-/// Most IPv4 packets are decided here. The rest goes out of line, which keeps it out
-/// of the way, out of the registers and off the stack.
-#[inline(always)]
-fn judge<H: Hook>(frame: &H, arrival: &Arrival) -> Verdict {
-    let decided = match fast::family(frame) {
-        Some(Family::V4) => fast::process_v4(&mut Kernel { frame, arrival }, frame, arrival)
-            .map(|decision| decision.reason.verdict()),
-        Some(Family::V6) => frame.fast_v6(arrival.direction),
-        None => None,
-    };
-    match decided {
-        Some(verdict) => verdict,
-        None => frame.in_full(arrival.direction),
-    }
+/// The same at TC.
+#[classifier]
+fn read_tc(ctx: TcContext) -> i32 {
+    tc_action(stages::read(&ctx, &TcFrame::new(ctx.skb.skb)))
+}
+
+/// One generation's answers.
+#[xdp(frags)]
+fn answer_xdp(ctx: XdpContext) -> u32 {
+    xdp_action(stages::answer(&ctx, &XdpFrame::new(ctx.ctx)))
+}
+
+/// The same at TC.
+#[classifier]
+fn answer_tc(ctx: TcContext) -> i32 {
+    tc_action(stages::answer(&ctx, &TcFrame::pulled(ctx.skb.skb)))
+}
+
+/// Last stage.
+#[xdp(frags)]
+fn conclude_xdp(ctx: XdpContext) -> u32 {
+    xdp_action(stages::conclude(&XdpFrame::new(ctx.ctx)))
+}
+
+/// The same at TC.
+#[classifier]
+fn conclude_tc(ctx: TcContext) -> i32 {
+    tc_action(stages::conclude(&TcFrame::pulled(ctx.skb.skb)))
 }
 
 #[inline(always)]

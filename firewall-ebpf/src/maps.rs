@@ -13,8 +13,8 @@ use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::INTERFACES;
 use firewall_common::abi::event::Sampler;
 use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
-use firewall_common::packet::Packet;
 use firewall_common::verdict::Decision;
 use firewall_common::{fragment, guard, request};
 
@@ -99,19 +99,30 @@ pub(crate) static JUDGES_INGRESS: ProgramArray = ProgramArray::with_max_entries(
 #[map]
 pub(crate) static JUDGES_EGRESS: ProgramArray = ProgramArray::with_max_entries(Word::SLOTS, 0);
 
-/// What one run works on. In a map, not on the stack: the verifier does not
-/// follow what it holds, and so checks the code behind the parser once.
-#[repr(C)]
-pub(crate) struct Scratch {
-    /// The packet being judged.
-    pub(crate) packet: Packet,
-    /// What was decided of it.
-    pub(crate) decision: Decision,
-    /// What it adds to request counters.
-    pub(crate) tally: request::Tally,
-}
+/// Generations' `answer_xdp`. Shared; written by user space.
+#[map]
+pub(crate) static ANSWERS_XDP: ProgramArray = ProgramArray::with_max_entries(Word::SLOTS, 0);
 
-/// Scratch of the run on this CPU, of no use to anyone else.
+/// Generations' `answer_tc`. Shared; written by user space.
+#[map]
+pub(crate) static ANSWERS_TC: ProgramArray = ProgramArray::with_max_entries(Word::SLOTS, 0);
+
+/// The programs of no generation at XDP, by [`stage`]. Shared; written by user space.
+#[map]
+pub(crate) static STAGES_XDP: ProgramArray = ProgramArray::with_max_entries(stage::COUNT, 0);
+
+/// The same at TC.
+#[map]
+pub(crate) static STAGES_TC: ProgramArray = ProgramArray::with_max_entries(stage::COUNT, 0);
+
+/// Settings of either slot, for programs of no generation. Shared; written by user
+/// space.
+#[map]
+pub(crate) static GENERATIONS: Array<[[u32; Setting::COUNT]; Word::SLOTS as usize]> =
+    Array::with_max_entries(1, 0);
+
+/// Scratch of the run on this CPU, of no use to anyone else. Shared by the programs
+/// of a run.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 

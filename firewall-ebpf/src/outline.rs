@@ -5,124 +5,18 @@
 //! multiplying with the places that need it.
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use firewall_common::abi::tables::Cell;
-use firewall_common::fast;
+use firewall_common::abi::scratch::Scratch;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
 use firewall_common::pipeline::{self, Arrival};
 use firewall_common::policy::{self, Tuple};
 use firewall_common::request::{self, Entry, Kind, Tally};
 use firewall_common::service::ServiceIndex;
-use firewall_common::verdict::{Direction, Reason, Verdict};
+use firewall_common::verdict::{Direction, Reason};
 
 use crate::frame::{Hook, TcFrame, XdpFrame};
 use crate::maps;
-use crate::world::{Kernel, SharedBans, Words};
-
-/// [`fast::process_v6`]; see [`decided`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn judge_v6_xdp(ctx: *mut xdp_md) -> u32 {
-    let frame = XdpFrame::new(ctx);
-    judge_v6(&frame, &frame.arrival())
-}
-
-/// The same at TC ingress.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn judge_v6_ingress(skb: *mut __sk_buff) -> u32 {
-    let frame = TcFrame::pulled(skb);
-    judge_v6(&frame, &frame.arrival(Direction::Ingress))
-}
-
-/// The same at TC egress.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn judge_v6_egress(skb: *mut __sk_buff) -> u32 {
-    let frame = TcFrame::pulled(skb);
-    judge_v6(&frame, &frame.arrival(Direction::Egress))
-}
-
-#[inline(always)]
-fn judge_v6<H: Hook>(frame: &H, arrival: &Arrival) -> u32 {
-    match fast::process_v6(&mut Kernel { frame, arrival }, frame, arrival) {
-        Some(decision) => match decision.reason.verdict() {
-            Verdict::Pass => PASS,
-            Verdict::Drop => DROP,
-        },
-        None => UNDECIDED,
-    }
-}
-
-const PASS: u32 = 0;
-const DROP: u32 = 1;
-const UNDECIDED: u32 = 2;
-
-/// The verdict that a number stands for, if one was reached.
-#[inline(always)]
-pub(crate) const fn decided(number: u32) -> Option<Verdict> {
-    match number {
-        PASS => Some(Verdict::Pass),
-        DROP => Some(Verdict::Drop),
-        _ => None,
-    }
-}
-
-/// Judges and counts a frame that is not a common one; see [`Judged`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn judge_in_full_xdp(ctx: *mut xdp_md) -> u64 {
-    let frame = XdpFrame::new(ctx);
-    judge_in_full(&frame, &frame.arrival())
-}
-
-/// The same at TC ingress.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn judge_in_full_ingress(skb: *mut __sk_buff) -> u64 {
-    let frame = TcFrame::new(skb);
-    judge_in_full(&frame, &frame.arrival(Direction::Ingress))
-}
-
-/// The same at TC egress.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn judge_in_full_egress(skb: *mut __sk_buff) -> u64 {
-    let frame = TcFrame::new(skb);
-    judge_in_full(&frame, &frame.arrival(Direction::Egress))
-}
-
-#[inline(always)]
-fn judge_in_full<H: Hook>(frame: &H, arrival: &Arrival) -> u64 {
-    // A per-CPU look-up of key 0 never fails, but the verifier asks.
-    let Some(scratch) = maps::scratch() else { return 0 };
-    let mut world = Kernel { frame, arrival };
-    let decision = pipeline::in_full(&mut world, frame, arrival, &mut scratch.packet);
-    let counted = pipeline::counts_requests(&Words, &decision);
-    let drops = matches!(decision.reason.verdict(), Verdict::Drop);
-    u64::from(drops) | u64::from(counted) << 1 | u64::from(decision.cell.0) << 32
-}
-
-/// What came of a frame that was judged in full, as one number: bit 0 = drop, bit 1 =
-/// its requests are to be counted by the cell in the upper half.
-pub(crate) struct Judged {
-    /// The verdict.
-    pub(crate) verdict: Verdict,
-    /// By what to count its requests; that is for the caller, because the kernel
-    /// bounds the stack of functions that call each other.
-    pub(crate) cell: Option<u32>,
-}
-
-impl Judged {
-    /// Reads the number.
-    #[inline(always)]
-    pub(crate) const fn of(number: u64) -> Self {
-        Self {
-            verdict: if number & 1 == 0 { Verdict::Pass } else { Verdict::Drop },
-            cell: if number & 2 == 0 { None } else { Some((number >> 32) as u32) },
-        }
-    }
-}
+use crate::world::{Kernel, SharedBans, Slot, Words};
 
 /// The class of an IPv6 address.
 #[unsafe(no_mangle)]
@@ -225,24 +119,26 @@ pub(crate) fn result(number: u32) -> Result<(), Reason> {
 /// Counts the requests of the scratch packet; returns nothing of use.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn count_xdp(ctx: *mut xdp_md, cell: u32, way: u32) -> u32 {
+pub(crate) extern "C" fn count_xdp(ctx: *mut xdp_md) -> u32 {
     let frame = XdpFrame::new(ctx);
-    count(&frame, &frame.arrival(), cell, way)
+    count(&frame, &frame.arrival(Direction::Ingress))
 }
 
 /// The same at TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff, cell: u32, way: u32) -> u32 {
+pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff) -> u32 {
+    let Some(scratch) = maps::scratch() else { return 0 };
     let frame = TcFrame::pulled(skb);
-    count(&frame, &frame.arrival(direction(way)), cell, way)
+    count(&frame, &frame.arrival(scratch.direction()))
 }
 
 #[inline(always)]
-fn count<H: Hook>(frame: &H, arrival: &Arrival, cell: u32, way: u32) -> u32 {
-    let Some(maps::Scratch { packet, tally, .. }) = maps::scratch() else { return 0 };
-    let mut world = Kernel { frame, arrival };
-    request::count(&mut world, frame, packet, Cell(cell), direction(way), tally);
+fn count<H: Hook>(frame: &H, arrival: &Arrival) -> u32 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    let mut world = Kernel { frame, arrival, settings: Slot(scratch.generation) };
+    let Scratch { packet, answers, tally, .. } = scratch;
+    request::count(&mut world, frame, packet, *answers, arrival.direction, tally);
     0
 }
 

@@ -13,7 +13,7 @@ use firewall_common::abi::control::Word;
 use firewall_common::control::in_force;
 use firewall_common::verdict::{Direction, Reason, Verdict};
 
-use crate::frame::{TcFrame, XdpFrame};
+use crate::frame::{Hook as _, TcFrame, XdpFrame};
 use crate::maps::{JUDGES_EGRESS, JUDGES_INGRESS, JUDGES_XDP};
 use crate::world;
 
@@ -21,7 +21,7 @@ use crate::world;
 #[inline(always)]
 pub(crate) fn xdp(ctx: &XdpContext) -> Verdict {
     let reason = call(ctx, &JUDGES_XDP, Direction::Ingress);
-    world::count(&XdpFrame::new(ctx.ctx).arrival(), reason)
+    world::count(&XdpFrame::new(ctx.ctx).arrival(Direction::Ingress), reason)
 }
 
 /// Root of the TC ingress hook.

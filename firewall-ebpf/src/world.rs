@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{
     bpf_skc_lookup_tcp, bpf_tcp_check_syncookie,
 };
 use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS, filter_bit};
-use firewall_common::abi::control::Control;
+use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS};
 use firewall_common::abi::event::{EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler};
 use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
@@ -15,7 +15,7 @@ use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::parse::ethertype;
 use firewall_common::pipeline::{Arrival, Bans, World};
-use firewall_common::policy::{MISSING, Tables, Tuple};
+use firewall_common::policy::{MISSING, Settings, Tables, Tuple};
 use firewall_common::request;
 use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Reason, Verdict};
@@ -23,23 +23,44 @@ use firewall_common::verdict::{Decision, Reason, Verdict};
 use crate::frame::Hook;
 use crate::{maps, outline};
 
-/// State of one run of a judge.
-pub(crate) struct Kernel<'a, H> {
+/// State of one run of a program.
+pub(crate) struct Kernel<'a, H, S> {
     /// The frame.
     pub(crate) frame: &'a H,
     /// What the hook knows of it.
     pub(crate) arrival: &'a Arrival,
+    /// Settings of the generation that judges.
+    pub(crate) settings: S,
 }
 
-/// The tables of this generation.
+/// The tables and settings of the generation that this program belongs to.
+#[derive(Clone, Copy)]
 pub(crate) struct Words;
 
-impl Tables for Words {
+impl Settings for Words {
     #[inline(always)]
     fn setting(&self, setting: Setting) -> u32 {
         maps::setting(setting)
     }
+}
 
+/// The settings of a slot, for programs that belong to no generation.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot(pub(crate) u32);
+
+impl Settings for Slot {
+    #[inline(always)]
+    fn setting(&self, setting: Setting) -> u32 {
+        let first = maps::masked(self.0, Word::SLOTS - 1) * Setting::COUNT;
+        let settings = maps::value(&maps::GENERATIONS).cast::<u32>();
+        // SAFETY: the value has `COUNT` words for each slot.
+        let place = unsafe { settings.add(first + setting as usize) };
+        // SAFETY: as above; user space writes a slot before it is in force.
+        unsafe { place.read() }
+    }
+}
+
+impl Tables for Words {
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
         let index = maps::opaque(u64::from(index));
@@ -64,12 +85,14 @@ impl Tables for Words {
     }
 }
 
-impl<H: Hook> Tables for Kernel<'_, H> {
+impl<H: Hook, S: Settings> Settings for Kernel<'_, H, S> {
     #[inline(always)]
     fn setting(&self, setting: Setting) -> u32 {
-        Words.setting(setting)
+        self.settings.setting(setting)
     }
+}
 
+impl<H: Hook> Tables for Kernel<'_, H, Words> {
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
         Words.word(index)
@@ -117,7 +140,7 @@ impl Bans for SharedBans {
     }
 }
 
-impl<H: Hook> Bans for Kernel<'_, H> {
+impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
     #[inline(always)]
     fn ban_hits(&mut self, source: Address, family: Family, length: u32) -> bool {
         SharedBans.ban_hits(source, family, length)
@@ -166,7 +189,7 @@ fn ban(key: &BanKey) -> Option<&'static mut Ban> {
     Some(unsafe { &mut *ban })
 }
 
-impl<H: Hook> World for Kernel<'_, H> {
+impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
     #[inline(always)]
     fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
         let flow = maps::FLOWS.get_ptr_mut(key)?;
@@ -274,14 +297,17 @@ impl<H: Hook> World for Kernel<'_, H> {
     #[inline(always)]
     fn keeps_back(&mut self, source: Address, decision: &Decision) -> bool {
         match sampler() {
-            Some(sampler) => worth(sampler, source, decision).is_none(),
+            Some(sampler) => {
+                worth(self.setting(Setting::Seed), sampler, source, decision).is_none()
+            }
             None => false,
         }
     }
 
     #[inline(always)]
     fn event(&mut self, decision: &Decision, packet: &Packet) {
-        sample(self.arrival, *decision, packet);
+        let (seed, generation) = (self.setting(Setting::Seed), self.setting(Setting::Generation));
+        sample(self.arrival, *decision, packet, (seed, generation));
     }
 }
 
@@ -464,7 +490,12 @@ fn sampler() -> Option<&'static mut Sampler> {
 /// nor this source has had its share of the window. Counts one that is not. Under a
 /// flood this is one comparison and one addition.
 #[inline(always)]
-fn worth(sampler: &mut Sampler, source: Address, decision: &Decision) -> Option<(usize, u64)> {
+fn worth(
+    seed: u32,
+    sampler: &mut Sampler,
+    source: Address,
+    decision: &Decision,
+) -> Option<(usize, u64)> {
     // SAFETY: the helper only reads a counter.
     let window = unsafe { bpf_jiffies64() } >> Sampler::WINDOW_SHIFT;
     if sampler.window != window {
@@ -473,7 +504,7 @@ fn worth(sampler: &mut Sampler, source: Address, decision: &Decision) -> Option<
     }
     if sampler.sent < u64::from(EVENTS_PER_WINDOW) {
         let kind = u64::from(decision.cell.slot()) | (decision.reason as u64) << 32;
-        let hash = mix(maps::setting(Setting::Seed), [source.hi, kind, window]);
+        let hash = mix(seed, [source.hi, kind, window]);
         let place = (hash & u64::from(SAMPLER_SLOTS - 1)) as usize;
         if sampler.last.get(place) != Some(&hash) {
             return Some((place, hash));
@@ -485,21 +516,21 @@ fn worth(sampler: &mut Sampler, source: Address, decision: &Decision) -> Option<
 
 /// Raises an event if it is worth one.
 #[inline(never)]
-fn sample(arrival: &Arrival, decision: Decision, packet: &Packet) {
+fn sample(arrival: &Arrival, decision: Decision, packet: &Packet, (seed, generation): (u32, u32)) {
     let Some(sampler) = sampler() else { return };
-    let Some((place, hash)) = worth(sampler, packet.source, &decision) else { return };
+    let Some((place, hash)) = worth(seed, sampler, packet.source, &decision) else { return };
     if let Some(last) = sampler.last.get_mut(place) {
         *last = hash;
     }
     sampler.sent += 1;
-    if !send(arrival, &decision, packet) {
+    if !send(arrival, &decision, packet, generation) {
         sampler.lost += 1;
     }
 }
 
 /// Writes an event to the ring; false if there is no room.
 #[inline(always)]
-fn send(arrival: &Arrival, decision: &Decision, packet: &Packet) -> bool {
+fn send(arrival: &Arrival, decision: &Decision, packet: &Packet, generation: u32) -> bool {
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else { return false };
     let known = matches!(packet.ethertype, ethertype::IPV4 | ethertype::IPV6);
     entry.write(Event {
@@ -519,7 +550,7 @@ fn send(arrival: &Arrival, decision: &Decision, packet: &Packet) -> bool {
         tcp_flags: packet.tcp_flags,
         reason: decision.reason as u8,
         direction: arrival.direction as u8,
-        generation: maps::setting(Setting::Generation) as u8,
+        generation: generation as u8,
         reserved: [0; 6],
     });
     entry.submit(0);

@@ -1,7 +1,7 @@
 //! A compiled generation, read as the datapath reads it.
 
 use firewall_common::abi::tables::Setting;
-use firewall_common::policy::{MISSING, Tables};
+use firewall_common::policy::{MISSING, Settings, Tables};
 
 use crate::compile::Generation;
 
@@ -21,12 +21,14 @@ impl<'a> HostTables<'a> {
     }
 }
 
-impl Tables for HostTables<'_> {
+impl Settings for HostTables<'_> {
     #[inline]
     fn setting(&self, setting: Setting) -> u32 {
         self.settings[setting as usize]
     }
+}
 
+impl Tables for HostTables<'_> {
     #[inline]
     fn word(&self, index: u32) -> u32 {
         self.words.get(index as usize).copied().unwrap_or(MISSING)

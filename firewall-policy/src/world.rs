@@ -38,7 +38,7 @@ use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
 use firewall_common::packet::{Address, Packet};
 use firewall_common::pipeline::{self, Arrival, Bans, World};
-use firewall_common::policy::{Context, MISSING, Tables};
+use firewall_common::policy::{Context, MISSING, Settings, Tables};
 use firewall_common::request::{Entry, Metric};
 use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Direction, Reason};
@@ -161,11 +161,13 @@ impl HostWorld {
     }
 }
 
-impl Tables for HostWorld {
+impl Settings for HostWorld {
     fn setting(&self, setting: Setting) -> u32 {
         self.settings[setting as usize]
     }
+}
 
+impl Tables for HostWorld {
     fn word(&self, index: u32) -> u32 {
         self.words.get(index as usize).copied().unwrap_or(MISSING)
     }

@@ -11,6 +11,10 @@
 /// A load-time setting: a number that the loader writes into the instructions of a
 /// generation's programs, so that the verifier knows it and deletes the branches
 /// which a policy does not use.
+///
+/// Programs that belong to no generation read it from the map `GENERATIONS`: array of
+/// one value, the settings of either slot. Written by user space before the slot is
+/// put in force.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {

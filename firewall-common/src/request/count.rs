@@ -2,11 +2,12 @@
 
 use super::{Entry, Kind, Metric, Need, Payload, Segment, Tally};
 use super::{datagram, need, next_unit, step};
-use crate::abi::tables::{Cell, Setting};
+use crate::abi::tables::Setting;
 use crate::flow;
 use crate::frame::{Frame, Header as _};
 use crate::packet::{Fragment, Packet, tcp};
 use crate::pipeline::World;
+use crate::question::Answers;
 use crate::service::proto;
 use crate::verdict::Direction;
 
@@ -24,11 +25,11 @@ pub fn count<W: World, F: Frame>(
     world: &mut W,
     frame: &F,
     packet: &Packet,
-    cell: Cell,
+    answers: Answers,
     direction: Direction,
     tally: &mut Tally,
 ) {
-    let Some(kind) = Kind::from_number(cell.count()) else { return };
+    let Some(kind) = Kind::from_number(answers.cell.count()) else { return };
     // A later fragment has no transport header.
     if matches!(packet.fragment, Fragment::Later) {
         return;
@@ -40,9 +41,7 @@ pub fn count<W: World, F: Frame>(
         proto::UDP => datagram(kind, packet.payload_len, &payload, tally),
         _ => return,
     }
-    if let Some(slot) = request_slot(world, cell) {
-        tally.for_each(|metric, added| world.count_request(slot, metric, added));
-    }
+    tally.for_each(|metric, added| world.count_request(answers.request_slot, metric, added));
 }
 
 /// One segment, with the entry of its flow.
@@ -106,15 +105,6 @@ const fn segment(packet: &Packet) -> Segment {
         ack: packet.ack,
         syn: packet.tcp_flags & tcp::SYN != 0,
         payload_len: packet.payload_len,
-    }
-}
-
-/// The row of a rule's request counters.
-#[inline(always)]
-fn request_slot<W: World>(world: &W, cell: Cell) -> Option<u32> {
-    match world.setting(Setting::RequestSlots) {
-        0 => None,
-        first => Some(world.word(first.wrapping_add(cell.slot()))),
     }
 }
 

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use firewall_common::abi::control::Word;
 use firewall_common::abi::tables::Setting;
 use firewall_policy::compile::Generation;
 
-use super::maps::Capacity;
+use super::maps::{Capacity, Maps};
 use super::meta::{Meta, store_words};
-use super::object::{JUDGES, Object, Settings};
-use super::sys;
+use super::object::{ANSWERS, JUDGES, Object, Settings};
+use super::sys::{self, Mapping};
 
 /// How long the parts of an installation took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,8 +31,19 @@ pub struct Timings {
 pub struct Loaded {
     /// The object with its programs.
     pub object: Object,
+    /// What its programs were told.
+    pub settings: Settings,
     /// How long it took.
     pub timings: Timings,
+}
+
+impl Loaded {
+    /// The slot for which it was compiled.
+    #[must_use]
+    pub fn slot(&self) -> u8 {
+        let slot = self.settings.get(Setting::Generation as usize).copied();
+        u8::from(slot == Some(1))
+    }
 }
 
 /// Loads a generation into a fresh directory below the pins, every program
@@ -49,12 +61,29 @@ pub fn load(
     let mut loaded = open(directory, map_path, generation, capacity)?;
     meta.store(&directory.join("META"))?;
     let start = Instant::now();
-    loaded.object.load_all(&JUDGES)?;
-    for name in JUDGES {
+    let names: Vec<&str> = JUDGES.into_iter().chain(ANSWERS).collect();
+    loaded.object.load_all(&names)?;
+    for name in names {
         sys::pin(loaded.object.fd(name)?, &directory.join(name))?;
     }
     loaded.timings.load += start.elapsed();
     Ok(loaded)
+}
+
+/// Writes a generation's settings where programs of no generation read them.
+///
+/// # Errors
+/// If the map cannot be mapped.
+pub(super) fn announce(maps: &Maps, slot: u8, settings: &Settings) -> Result<()> {
+    let bytes = size_of::<Settings>() * Word::SLOTS as usize;
+    let all = Mapping::new(maps.fd("GENERATIONS")?, bytes, true)
+        .context("could not map the settings of generations")?;
+    let words = settings.as_chunks::<2>().0;
+    for (place, [low, high]) in words.iter().enumerate() {
+        let word = u64::from(*low) | u64::from(*high) << 32;
+        all.set_word(usize::from(slot) * words.len() + place, word);
+    }
+    Ok(())
 }
 
 /// Puts the tables of a generation into a fresh directory and opens its object;
@@ -77,9 +106,10 @@ pub fn open(
     let filled = start.elapsed();
 
     let start = Instant::now();
-    let object = Object::open(map_path, Some(&tables), &settings(generation, capacity))?;
+    let settings = settings(generation, capacity);
+    let object = Object::open(map_path, Some(&tables), &settings)?;
     let timings = Timings { tables: filled, load: start.elapsed(), switch: Duration::ZERO };
-    Ok(Loaded { object, timings })
+    Ok(Loaded { object, settings, timings })
 }
 
 /// The compiler's settings, completed by what only the kernel side knows.

@@ -11,6 +11,8 @@ use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::event::Sampler;
 use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
+use firewall_common::abi::scratch::{Scratch, stage};
+use firewall_common::abi::tables::Setting;
 use firewall_common::verdict::Reason;
 use firewall_common::{fragment, guard, request};
 use serde::{Deserialize, Serialize};
@@ -66,7 +68,7 @@ pub fn cpus() -> Result<u32> {
 }
 
 /// Names of the shared maps that programs use.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 23] = [
     "CONTROL",
     "OUTCOMES",
     "RULES",
@@ -84,6 +86,12 @@ pub const NAMES: [&str; 17] = [
     "JUDGES_XDP",
     "JUDGES_INGRESS",
     "JUDGES_EGRESS",
+    "ANSWERS_XDP",
+    "ANSWERS_TC",
+    "STAGES_XDP",
+    "STAGES_TC",
+    "GENERATIONS",
+    "SCRATCH",
 ];
 
 /// `BPF_F_NO_PREALLOC`: a million possible bans must not cost their memory.
@@ -147,9 +155,14 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
         ),
         "EVENTS" => table(bpf_map_type::BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 18, 0),
         "SAMPLER" => table(bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<Sampler>(), 1, 0),
-        "JUDGES_XDP" | "JUDGES_INGRESS" | "JUDGES_EGRESS" => {
+        "JUDGES_XDP" | "JUDGES_INGRESS" | "JUDGES_EGRESS" | "ANSWERS_XDP" | "ANSWERS_TC" => {
             table(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 4, Word::SLOTS, 0)
         }
+        "STAGES_XDP" | "STAGES_TC" => {
+            table(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 4, stage::COUNT, 0)
+        }
+        "GENERATIONS" => array(4 * Setting::COUNT * Word::SLOTS as usize),
+        "SCRATCH" => table(bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<Scratch>(), 1, 0),
         _ => bail!("no shared map is called {name}"),
     }
 }

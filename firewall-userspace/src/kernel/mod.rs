@@ -25,6 +25,7 @@ pub mod pod;
 pub mod program;
 pub mod sandbox;
 pub mod seed;
+mod stages;
 pub mod store;
 pub mod sys;
 pub mod trial;

@@ -36,8 +36,14 @@ pub fn bytes() -> &'static [u8] {
 /// Settings of a generation, as its programs have them.
 pub type Settings = [u32; Setting::COUNT];
 
-/// Programs of a generation, in the order in which they are loaded.
+/// Programs of a generation that packets come to.
 pub const JUDGES: [&str; 3] = ["judge_xdp", "judge_ingress", "judge_egress"];
+
+/// Programs of a generation that answer for its tables.
+pub const ANSWERS: [&str; 2] = ["answer_xdp", "answer_tc"];
+
+/// Programs of no generation.
+pub const STAGES: [&str; 4] = ["read_xdp", "conclude_xdp", "read_tc", "conclude_tc"];
 
 /// Root programs.
 pub const ROOTS: [&str; 3] = ["root_xdp", "root_ingress", "root_egress"];

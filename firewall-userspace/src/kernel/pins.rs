@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/v<ABI>/maps/CONTROL ...        shared maps
 //! <root>/v<ABI>/roots/root_xdp ...      root programs
+//! <root>/v<ABI>/stages/<made of>/...    programs of no generation
 //! <root>/v<ABI>/links/<hook>-<ifindex>  attachments
 //! <root>/v<ABI>/gen-0, gen-1            tables, metadata and programs of a generation
 //! ```
@@ -51,6 +52,12 @@ impl Pins {
     #[must_use]
     pub fn root(&self, name: &str) -> PathBuf {
         self.0.join("roots").join(name)
+    }
+
+    /// The programs of no generation, in a directory that says what they are made of.
+    #[must_use]
+    pub fn stages(&self) -> PathBuf {
+        self.0.join("stages")
     }
 
     /// All attachments.

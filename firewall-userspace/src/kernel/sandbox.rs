@@ -25,6 +25,7 @@ use super::maps::{self, Capacity, Maps};
 use super::pins::Pins;
 use super::pod;
 use super::program::{self, Facts};
+use super::stages;
 use super::sys::{self, Mapping};
 
 /// Which program judges a frame.
@@ -56,6 +57,17 @@ impl Hook {
             Self::Xdp => ("root_xdp", "JUDGES_XDP"),
             Self::TcIngress => ("root_ingress", "JUDGES_INGRESS"),
             Self::TcEgress => ("root_egress", "JUDGES_EGRESS"),
+        }
+    }
+
+    /// The other programs through which a packet may go at this hook: that of the
+    /// generation with the array in which it is found, and those of none.
+    fn stages(self) -> ((&'static str, &'static str), [&'static str; 2]) {
+        match self {
+            Self::Xdp => (("ANSWERS_XDP", "answer_xdp"), ["read_xdp", "conclude_xdp"]),
+            Self::TcIngress | Self::TcEgress => {
+                (("ANSWERS_TC", "answer_tc"), ["read_tc", "conclude_tc"])
+            }
         }
     }
 
@@ -125,6 +137,7 @@ impl Sandbox {
         let maps = Maps::open_or_create(map_path, &capacity)?;
         let loaded = generation::open(&root.join("gen"), map_path, generation, &capacity)?;
         drop(directory);
+        generation::announce(&maps, loaded.slot(), &loaded.settings)?;
         let rows = maps::rows(&capacity);
         Ok(Self {
             outcomes: Counters::open(&maps, "OUTCOMES", rows, false)?,
@@ -135,11 +148,23 @@ impl Sandbox {
         })
     }
 
-    /// Loads a program when it is first asked for: passing the verifier is what
-    /// takes time.
-    fn ready(&mut self, program: &'static str) -> Result<()> {
+    /// Loads what a hook needs when it is first asked for: passing the verifier is
+    /// what takes time.
+    fn ready(&mut self, hook: Hook, program: &'static str) -> Result<()> {
+        if self.loaded.object.fd(program).is_ok() {
+            return Ok(());
+        }
         let start = Instant::now();
-        self.loaded.object.load(program)?;
+        let ((array, answer), stages) = hook.stages();
+        let [read, conclude] = stages;
+        let wanted = [program, hook.program(), answer, read, conclude];
+        let slot = self.loaded.slot().into();
+        let object = &mut self.loaded.object;
+        let mut missing: Vec<_> = wanted.into_iter().filter(|it| object.fd(it).is_err()).collect();
+        missing.dedup();
+        object.load_all(&missing)?;
+        stages::put(&self.maps, object, &stages)?;
+        sys::set_element(self.maps.fd(array)?, slot, &object.number(answer)?)?;
         self.loaded.timings.load += start.elapsed();
         Ok(())
     }
@@ -207,7 +232,7 @@ impl Sandbox {
     /// # Errors
     /// If the kernel refuses.
     pub fn install(&mut self, hook: Hook, slot: u32) -> Result<()> {
-        self.ready(hook.program())?;
+        self.ready(hook, hook.program())?;
         let judge = self.loaded.object.number(hook.program())?;
         Ok(sys::set_element(self.maps.fd(hook.root().1)?, slot, &judge)?)
     }
@@ -219,7 +244,7 @@ impl Sandbox {
         (frame, context): (&[u8], Option<&[u8]>),
         repeat: u32,
     ) -> Result<Verdict> {
-        self.ready(program)?;
+        self.ready(hook, program)?;
         let value = program::test_run(self.loaded.object.fd(program)?, frame, context, repeat)
             .context("the kernel would not run the program")?;
         match (hook, value) {
@@ -340,7 +365,7 @@ impl Sandbox {
     /// # Errors
     /// If the kernel refuses it.
     pub fn program(&mut self, hook: Hook) -> Result<BorrowedFd<'_>> {
-        self.ready(hook.program())?;
+        self.ready(hook, hook.program())?;
         self.loaded.object.fd(hook.program())
     }
 

@@ -23,10 +23,11 @@ use super::events::{self, Events, Sampled};
 use super::generation::{self, Loaded, Timings};
 use super::maps::{self, Capacity, Maps};
 use super::meta::Meta;
-use super::object::{JUDGES, Object, ROOTS, Settings};
+use super::object::{Object, ROOTS, Settings};
 use super::pins::Pins;
 use super::pod;
 use super::seed;
+use super::stages;
 use super::sys::{self, Mapping};
 
 /// The pinned firewall of this host.
@@ -39,8 +40,14 @@ pub struct Store {
     outgrown: Vec<(&'static str, Counters)>,
 }
 
-/// Program arrays, beside the judges they hold.
-const ARRAYS: [&str; 3] = ["JUDGES_XDP", "JUDGES_INGRESS", "JUDGES_EGRESS"];
+/// Program arrays, and which program of a generation each holds.
+pub(super) const ARRAYS: [(&str, &str); 5] = [
+    ("ANSWERS_XDP", "answer_xdp"),
+    ("ANSWERS_TC", "answer_tc"),
+    ("JUDGES_XDP", "judge_xdp"),
+    ("JUDGES_INGRESS", "judge_ingress"),
+    ("JUDGES_EGRESS", "judge_egress"),
+];
 
 impl Store {
     /// Opens what is pinned; `None` if this host has no firewall yet.
@@ -59,7 +66,7 @@ impl Store {
     /// If the BPF file system is not there, or the kernel refuses a map or a
     /// program.
     pub fn create(pins: &Pins, capacity: &Capacity) -> Result<Self> {
-        for part in ["maps", "roots", "links"] {
+        for part in ["maps", "roots", "stages", "links"] {
             bpffs::create_directory(&pins.directory().join(part))?;
         }
         let maps = Maps::open_or_create(|name| pins.map(name), capacity)?;
@@ -69,6 +76,7 @@ impl Store {
             store.set_word(open);
         }
         store.load_roots(capacity)?;
+        stages::ensure(&store.pins, &store.maps)?;
         Ok(store)
     }
 
@@ -172,17 +180,19 @@ impl Store {
         ensure!(before.confirmed(), "another policy is on trial");
         let slot = u8::from(before.active() == 0);
         self.grow(&meta.capacity)?;
+        stages::ensure(&self.pins, &self.maps)?;
         self.clear_new(generation)?;
         meta.slot = slot;
         let directory = self.pins.generation(slot);
         let map_path = |name: &str| self.pins.map(name);
-        let Loaded { object, mut timings } =
+        let Loaded { object, settings, mut timings } =
             generation::load(&directory, map_path, generation, &meta.capacity, meta)?;
 
         let start = Instant::now();
-        for (array, judge) in ARRAYS.into_iter().zip(JUDGES) {
-            sys::set_element(self.maps.fd(array)?, slot.into(), &object.number(judge)?)
-                .with_context(|| format!("could not place {judge}"))?;
+        generation::announce(&self.maps, slot, &settings)?;
+        for (array, program) in ARRAYS {
+            sys::set_element(self.maps.fd(array)?, slot.into(), &object.number(program)?)
+                .with_context(|| format!("could not place {program}"))?;
         }
         if let Some(time) = trial {
             // Before the word that makes it matter.

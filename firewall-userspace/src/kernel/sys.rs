@@ -141,6 +141,26 @@ pub fn freeze(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// If the kernel does not tell, or the map is of a type unknown here.
 pub fn shape(fd: BorrowedFd<'_>) -> Result<Shape> {
+    let info = map_info(fd)?;
+    let kind = bpf_map_type::try_from(info.type_).ok().context("a map of a type unknown here")?;
+    Ok(Shape {
+        kind,
+        key: info.key_size,
+        value: info.value_size,
+        entries: info.max_entries,
+        flags: info.map_flags,
+    })
+}
+
+/// The kernel's number for an open map: no other map has it until the next boot.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn map_id(fd: BorrowedFd<'_>) -> Result<u32> {
+    Ok(map_info(fd)?.id)
+}
+
+fn map_info(fd: BorrowedFd<'_>) -> Result<bpf_map_info> {
     // SAFETY: an all-zero info is a valid one.
     let mut info: bpf_map_info = unsafe { std::mem::zeroed() };
     let mut attr = attr();
@@ -150,14 +170,7 @@ pub fn shape(fd: BorrowedFd<'_>) -> Result<Shape> {
     query.info_len = u32::try_from(size_of::<bpf_map_info>())?;
     query.info = (&raw mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).context("could not ask what a map is")?;
-    let kind = bpf_map_type::try_from(info.type_).ok().context("a map of a type unknown here")?;
-    Ok(Shape {
-        kind,
-        key: info.key_size,
-        value: info.value_size,
-        entries: info.max_entries,
-        flags: info.map_flags,
-    })
+    Ok(info)
 }
 
 /// A map's single value, mapped into memory.

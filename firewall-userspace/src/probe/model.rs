@@ -8,7 +8,7 @@ use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
 use firewall_common::packet::{Address, Packet};
 use firewall_common::pipeline::{self, Arrival, Bans, World};
-use firewall_common::policy::{Context, MISSING, Tables};
+use firewall_common::policy::{Context, MISSING, Settings, Tables};
 use firewall_common::request::{Entry, Metric};
 use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Direction, Reason};
@@ -75,11 +75,13 @@ impl Model {
     }
 }
 
-impl Tables for Model {
+impl Settings for Model {
     fn setting(&self, setting: Setting) -> u32 {
         self.settings.get(setting as usize).copied().unwrap_or(0)
     }
+}
 
+impl Tables for Model {
     fn word(&self, index: u32) -> u32 {
         self.words.get(index as usize).copied().unwrap_or(MISSING)
     }

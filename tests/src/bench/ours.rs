@@ -101,7 +101,13 @@ impl Ours {
         sys::open(&path)?.with_context(|| format!("nothing is pinned at {}", path.display()))
     }
 
-    /// A judge of the generation in force.
+    /// A program of no generation.
+    pub(super) fn stage(&self, name: &str) -> Result<OwnedFd> {
+        let path = std::fs::read_dir(self.pins.stages())?.next().context("no stages")??.path();
+        sys::open(&path.join(name))?.with_context(|| format!("no {name} in {}", path.display()))
+    }
+
+    /// A program of the generation in force.
     pub(super) fn judge(&self, name: &str) -> Result<OwnedFd> {
         let path = self.pins.generation(self.store()?.word().active()).join(name);
         sys::open(&path)?.with_context(|| format!("nothing is pinned at {}", path.display()))

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd as _;
 
 use anyhow::Result;
+use firewall_userspace::kernel::object;
 
 use super::Bench;
 use super::bpf;
@@ -16,12 +17,15 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         [("ports and requests", policy::ports()), ("1,000 rules", policy::rules(1_000, false))];
     for (policy, files) in policies {
         let ours = Ours::new(bench.pair, "programs", &files)?;
-        for name in ["judge_xdp", "judge_ingress", "judge_egress"] {
+        for name in object::JUDGES.into_iter().chain(object::ANSWERS) {
             note(bench, &format!("{name}, {policy}"), &ours.judge(name)?)?;
         }
         if policy == "1,000 rules" {
-            for name in ["root_xdp", "root_ingress", "root_egress"] {
+            for name in object::ROOTS {
                 note(bench, name, &ours.root(name)?)?;
+            }
+            for name in object::STAGES {
+                note(bench, name, &ours.stage(name)?)?;
             }
         }
     }

@@ -142,7 +142,7 @@ struct Place {
 
 impl Place {
     fn of(host: &Host, name: &str) -> Self {
-        let pins = host.path("/sys/fs/bpf/firewall/v1");
+        let pins = host.path("/sys/fs/bpf/firewall/v2");
         let paths = match name.contains('/') {
             true => vec![pins.join(name)],
             false => ["gen-0", "gen-1"].map(|slot| pins.join(slot).join(name)).into(),

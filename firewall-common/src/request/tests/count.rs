@@ -8,7 +8,8 @@ use crate::abi::tables::{Cell, Setting};
 use crate::flow;
 use crate::packet::{Address, Fragment, Packet, tcp};
 use crate::pipeline::{Bans, World};
-use crate::policy::Tables;
+use crate::policy::Settings;
+use crate::question::Answers;
 use crate::service::proto;
 use crate::time::Nanos;
 use crate::verdict::{Decision, Direction};
@@ -39,7 +40,8 @@ impl Host {
         };
         let frame = [&[0; 54], payload, b"GET padd"].concat();
         let cell = Cell(Cell::ALLOW | (kind as u32) << Cell::COUNT_SHIFT | 3);
-        count(self, &frame.as_slice(), &packet, cell, direction, &mut Tally::default());
+        let answers = Answers::of_cell(cell, SLOT);
+        count(self, &frame.as_slice(), &packet, answers, direction, &mut Tally::default());
     }
 
     fn count(&self, metric: Metric) -> u64 {
@@ -47,14 +49,10 @@ impl Host {
     }
 }
 
-impl Tables for Host {
+impl Settings for Host {
     fn setting(&self, setting: Setting) -> u32 {
-        if matches!(setting, Setting::RequestSlots) { 100 } else { u32::MAX }
-    }
-
-    fn word(&self, index: u32) -> u32 {
-        assert_eq!(index, 103);
-        SLOT
+        assert!(matches!(setting, Setting::Features));
+        u32::MAX
     }
 }
 

@@ -2,7 +2,7 @@
 
 use firewall_common::abi::tables::{MAX_STEPS, Setting};
 use firewall_common::packet::{self, Family};
-use firewall_common::policy::{MISSING, Tables, address_class};
+use firewall_common::policy::{MISSING, Settings, Tables, address_class};
 use proptest::prelude::*;
 
 use crate::compile::classes::{Run, class_of};
@@ -38,7 +38,7 @@ impl Trie {
     }
 }
 
-impl Tables for Trie {
+impl Settings for Trie {
     fn setting(&self, setting: Setting) -> u32 {
         let value = match setting {
             Setting::RootV4 | Setting::RootV6 => 1,
@@ -49,7 +49,9 @@ impl Tables for Trie {
         };
         u32::try_from(value).unwrap()
     }
+}
 
+impl Tables for Trie {
     fn word(&self, index: u32) -> u32 {
         self.words.get(index as usize).copied().unwrap_or(MISSING)
     }

@@ -1,0 +1,87 @@
+//! The way of a packet from program to program.
+//!
+//! Most are judged where they begin. The rest goes on by tail calls, each with a
+//! stack of its own; what one program knows, the next finds in the scratch memory.
+//! A place that holds no program is counted as an internal error, and the chain's
+//! default holds.
+
+use aya_ebpf::EbpfContext;
+use firewall_common::abi::scratch::{Scratch, stage};
+use firewall_common::abi::tables::Setting;
+use firewall_common::verdict::{Direction, Reason, Verdict};
+use firewall_common::{fast, pipeline, question};
+
+use crate::frame::Hook;
+use crate::maps;
+use crate::world::{self, Kernel, Slot, Words};
+
+/// Judges a common packet; hands on any other.
+#[inline(always)]
+pub(crate) fn judge<C: EbpfContext, H: Hook>(ctx: &C, frame: &H, direction: Direction) -> Verdict {
+    let arrival = &frame.arrival(direction);
+    if let Some(decision) =
+        fast::process(&mut Kernel { frame, arrival, settings: Words }, frame, arrival)
+    {
+        return decision.reason.verdict();
+    }
+    if let Some(scratch) = maps::scratch() {
+        scratch.generation = maps::setting(Setting::Generation);
+        scratch.direction = direction as u32;
+        // SAFETY: nothing here needs dropping.
+        unsafe { H::stages().tail_call(ctx, stage::READ) };
+    }
+    world::count(arrival, pipeline::internal_error(&Words, direction))
+}
+
+/// Parses a packet, and asks the generation that is to judge it.
+#[inline(always)]
+pub(crate) fn read<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
+    // A per-CPU look-up of key 0 never fails, but the verifier asks.
+    let Some(scratch) = maps::scratch() else { return Verdict::Drop };
+    let (slot, direction) = (scratch.generation, scratch.direction());
+    let arrival = &frame.arrival(direction);
+    let settings = Slot(slot);
+    let Scratch { packet, questions, .. } = scratch;
+    let mut world = Kernel { frame, arrival, settings };
+    if let Some(decision) = pipeline::read(&mut world, frame, arrival, packet, questions) {
+        return decision.reason.verdict();
+    }
+    // As in the roots: an index is a constant, and the ends differ.
+    let passes = matches!(pipeline::internal_error(&settings, direction).verdict(), Verdict::Pass);
+    let reason = if slot == 0 {
+        // SAFETY: nothing here needs dropping.
+        unsafe { H::answers().tail_call(ctx, 0) };
+        if passes { Reason::Slot0EmptyPass } else { Reason::Slot0EmptyDrop }
+    } else {
+        // SAFETY: as above.
+        unsafe { H::answers().tail_call(ctx, 1) };
+        if passes { Reason::Slot1EmptyPass } else { Reason::Slot1EmptyDrop }
+    };
+    world::count(arrival, reason)
+}
+
+/// Answers what is asked of this generation's tables.
+#[inline(always)]
+pub(crate) fn answer<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
+    let Some(scratch) = maps::scratch() else { return Verdict::Drop };
+    scratch.answers = question::answer(&Words, &scratch.questions);
+    let direction = scratch.direction();
+    // SAFETY: nothing here needs dropping.
+    unsafe { H::stages().tail_call(ctx, stage::CONCLUDE) };
+    world::count(&frame.arrival(direction), pipeline::internal_error(&Words, direction))
+}
+
+/// Decides, and counts.
+#[inline(always)]
+pub(crate) fn conclude<H: Hook>(frame: &H) -> Verdict {
+    let Some(scratch) = maps::scratch() else { return Verdict::Drop };
+    let settings = Slot(scratch.generation);
+    let arrival = &frame.arrival(scratch.direction());
+    let Scratch { packet, questions, answers, .. } = scratch;
+    let mut world = Kernel { frame, arrival, settings };
+    let decision = pipeline::conclude(&mut world, packet, questions, *answers, arrival);
+    if pipeline::counts_requests(&settings, &decision) {
+        frame.count_requests();
+    }
+    decision.reason.verdict()
+}

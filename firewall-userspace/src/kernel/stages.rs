@@ -1,0 +1,101 @@
+//! The programs that belong to no generation, see `firewall-ebpf/src/stages.rs`: most
+//! of what the verifier has to walk, and loaded once.
+//!
+//! They reach the shared maps by address, so others take their place when a map
+//! grows or another build of the object comes. What they were made of is the name of
+//! the directory in which they are pinned, last of all: what is there is in force.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use anyhow::{Context as _, Result};
+use firewall_common::abi::counter::{METRICS, RuleCounter};
+use firewall_common::abi::scratch::stage;
+use firewall_common::abi::tables::Setting;
+
+use super::generation;
+use super::maps::{self, Maps};
+use super::object::{self, Object, STAGES, Settings};
+use super::pins::Pins;
+use super::sys;
+
+/// Where each of [`STAGES`] is called.
+const PLACES: [(&str, u32); STAGES.len()] = [
+    ("STAGES_XDP", stage::READ),
+    ("STAGES_XDP", stage::CONCLUDE),
+    ("STAGES_TC", stage::READ),
+    ("STAGES_TC", stage::CONCLUDE),
+];
+
+/// Loads the programs, unless those in force are of this build and these maps.
+///
+/// # Errors
+/// If the kernel refuses; those in force stay.
+pub(super) fn ensure(pins: &Pins, maps: &Maps) -> Result<()> {
+    let directory = pins.stages().join(made_of(maps)?);
+    if directory.exists() {
+        return Ok(());
+    }
+    let fresh = pins.stages().join("fresh");
+    generation::clear(&fresh)?;
+    fs::create_dir_all(&fresh).with_context(|| format!("could not create {}", fresh.display()))?;
+    let mut object = Object::open(|name| pins.map(name), None, &settings(maps)?)?;
+    object.load_all(&STAGES)?;
+    for name in STAGES {
+        sys::pin(object.fd(name)?, &fresh.join(name))?;
+    }
+    put(maps, &object, &STAGES)?;
+    fs::rename(&fresh, &directory)
+        .with_context(|| format!("could not name {}", directory.display()))?;
+    for entry in fs::read_dir(pins.stages()).into_iter().flatten().flatten() {
+        if entry.path() != directory {
+            generation::clear(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts loaded programs in their places.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn put(maps: &Maps, object: &Object, names: &[&str]) -> Result<()> {
+    for (name, (array, place)) in STAGES.into_iter().zip(PLACES) {
+        if names.contains(&name) {
+            sys::set_element(maps.fd(array)?, place, &object.number(name)?)
+                .with_context(|| format!("could not place {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Settings of programs that belong to no generation: the widths of counter rows.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub(super) fn settings(maps: &Maps) -> Result<Settings> {
+    let cpus = maps::cpus()?;
+    let width = |name: &str, slot: usize| -> Result<u32> {
+        let row = sys::shape(maps.fd(name)?)?.value / (cpus + 1);
+        Ok(row / u32::try_from(slot)?)
+    };
+    let mut settings: Settings = [0; _];
+    for (setting, value) in [
+        (Setting::Cpus, cpus),
+        (Setting::RuleSlots, width("RULES", size_of::<RuleCounter>())?),
+        (Setting::RequestSlotCount, width("REQUESTS", 8 * METRICS as usize)?),
+    ] {
+        if let Some(place) = settings.get_mut(setting as usize) {
+            *place = value;
+        }
+    }
+    Ok(settings)
+}
+
+/// What programs are made of: this build's object, and the maps that can be replaced.
+fn made_of(maps: &Maps) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    object::bytes().hash(&mut hasher);
+    let id = |name: &str| -> Result<u32> { sys::map_id(maps.fd(name)?) };
+    Ok(format!("{:016x}-{}-{}", hasher.finish(), id("RULES")?, id("REQUESTS")?))
+}
