@@ -8,7 +8,7 @@
 //! A test holds one against the other.
 
 use crate::abi::tables::{Cell, Setting};
-use crate::frame::{Frame, Header as _};
+use crate::frame::{Frame, Header};
 use crate::packet::{Address, Family, tcp};
 use crate::parse::{ethertype, possible_flags};
 use crate::pipeline::{Arrival, World, port_may_have_flow};
@@ -23,208 +23,263 @@ pub fn process<W: World + Tables, F: Frame>(
     frame: &F,
     arrival: &Arrival,
 ) -> Option<Decision> {
-    match family(frame)? {
-        Family::V4 => process_v4(world, frame, arrival),
-        Family::V6 => process_v6(world, frame, arrival),
-    }
-}
-
-/// What stands behind the Ethernet header of a frame that may be a common one.
-#[inline(always)]
-pub fn family<F: Frame>(frame: &F) -> Option<Family> {
-    match frame.header::<{ NETWORK + 20 + 20 }>(0)?.u16::<12>() {
-        ethertype::IPV4 => Some(Family::V4),
-        ethertype::IPV6 => Some(Family::V6),
+    let header = frame.header::<{ V4::<()>::BYTES }>(0)?;
+    match header.u16::<12>() {
+        ethertype::IPV4 => account(world, &V4(header), arrival),
+        ethertype::IPV6 => account(world, &V6(frame.header::<{ V6::<()>::BYTES }>(0)?), arrival),
         _ => None,
     }
 }
 
-/// The IPv4 half of [`process`].
-#[inline(always)]
-pub fn process_v4<W: World + Tables, F: Frame>(
-    world: &mut W,
-    frame: &F,
-    arrival: &Arrival,
-) -> Option<Decision> {
-    account(world, &read_v4(frame, arrival.length)?, arrival)
-}
-
-/// The IPv6 half, which the kernel calls out of line.
-#[inline(always)]
-pub fn process_v6<W: World + Tables, F: Frame>(
-    world: &mut W,
-    frame: &F,
-    arrival: &Arrival,
-) -> Option<Decision> {
-    account(world, &read_v6(frame, arrival.length)?, arrival)
-}
-
 /// Decides on a packet, and counts it.
 #[inline(always)]
-fn account<W: World + Tables>(
+fn account<W: World + Tables, P: Common>(
     world: &mut W,
-    packet: &Common,
+    packet: &P,
     arrival: &Arrival,
 ) -> Option<Decision> {
     // Rules that ask for interface, VLAN or flags are rare, and a lot of code.
-    if world.setting(Setting::ReplyContext) != 0 {
+    if !packet.is_sound(arrival.length) || world.setting(Setting::ReplyContext) != 0 {
         return None;
     }
     let decision = decide(world, packet, arrival.direction)?;
     if matches!(decision.reason.verdict(), Verdict::Drop)
         && !decision.cell.has(Cell::QUIET)
-        && !world.keeps_back(packet.source, &decision)
+        && !world.keeps_back(packet.again().source(), &decision)
     {
         return None;
     }
     let packets = u64::from(arrival.segments);
-    // Each segment of a super-packet had the headers that it shows once.
-    let bytes = u64::from(arrival.length) + (packets - 1) * u64::from(packet.headers);
+    let mut bytes = u64::from(arrival.length);
+    if packets != 1 {
+        // Each segment of a super-packet had the headers that it shows once.
+        bytes += (packets - 1) * u64::from(packet.again().headers());
+    }
     world.count(&decision, packets, bytes);
     Some(decision)
 }
 
-/// What the policy asks of a common packet.
-struct Common {
-    source: Address,
-    destination: Address,
-    family: Family,
-    protocol: u8,
-    source_port: u16,
-    destination_port: u16,
-    /// TCP flags; 0 for UDP.
-    tcp_flags: u8,
-    /// Bytes from the frame's start to the payload.
-    headers: u32,
-    /// Bytes from the frame's start to the end of the packet.
-    end: u32,
-}
+/// A packet that may be a common one: its fields, read where they are needed.
+///
+/// Registers are few in BPF, and what lies in the frame costs a load: to keep it
+/// elsewhere would cost a store besides. [`again`](Self::again) forgets what was
+/// read, where many branches meet that need other fields.
+trait Common: Sized {
+    const FAMILY: Family;
+    /// Where the transport header starts.
+    const TRANSPORT: u32;
 
-impl Common {
+    fn again(&self) -> Self;
+    fn source(&self) -> Address;
+    fn destination(&self) -> Address;
+    fn protocol(&self) -> u8;
+    /// Bytes from the frame's start to the end of the packet.
+    fn end(&self) -> u32;
+    fn source_port(&self) -> u16;
+    fn destination_port(&self) -> u16;
+    fn udp_length(&self) -> u16;
+    fn tcp_offset(&self) -> u8;
+    fn tcp_flags_byte(&self) -> u8;
+    /// Whether the network header is plain and its addresses are common ones.
+    fn has_plain_header(&self) -> bool;
+
+    /// Whether a frame of `length` bytes is what it says, and says nothing unusual.
+    #[inline(always)]
+    fn is_sound(&self, length: u32) -> bool {
+        let end = self.end();
+        if !self.has_plain_header() || end > length {
+            return false;
+        }
+        let (source_port, destination_port) = (self.source_port(), self.destination_port());
+        if source_port == 0 || destination_port == 0 {
+            return false;
+        }
+        match self.protocol() {
+            proto::TCP => {
+                self.tcp_offset() >= 5 << 4
+                    && possible_flags(self.tcp_flags_byte())
+                    && self.headers() <= end
+            }
+            proto::UDP => {
+                let datagram = u32::from(self.udp_length());
+                datagram >= 8
+                    && Self::TRANSPORT + datagram <= end
+                    && !is_dhcp(source_port, destination_port)
+            }
+            _ => false,
+        }
+    }
+
+    /// Bytes from the frame's start to the payload.
+    #[inline(always)]
+    fn headers(&self) -> u32 {
+        Self::TRANSPORT
+            + if self.protocol() == proto::TCP { u32::from(self.tcp_offset() >> 4) << 2 } else { 8 }
+    }
+
+    /// TCP flags; 0 for UDP.
+    #[inline(always)]
+    fn tcp_flags(&self) -> u8 {
+        if self.protocol() == proto::TCP { self.tcp_flags_byte() } else { 0 }
+    }
+
     /// Whether this opens a TCP connection: SYN without ACK.
     #[inline(always)]
-    const fn opens_tcp(&self) -> bool {
-        self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+    fn opens_tcp(&self) -> bool {
+        self.tcp_flags() & (tcp::SYN | tcp::ACK) == tcp::SYN
     }
 
     /// Whether it can answer an inbound packet; see
     /// [`could_answer`](crate::flow::could_answer).
     #[inline(always)]
-    const fn could_answer(&self) -> bool {
-        self.protocol == proto::UDP || self.tcp_flags & (tcp::ACK | tcp::RST) != 0
+    fn could_answer(&self) -> bool {
+        self.protocol() == proto::UDP || self.tcp_flags_byte() & (tcp::ACK | tcp::RST) != 0
     }
 
     /// Whether it is more than a bare acknowledgement to who counts requests.
     #[inline(always)]
-    const fn says_something(&self) -> bool {
-        self.headers < self.end || self.tcp_flags & tcp::SYN != 0
+    fn says_something(&self) -> bool {
+        self.headers() < self.end() || self.tcp_flags() & tcp::SYN != 0
     }
 }
 
-/// Where the network header starts.
-const NETWORK: usize = 14;
+/// An IPv4 packet without options.
+struct V4<H>(H);
 
-/// Reads a frame of `length` bytes; `None` if it is not a common one, or not sound.
-#[inline(always)]
-fn read_v4<F: Frame>(frame: &F, length: u32) -> Option<Common> {
-    let header = frame.header::<20>(NETWORK)?;
-    let (source, destination) = (header.u32::<12>(), header.u32::<16>());
-    // Four times five bytes of header, and no fragment of anything.
-    if header.u8::<0>() != 0x45
-        || header.u16::<6>() & !DONT_FRAGMENT != 0
-        || source == destination
-        || !is_common(source)
-        || !is_common(destination)
-    {
-        return None;
-    }
-    let ends = (Address::from_v4(source), Address::from_v4(destination));
-    let end = u32::from(header.u16::<2>()) + 14;
-    transport(frame, Family::V4, ends, header.u8::<9>(), end, length)
+/// An IPv6 packet without extension headers.
+struct V6<H>(H);
+
+impl<H> V4<H> {
+    /// Bytes that are read: Ethernet, IPv4, TCP.
+    const BYTES: usize = 14 + 20 + 20;
 }
 
-/// The same of IPv6 without extension headers.
-#[inline(always)]
-fn read_v6<F: Frame>(frame: &F, length: u32) -> Option<Common> {
-    let header = frame.header::<60>(NETWORK)?;
-    let source = Address { hi: header.u64::<8>(), lo: header.u64::<16>() };
-    let destination = Address { hi: header.u64::<24>(), lo: header.u64::<32>() };
-    if header.u8::<0>() >> 4 != 6
-        || source == destination
-        || !is_common_v6(source)
-        || !is_common_v6(destination)
-    {
-        return None;
+impl<H> V6<H> {
+    /// Bytes that are read: Ethernet, IPv6, TCP.
+    const BYTES: usize = 14 + 40 + 20;
+}
+
+/// Fields that differ by nothing but where the network header ends.
+macro_rules! fields {
+    ($transport:literal) => {
+        #[inline(always)]
+        fn again(&self) -> Self {
+            Self(self.0.again())
+        }
+
+        #[inline(always)]
+        fn source_port(&self) -> u16 {
+            self.0.u16::<$transport>()
+        }
+
+        #[inline(always)]
+        fn destination_port(&self) -> u16 {
+            self.0.u16::<{ $transport + 2 }>()
+        }
+
+        #[inline(always)]
+        fn udp_length(&self) -> u16 {
+            self.0.u16::<{ $transport + 4 }>()
+        }
+
+        #[inline(always)]
+        fn tcp_offset(&self) -> u8 {
+            self.0.u8::<{ $transport + 12 }>()
+        }
+
+        #[inline(always)]
+        fn tcp_flags_byte(&self) -> u8 {
+            self.0.u8::<{ $transport + 13 }>()
+        }
+    };
+}
+
+impl<H: Header> Common for V4<H> {
+    const FAMILY: Family = Family::V4;
+    const TRANSPORT: u32 = 34;
+
+    fields!(34);
+
+    #[inline(always)]
+    fn source(&self) -> Address {
+        Address::from_v4(self.0.u32::<26>())
     }
-    let end = u32::from(header.u16::<4>()) + 54;
-    transport(frame, Family::V6, (source, destination), header.u8::<6>(), end, length)
+
+    #[inline(always)]
+    fn destination(&self) -> Address {
+        Address::from_v4(self.0.u32::<30>())
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        self.0.u8::<23>()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> u32 {
+        u32::from(self.0.u16::<16>()) + 14
+    }
+
+    #[inline(always)]
+    fn has_plain_header(&self) -> bool {
+        // Four times five bytes of header, and no fragment of anything.
+        self.0.u8::<14>() == 0x45
+            && self.0.u16::<20>() & !DONT_FRAGMENT == 0
+            && self.0.u32::<26>() != self.0.u32::<30>()
+            && is_common(self.0.u8::<26>())
+            && is_common(self.0.u8::<30>())
+    }
+}
+
+impl<H: Header> Common for V6<H> {
+    const FAMILY: Family = Family::V6;
+    const TRANSPORT: u32 = 54;
+
+    fields!(54);
+
+    #[inline(always)]
+    fn source(&self) -> Address {
+        Address { hi: self.0.u64::<22>(), lo: self.0.u64::<30>() }
+    }
+
+    #[inline(always)]
+    fn destination(&self) -> Address {
+        Address { hi: self.0.u64::<38>(), lo: self.0.u64::<46>() }
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        self.0.u8::<20>()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> u32 {
+        u32::from(self.0.u16::<18>()) + 54
+    }
+
+    #[inline(always)]
+    fn has_plain_header(&self) -> bool {
+        self.0.u8::<14>() >> 4 == 6
+            && (self.0.u64::<22>() != self.0.u64::<38>()
+                || self.0.u64::<30>() != self.0.u64::<46>())
+            && is_common_v6(self.0.u64::<22>())
+            && is_common_v6(self.0.u64::<38>())
+    }
 }
 
 /// IPv4 flags, RFC 791.
 const DONT_FRAGMENT: u16 = 0x4000;
 
-/// Unicast, and neither 0/8 nor 127/8.
+/// First byte of an address that is unicast, and neither of 0/8 nor of 127/8.
 #[inline(always)]
-const fn is_common(address: u32) -> bool {
-    let first = address >> 24;
-    first.wrapping_sub(1) < 0xdf && first != 127
+const fn is_common(first: u8) -> bool {
+    (first as u32).wrapping_sub(1) < 0xdf && first != 127
 }
 
-/// Neither multicast nor of `::/64`.
+/// Upper half of an address that is neither multicast nor of `::/64`.
 #[inline(always)]
-const fn is_common_v6(address: Address) -> bool {
-    address.hi != 0 && address.hi >> 56 != 0xff
-}
-
-/// Reads the transport header of a packet that ends at `end`.
-#[inline(always)]
-fn transport<F: Frame>(
-    frame: &F,
-    family: Family,
-    (source, destination): (Address, Address),
-    protocol: u8,
-    end: u32,
-    length: u32,
-) -> Option<Common> {
-    let (start, before): (usize, u32) = match family {
-        Family::V4 => (NETWORK + 20, 34),
-        Family::V6 => (NETWORK + 40, 54),
-    };
-    let header = frame.header::<20>(start)?;
-    let (source_port, destination_port) = (header.u16::<0>(), header.u16::<2>());
-    let (header_len, tcp_flags) = match protocol {
-        proto::TCP => {
-            let flags = header.u8::<13>();
-            let header_len = u32::from(header.u8::<12>() >> 4) << 2;
-            if header_len < 20 || !possible_flags(flags) {
-                return None;
-            }
-            (header_len, flags)
-        }
-        proto::UDP => {
-            let datagram = u32::from(header.u16::<4>());
-            if datagram < 8 || before + datagram > end || is_dhcp(source_port, destination_port) {
-                return None;
-            }
-            (8, 0)
-        }
-        _ => return None,
-    };
-    let headers = before + header_len;
-    if headers > end || end > length || source_port == 0 || destination_port == 0 {
-        return None;
-    }
-    Some(Common {
-        source,
-        destination,
-        family,
-        protocol,
-        source_port,
-        destination_port,
-        tcp_flags,
-        headers,
-        end,
-    })
+const fn is_common_v6(hi: u64) -> bool {
+    hi != 0 && hi >> 56 != 0xff
 }
 
 /// What the baseline may admit.
@@ -235,12 +290,17 @@ const fn is_dhcp(source_port: u16, destination_port: u16) -> bool {
 
 /// Decides on a packet, if the policy is enough for it.
 #[inline(always)]
-fn decide<W: World + Tables>(
+fn decide<W: World + Tables, P: Common>(
     world: &mut W,
-    packet: &Common,
+    packet: &P,
     direction: Direction,
 ) -> Option<Decision> {
-    let cell = policy::decide_on_port(world, &asked(packet, direction));
+    let service = service(packet.protocol(), packet.destination_port());
+    let cell = match policy::on_port(world, direction, service) {
+        Ok(cell) => cell,
+        Err(class) => policy::behind_port(world, &asked(&packet.again(), direction), class),
+    };
+    let packet = &packet.again();
     // What passes with an event, or is counted by more than its headers.
     if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT)
         && (cell.has(Cell::BROKEN | Cell::SAMPLE) || packet.says_something())
@@ -254,21 +314,31 @@ fn decide<W: World + Tables>(
 }
 
 #[inline(always)]
-fn ingress<W: World + Tables>(world: &mut W, packet: &Common, cell: Cell) -> Option<Decision> {
-    let new_flow = packet.opens_tcp();
-    if !cell.has(Cell::FAILSAFE) && world.bans(packet.source, packet.family) {
+fn ingress<W: World + Tables, P: Common>(
+    world: &mut W,
+    packet: &P,
+    cell: Cell,
+) -> Option<Decision> {
+    if !cell.has(Cell::FAILSAFE)
+        && world.any_bans()
+        && world.bans(packet.again().source(), P::FAMILY)
+    {
         return None;
     }
+    let new_flow = packet.opens_tcp();
     if let Some(reason) = admitted_by(cell) {
         return Some(Decision { reason, cell, new_flow });
     }
     // Anything but a bare SYN may belong to a flow that this host opened, or, if it
     // is TCP, to one that is forgotten.
-    if !new_flow
-        && (port_may_have_flow(world, packet.protocol, packet.destination_port)
-            || (packet.protocol == proto::TCP && world.admits(&opened(packet))))
-    {
-        return None;
+    if !new_flow {
+        let packet = packet.again();
+        let protocol = packet.protocol();
+        if port_may_have_flow(world, protocol, packet.destination_port())
+            || (protocol == proto::TCP && world.admits(&opened(&packet)))
+        {
+            return None;
+        }
     }
     let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultDrop } else { Reason::Deny };
     Some(Decision { reason, cell, new_flow: false })
@@ -277,11 +347,11 @@ fn ingress<W: World + Tables>(world: &mut W, packet: &Common, cell: Cell) -> Opt
 /// Answers of this host to what its ingress policy admits. What it opens itself
 /// needs the table of flows.
 #[inline(always)]
-fn egress<W: World + Tables>(world: &mut W, packet: &Common, cell: Cell) -> Option<Decision> {
+fn egress<W: World + Tables, P: Common>(world: &mut W, packet: &P, cell: Cell) -> Option<Decision> {
     if packet.opens_tcp() || !packet.could_answer() {
         return None;
     }
-    let inbound = policy::decide_on_port(world, &answered(packet));
+    let inbound = policy::decide_on_port(world, &answered(&packet.again()));
     if !inbound.has(Cell::ALLOW) || inbound.has(Cell::BROKEN) {
         return None;
     }
@@ -309,41 +379,36 @@ const fn admitted_by(cell: Cell) -> Option<Reason> {
 
 /// What the policy is asked of a packet.
 #[inline(always)]
-const fn asked(packet: &Common, direction: Direction) -> Tuple {
+fn asked<P: Common>(packet: &P, direction: Direction) -> Tuple {
     let (remote, local) = match direction {
-        Direction::Ingress => (packet.source, packet.destination),
-        Direction::Egress => (packet.destination, packet.source),
+        Direction::Ingress => (packet.source(), packet.destination()),
+        Direction::Egress => (packet.destination(), packet.source()),
     };
-    Tuple {
-        direction,
-        remote,
-        local,
-        family: packet.family,
-        service: service(packet.protocol, packet.destination_port),
-    }
+    let service = service(packet.protocol(), packet.destination_port());
+    Tuple { direction, remote, local, family: P::FAMILY, service }
 }
 
 /// The inbound packet that a packet of ours would answer.
 #[inline(always)]
-const fn answered(packet: &Common) -> Tuple {
+fn answered<P: Common>(packet: &P) -> Tuple {
     Tuple {
         direction: Direction::Ingress,
-        remote: packet.destination,
-        local: packet.source,
-        family: packet.family,
-        service: service(packet.protocol, packet.source_port),
+        remote: packet.destination(),
+        local: packet.source(),
+        family: P::FAMILY,
+        service: service(packet.protocol(), packet.source_port()),
     }
 }
 
 /// The packet of ours that an inbound packet would answer.
 #[inline(always)]
-const fn opened(packet: &Common) -> Tuple {
+fn opened<P: Common>(packet: &P) -> Tuple {
     Tuple {
         direction: Direction::Egress,
-        remote: packet.source,
-        local: packet.destination,
-        family: packet.family,
-        service: service(packet.protocol, packet.source_port),
+        remote: packet.source(),
+        local: packet.destination(),
+        family: P::FAMILY,
+        service: service(packet.protocol(), packet.source_port()),
     }
 }
 

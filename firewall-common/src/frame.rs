@@ -61,6 +61,9 @@ pub trait Header {
     fn u32<const OFFSET: usize>(&self) -> u32;
     /// Eight bytes.
     fn u64<const OFFSET: usize>(&self) -> u64;
+    /// The same header, of which the compiler does not know what was read before.
+    #[must_use]
+    fn again(&self) -> Self;
 }
 
 impl Frame for &[u8] {
@@ -106,6 +109,11 @@ impl<const N: usize> Header for [u8; N] {
     #[inline(always)]
     fn u64<const OFFSET: usize>(&self) -> u64 {
         field::<N, 8>(self, OFFSET).map_or(0, u64::from_be_bytes)
+    }
+
+    #[inline(always)]
+    fn again(&self) -> Self {
+        *self
     }
 }
 

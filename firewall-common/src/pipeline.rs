@@ -33,6 +33,11 @@ pub trait Bans {
     fn now(&self) -> Nanos;
     /// Prefix lengths of bans in use: IPv4, then IPv6 in two words.
     fn ban_lengths(&self) -> [u64; 3];
+    /// Whether anybody is banned.
+    fn any_bans(&self) -> bool {
+        let [v4, v6_low, v6_high] = self.ban_lengths();
+        v4 | v6_low | v6_high != 0
+    }
     /// A ban.
     fn ban(&mut self, key: &BanKey) -> Option<&mut Ban>;
     /// Whether a ban of one prefix length holds: [`ban_hits`], which the kernel calls

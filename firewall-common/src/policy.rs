@@ -164,6 +164,33 @@ pub fn decide_on_port<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> Cell {
     }
 }
 
+/// What a TCP or UDP port alone decides, or else the class of its services.
+///
+/// # Errors
+/// The word of the service table, for [`behind_port`].
+#[inline(always)]
+pub fn on_port<T: Tables + ?Sized>(
+    tables: &T,
+    direction: Direction,
+    service: ServiceIndex,
+) -> Result<Cell, u32> {
+    let services = match direction {
+        Direction::Ingress => Setting::ServicesIngress,
+        Direction::Egress => Setting::ServicesEgress,
+    };
+    let word = tables.word(tables.setting(services).wrapping_add(service.0));
+    ServiceWord(word).decided().ok_or(word)
+}
+
+/// The answer where the port alone does not decide.
+#[inline(always)]
+pub fn behind_port<T: Tables + ?Sized>(tables: &T, tuple: &Tuple, class: u32) -> Cell {
+    match tuple.direction {
+        Direction::Ingress => decide_by_address(tables, &tuple.query(), &Chain::INGRESS, class),
+        Direction::Egress => decide_by_address(tables, &tuple.query(), &Chain::EGRESS, class),
+    }
+}
+
 #[inline(always)]
 fn decide_in<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain) -> Cell {
     let mut index = query.service.0;
@@ -177,9 +204,20 @@ fn decide_in<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain) -> Ce
 #[inline(always)]
 fn decide_at<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain, index: u32) -> Cell {
     let word = tables.word(tables.setting(chain.services).wrapping_add(index));
-    if let Some(cell) = ServiceWord(word).decided() {
-        return cell;
+    match ServiceWord(word).decided() {
+        Some(cell) => cell,
+        None => decide_by_address(tables, query, chain, word),
     }
+}
+
+/// The answer for a query whose service is of a class.
+#[inline(always)]
+fn decide_by_address<T: Tables + ?Sized>(
+    tables: &T,
+    query: &Query,
+    chain: &Chain,
+    word: u32,
+) -> Cell {
     let class = address_class(tables, query.family, query.remote);
     let side = side(tables, query, chain);
     let row = side.wrapping_mul(tables.setting(Setting::AddressClasses)).wrapping_add(class);

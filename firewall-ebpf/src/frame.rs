@@ -83,6 +83,11 @@ impl<const N: usize> Header for PacketHeader<N> {
     fn u64<const OFFSET: usize>(&self) -> u64 {
         load!(self, "u64", u64, OFFSET)
     }
+
+    #[inline(always)]
+    fn again(&self) -> Self {
+        Self(maps::opaque(self.0 as u64) as usize)
+    }
 }
 
 /// A copy of `N` bytes at `data + offset`, if they end before `data_end`.
@@ -97,6 +102,8 @@ fn copy<const N: usize>(data: usize, data_end: usize, offset: usize) -> Option<[
 pub(crate) trait Hook: Frame {
     /// The context of the running program.
     fn context(&self) -> *mut c_void;
+    /// Index of the interface.
+    fn ifindex(&self) -> u32;
     /// What the hook knows of the frame.
     fn arrival(&self, direction: Direction) -> Arrival;
     /// Counts the requests of the scratch packet, out of line.
@@ -139,11 +146,16 @@ impl Hook for XdpFrame {
     }
 
     #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: `ctx` is the context of the running program.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
     fn arrival(&self, direction: Direction) -> Arrival {
         Arrival {
             direction,
-            // SAFETY: `ctx` is the context of the running program.
-            ifindex: unsafe { (*self.ctx).ingress_ifindex },
+            ifindex: self.ifindex(),
             tag: Context::UNTAGGED,
             segments: 1,
             length: (self.data_end - self.data) as u32,
@@ -253,12 +265,18 @@ impl Hook for TcFrame {
     }
 
     #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: `skb` is the context of the running program.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    #[inline(always)]
     fn arrival(&self, direction: Direction) -> Arrival {
         // SAFETY: `skb` is the context of the running program.
         let skb = unsafe { &*self.skb };
         Arrival {
             direction,
-            ifindex: skb.ifindex,
+            ifindex: self.ifindex(),
             tag: if skb.vlan_present != 0 {
                 (skb.vlan_tci & 0xfff) as u16
             } else {

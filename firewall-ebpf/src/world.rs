@@ -18,7 +18,7 @@ use firewall_common::pipeline::{Arrival, Bans, World};
 use firewall_common::policy::{MISSING, Settings, Tables, Tuple};
 use firewall_common::request;
 use firewall_common::time::Nanos;
-use firewall_common::verdict::{Decision, Reason, Verdict};
+use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
 
 use crate::frame::Hook;
 use crate::{maps, outline};
@@ -267,7 +267,10 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
     #[inline(always)]
     fn count(&mut self, decision: &Decision, packets: u64, bytes: u64) {
         let Some(cpu) = cpu() else { return };
-        add_outcome(cpu, self.arrival, decision.reason, packets, bytes);
+        // Read from the context only here: it would take a register from the start on.
+        let ifindex = self.frame.ifindex();
+        let chain = (ifindex, self.arrival.direction);
+        add_outcome(cpu, chain, decision.reason, packets, bytes);
         // No map has as many slots as the one that stands for "no rule".
         let (slot, slots) = (decision.cell.slot(), maps::setting(Setting::RuleSlots));
         if slot >= slots {
@@ -340,14 +343,21 @@ fn add(counters: *mut u64, index: u32, by: u64) {
 #[inline(always)]
 pub(crate) fn count(arrival: &Arrival, reason: Reason) -> Verdict {
     if let Some(cpu) = cpu() {
-        add_outcome(cpu, arrival, reason, arrival.segments.into(), arrival.length.into());
+        let chain = (arrival.ifindex, arrival.direction);
+        add_outcome(cpu, chain, reason, arrival.segments.into(), arrival.length.into());
     }
     reason.verdict()
 }
 
 #[inline(always)]
-fn add_outcome(cpu: u32, arrival: &Arrival, reason: Reason, packets: u64, bytes: u64) {
-    let chain = (cpu * INTERFACES + interface(arrival.ifindex)) * 2 + arrival.direction as u32;
+fn add_outcome(
+    cpu: u32,
+    (ifindex, direction): (u32, Direction),
+    reason: Reason,
+    packets: u64,
+    bytes: u64,
+) {
+    let chain = (cpu * INTERFACES + interface(ifindex)) * 2 + direction as u32;
     let outcome = (chain * Reason::COUNT + (reason as u32 & (Reason::COUNT - 1))) * 2;
     let counters = maps::value(&maps::OUTCOMES);
     add(counters, outcome, packets);
