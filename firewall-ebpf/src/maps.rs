@@ -83,9 +83,9 @@ pub(crate) static REQUEST_FLOWS: LruHashMap<FlowKey, request::Entry> =
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// What each CPU has sent of late. Shared; written here.
+/// What each CPU has sent of late: one value. Shared; written here.
 #[map]
-pub(crate) static SAMPLER: PerCpuArray<Sampler> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SAMPLER: Array<Sampler> = Array::with_max_entries(1, 0);
 
 /// Generations' `judge_xdp`. Shared; written by user space.
 #[map]

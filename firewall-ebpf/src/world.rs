@@ -8,7 +8,9 @@ use aya_ebpf::helpers::generated::{
 use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS, filter_bit};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS};
-use firewall_common::abi::event::{EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler};
+use firewall_common::abi::event::{
+    EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler, TRIES_PER_JIFFY,
+};
 use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
 use firewall_common::guard::mix;
@@ -491,14 +493,16 @@ const fn halves(hi: u64, lo: u64) -> [u32; 4] {
 /// What this CPU has sent of late.
 #[inline(always)]
 fn sampler() -> Option<&'static mut Sampler> {
-    let sampler = maps::SAMPLER.get_ptr_mut(0)?;
-    // SAFETY: a per-CPU map value.
+    let cpu = cpu()?;
+    // SAFETY: the value has a sampler for each CPU.
+    let sampler = unsafe { maps::value(&maps::SAMPLER).add(cpu as usize) };
+    // SAFETY: as above; no other CPU writes this one.
     Some(unsafe { &mut *sampler })
 }
 
 /// Where and as what to remember a drop that is worth an event: neither this CPU
 /// nor this source has had its share of the window. Counts one that is not. Under a
-/// flood this is one comparison and one addition.
+/// flood this is two comparisons and one addition.
 #[inline(always)]
 fn worth(
     seed: u32,
@@ -507,16 +511,21 @@ fn worth(
     decision: &Decision,
 ) -> Option<(usize, u64)> {
     // SAFETY: the helper only reads a counter.
-    let window = unsafe { bpf_jiffies64() } >> Sampler::WINDOW_SHIFT;
-    if sampler.window != window {
-        sampler.window = window;
-        sampler.sent = 0;
+    let jiffy = unsafe { bpf_jiffies64() };
+    let window = jiffy >> Sampler::WINDOW_SHIFT;
+    if sampler.jiffy != jiffy {
+        if sampler.jiffy >> Sampler::WINDOW_SHIFT != window {
+            sampler.sent = 0;
+        }
+        sampler.jiffy = jiffy;
+        sampler.tries = 0;
     }
-    if sampler.sent < u64::from(EVENTS_PER_WINDOW) {
+    if sampler.tries < TRIES_PER_JIFFY {
+        sampler.tries += 1;
         let kind = u64::from(decision.cell.slot()) | (decision.reason as u64) << 32;
         let hash = mix(seed, [source.hi, kind, window]);
         let place = (hash & u64::from(SAMPLER_SLOTS - 1)) as usize;
-        if sampler.last.get(place) != Some(&hash) {
+        if sampler.sent < EVENTS_PER_WINDOW && sampler.last.get(place) != Some(&hash) {
             return Some((place, hash));
         }
     }

@@ -1,7 +1,7 @@
 //! Sampled events: what a person sees of single packets.
 //!
-//! Map `EVENTS`: ring buffer of [`Event`]. Map `SAMPLER`: per-CPU array of one
-//! [`Sampler`], which decides in the kernel what is worth an event, so that a
+//! Map `EVENTS`: ring buffer of [`Event`]. Map `SAMPLER`: array of one value, a
+//! [`Sampler`] per CPU, which decides in the kernel what is worth an event, so that a
 //! flood costs the reader next to nothing. Counters are the truth; what was not
 //! sent is the difference to them, and `suppressed` counts it per CPU.
 
@@ -9,6 +9,10 @@ use super::assert_layout;
 
 /// Events one CPU may send per window.
 pub const EVENTS_PER_WINDOW: u32 = 64;
+
+/// Packets of one jiffy and CPU that are looked at as to whether they are worth an
+/// event: a flood costs no more than a comparison.
+pub const TRIES_PER_JIFFY: u32 = 16;
 
 /// Sources remembered per window and CPU: one event each per rule.
 pub const SAMPLER_SLOTS: u32 = 256;
@@ -58,10 +62,13 @@ assert_layout!(Event, 72, 8);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampler {
-    /// The window: jiffies, shifted by [`Sampler::WINDOW_SHIFT`].
-    pub window: u64,
+    /// The last packet that was looked at, jiffies; with
+    /// [`Sampler::WINDOW_SHIFT`] also the window.
+    pub jiffy: u64,
+    /// Packets looked at in this jiffy.
+    pub tries: u32,
     /// Events sent in this window.
-    pub sent: u64,
+    pub sent: u32,
     /// Packets that wanted an event and got none, since load.
     pub suppressed: u64,
     /// Events lost because the ring was full, since load.

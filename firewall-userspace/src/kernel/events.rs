@@ -1,14 +1,14 @@
 //! Reading sampled events.
 
+use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
-use anyhow::Result;
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use firewall_common::abi::event::Event;
+use anyhow::{Context as _, Result};
+use aya::maps::{Map, MapData, RingBuf};
+use firewall_common::abi::event::{Event, Sampler};
 
 use super::maps::Maps;
-use super::pod::Sent;
-use super::sys;
+use super::sys::{self, Mapping};
 
 /// The reading end of the ring.
 pub struct Events(RingBuf<MapData>);
@@ -57,12 +57,13 @@ pub struct Sampled {
 /// # Errors
 /// If the map cannot be read.
 pub fn sampled(maps: &Maps) -> Result<Sampled> {
-    let data = MapData::from_fd(sys::duplicate(&maps.fd("SAMPLER")?)?)?;
-    let array: PerCpuArray<MapData, Sent> = PerCpuArray::try_from(Map::PerCpuArray(data))?;
+    let fd = maps.fd("SAMPLER")?;
+    let bytes = sys::shape(fd)?.value as usize;
+    let samplers = Mapping::new(fd, bytes, false).context("could not map the samplers")?;
     let mut total = Sampled::default();
-    for sent in array.get(&0, 0)?.iter() {
-        total.suppressed += sent.0.suppressed;
-        total.lost += sent.0.lost;
+    for first in (0..bytes / 8).step_by(size_of::<Sampler>() / 8) {
+        total.suppressed += samplers.word(first + offset_of!(Sampler, suppressed) / 8);
+        total.lost += samplers.word(first + offset_of!(Sampler, lost) / 8);
     }
     Ok(total)
 }

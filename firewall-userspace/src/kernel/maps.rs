@@ -154,7 +154,7 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
             NO_PREALLOC,
         ),
         "EVENTS" => table(bpf_map_type::BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 18, 0),
-        "SAMPLER" => table(bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<Sampler>(), 1, 0),
+        "SAMPLER" => array(size_of::<Sampler>() * capacity.cpus as usize),
         "JUDGES_XDP" | "JUDGES_INGRESS" | "JUDGES_EGRESS" | "ANSWERS_XDP" | "ANSWERS_TC" => {
             table(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 4, Word::SLOTS, 0)
         }

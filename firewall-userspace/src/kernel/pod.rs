@@ -5,7 +5,6 @@
 //! bit pattern is a value of it; `firewall-common` asserts the layouts.
 
 use firewall_common::abi::ban::{Ban, BanKey};
-use firewall_common::abi::event::Sampler;
 use firewall_common::abi::flow::{Flow, FlowKey};
 
 macro_rules! pod {
@@ -29,6 +28,4 @@ pod! {
     Network(BanKey);
     /// A ban.
     Term(Ban);
-    /// What a CPU has sent of events.
-    Sent(Sampler);
 }
