@@ -303,7 +303,7 @@ fn decide<W: World + Tables, P: Common>(
     let packet = &packet.again();
     // What passes with an event, or is counted by more than its headers.
     if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT)
-        && (cell.has(Cell::BROKEN | Cell::SAMPLE) || packet.says_something())
+        && (cell.has(Cell::BROKEN | Cell::SAMPLE) || packet.again().says_something())
     {
         return None;
     }
@@ -368,12 +368,12 @@ fn egress<W: World + Tables, P: Common>(world: &mut W, packet: &P, cell: Cell) -
 const fn admitted_by(cell: Cell) -> Option<Reason> {
     if !cell.has(Cell::ALLOW) {
         None
+    } else if !cell.has(Cell::FAILSAFE | Cell::DEFAULT) {
+        Some(Reason::Rule)
     } else if cell.has(Cell::FAILSAFE) {
         Some(Reason::Failsafe)
-    } else if cell.has(Cell::DEFAULT) {
-        Some(Reason::DefaultAllow)
     } else {
-        Some(Reason::Rule)
+        Some(Reason::DefaultAllow)
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS, filter_bit};
 use firewall_common::abi::control::{Control, Word};
-use firewall_common::abi::counter::{INTERFACES, METRICS};
+use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::event::{
     EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler, TRIES_PER_JIFFY,
 };
@@ -278,12 +278,11 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
         if slot >= slots {
             return;
         }
-        let rule = (cpu * slots + slot) * 4;
-        let counters = maps::value(&maps::RULES);
-        add(counters, rule, packets);
-        add(counters, rule + 1, bytes);
+        let rule = row(maps::value(&maps::RULES).cast::<RuleCounter>(), cpu * slots + slot);
+        rule.packets += packets;
+        rule.bytes += bytes;
         if decision.new_flow {
-            add(counters, rule + 2, 1);
+            rule.new_flows += 1;
         }
     }
 
@@ -296,7 +295,7 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
         let Some(cpu) = cpu() else { return };
         let counters = maps::value(&maps::REQUESTS);
         let metric = metric as u32 & (METRICS - 1);
-        add(counters, (cpu * slots + request_slot) * METRICS + metric, added);
+        *row(counters, (cpu * slots + request_slot) * METRICS + metric) += added;
     }
 
     #[inline(always)]
@@ -331,14 +330,14 @@ fn cpu() -> Option<u32> {
     if cpu >= maps::setting(Setting::Cpus) { None } else { Some(cpu) }
 }
 
-/// Adds to a counter of this CPU's row.
+/// A record of this CPU's row of counters.
 #[inline(always)]
-fn add(counters: *mut u64, index: u32, by: u64) {
+fn row<T>(counters: *mut T, index: u32) -> &'static mut T {
     // SAFETY: row and slot were checked against the settings by which user space
     // made the value; the verifier checks one against the other.
     let counter = unsafe { counters.add(index as usize) };
     // SAFETY: as above; no other CPU writes this row.
-    unsafe { *counter += by };
+    unsafe { &mut *counter }
 }
 
 /// Counts a packet that no generation judged.
@@ -360,10 +359,10 @@ fn add_outcome(
     bytes: u64,
 ) {
     let chain = (cpu * INTERFACES + interface(ifindex)) * 2 + direction as u32;
-    let outcome = (chain * Reason::COUNT + (reason as u32 & (Reason::COUNT - 1))) * 2;
-    let counters = maps::value(&maps::OUTCOMES);
-    add(counters, outcome, packets);
-    add(counters, outcome + 1, bytes);
+    let outcome = chain * Reason::COUNT + (reason as u32 & (Reason::COUNT - 1));
+    let outcome = row(maps::value(&maps::OUTCOMES).cast::<Traffic>(), outcome);
+    outcome.packets += packets;
+    outcome.bytes += bytes;
 }
 
 /// Number of the interface among those counted apart; 0 = any other.
