@@ -23,7 +23,9 @@ mod tests {
             deadline_ns: 100,
             ban_v4_lengths: 0,
             ban_v6_lengths: [0; 2],
-            reserved: [0; 3],
+            ban_table: 0,
+            ban_seed: 0,
+            reserved: 0,
         }
     }
 

@@ -8,6 +8,7 @@
 //! A test holds one against the other.
 
 use crate::abi::tables::{Cell, Setting};
+use crate::ban;
 use crate::frame::{Frame, Header};
 use crate::packet::{Address, Family, tcp};
 use crate::parse::{ethertype, possible_flags};
@@ -42,7 +43,8 @@ fn account<W: World + Tables, P: Common>(
     if !packet.is_sound(arrival.length) || world.setting(Setting::ReplyContext) != 0 {
         return None;
     }
-    let decision = decide(world, packet, arrival.direction)?;
+    let mut banned = ban::NOWHERE;
+    let decision = decide(world, packet, arrival.direction, &mut banned)?;
     if matches!(decision.reason.verdict(), Verdict::Drop)
         && !decision.cell.has(Cell::QUIET)
         && !world.keeps_back(packet.again().source(), &decision)
@@ -56,6 +58,9 @@ fn account<W: World + Tables, P: Common>(
         bytes += (packets - 1) * u64::from(packet.again().headers());
     }
     world.count(&decision, packets, bytes);
+    if banned != ban::NOWHERE {
+        world.ban_hit(banned);
+    }
     Some(decision)
 }
 
@@ -288,12 +293,14 @@ const fn is_dhcp(source_port: u16, destination_port: u16) -> bool {
     matches!((source_port, destination_port), (67, 68) | (68, 67) | (546, 547) | (547, 546))
 }
 
-/// Decides on a packet, if the policy is enough for it.
+/// Decides on a packet, if the policy is enough for it; `banned` is where the ban
+/// stands that drops it.
 #[inline(always)]
 fn decide<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
     direction: Direction,
+    banned: &mut u32,
 ) -> Option<Decision> {
     let service = service(packet.protocol(), packet.destination_port());
     let cell = match policy::on_port(world, direction, service) {
@@ -308,7 +315,7 @@ fn decide<W: World + Tables, P: Common>(
         return None;
     }
     match direction {
-        Direction::Ingress => ingress(world, packet, cell),
+        Direction::Ingress => ingress(world, packet, cell, banned),
         Direction::Egress => egress(world, packet, cell),
     }
 }
@@ -318,12 +325,14 @@ fn ingress<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
     cell: Cell,
+    banned: &mut u32,
 ) -> Option<Decision> {
-    if !cell.has(Cell::FAILSAFE)
-        && world.any_bans()
-        && world.bans(packet.again().source(), P::FAMILY)
-    {
-        return None;
+    if !cell.has(Cell::FAILSAFE) && world.any_bans() {
+        *banned = world.bans(packet.again().source(), P::FAMILY);
+        if *banned != ban::NOWHERE {
+            let cell = Cell(Cell::NO_SLOT);
+            return Some(Decision { reason: Reason::Banned, cell, new_flow: false });
+        }
     }
     let new_flow = packet.opens_tcp();
     if let Some(reason) = admitted_by(cell) {

@@ -14,6 +14,7 @@
 //! | [`parse`] | frame to [`packet::Packet`], or a malformed reason |
 //! | [`policy`] | classes and cells: what the rules say |
 //! | [`question`] | what a packet asks of the policy, and its answers |
+//! | [`ban`] | sources dropped until a time |
 //! | [`baseline`] | built-in rules that keep a host alive |
 //! | [`flow`] | flows this host opened, and replies |
 //! | [`fragment`], [`guard`] | fragments; rates of what is admitted unasked |
@@ -24,6 +25,7 @@
 #![deny(clippy::indexing_slicing, clippy::float_arithmetic)]
 
 pub mod abi;
+pub mod ban;
 pub mod baseline;
 pub mod control;
 pub mod fast;

@@ -10,9 +10,9 @@
 //! of the policy, [`question::answer`] asks the tables, [`conclude`] decides. In the
 //! kernel each is a program, and only the middle one belongs to a generation.
 
-use crate::abi::ban::{Ban, BanKey};
 use crate::abi::flow::{Flow, FlowKey};
 use crate::abi::tables::{Cell, Setting, features};
+use crate::ban::{self, Bans};
 use crate::flow::{self, Idle};
 use crate::fragment;
 use crate::frame::Frame;
@@ -26,29 +26,6 @@ use crate::service::proto;
 use crate::time::Nanos;
 use crate::verdict::{Decision, Direction, Reason, Verdict};
 use crate::{baseline, fast};
-
-/// Bans, and the clock that ends them.
-pub trait Bans {
-    /// Now, coarse: asked only where a verdict needs it.
-    fn now(&self) -> Nanos;
-    /// Prefix lengths of bans in use: IPv4, then IPv6 in two words.
-    fn ban_lengths(&self) -> [u64; 3];
-    /// Whether anybody is banned.
-    fn any_bans(&self) -> bool {
-        let [v4, v6_low, v6_high] = self.ban_lengths();
-        v4 | v6_low | v6_high != 0
-    }
-    /// A ban.
-    fn ban(&mut self, key: &BanKey) -> Option<&mut Ban>;
-    /// Whether a ban of one prefix length holds: [`ban_hits`], which the kernel calls
-    /// out of line.
-    fn ban_hits(&mut self, source: Address, family: Family, length: u32) -> bool
-    where
-        Self: Sized,
-    {
-        ban_hits(self, source, family, length)
-    }
-}
 
 /// State that a verdict reads or writes, beside the policy's tables.
 ///
@@ -71,12 +48,25 @@ pub trait World: Settings + Bans {
     fn has_connection(&mut self, key: &FlowKey, _: &Packet) -> bool {
         self.has_socket(key)
     }
-    /// Whether a source is banned: [`banned`], which the kernel calls out of line.
-    fn bans(&mut self, source: Address, family: Family) -> bool
+    /// Where the ban of a source stands, or [`ban::NOWHERE`]: [`ban::find`], which the
+    /// kernel calls out of line.
+    fn bans(&mut self, source: Address, family: Family) -> u32
     where
         Self: Sized,
     {
-        banned(self, source, family)
+        if ban::may_be_banned(self, source, family) {
+            ban::find(self, source, family)
+        } else {
+            ban::NOWHERE
+        }
+    }
+    /// Counts a packet that the ban at a place has dropped: [`ban::hit`], which the
+    /// kernel calls out of line.
+    fn ban_hit(&mut self, place: u32)
+    where
+        Self: Sized,
+    {
+        ban::hit(self, place);
     }
     /// The decision as it is: in the kernel by a way that the verifier does not follow.
     fn settle(&mut self, decision: Decision) -> Decision {
@@ -237,7 +227,7 @@ fn staged<W: World>(
     {
         return because(reason);
     }
-    if matches!(direction, Direction::Ingress) && world.bans(packet.source, packet.family) {
+    if matches!(direction, Direction::Ingress) && banned(world, packet) {
         return because(Reason::Banned);
     }
     if cell.has(Cell::ALLOW) {
@@ -399,59 +389,15 @@ pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, answers: Answers) ->
     answers.counterpart()
 }
 
-/// Whether the source is banned: one look-up per prefix length in use.
+/// Whether the source is banned; counts the hit.
 #[inline(always)]
-pub fn banned<W: Bans>(world: &mut W, source: Address, family: Family) -> bool {
-    let [v4, v6_low, v6_high] = world.ban_lengths();
-    let from = (source, family);
-    match family {
-        Family::V4 => banned_by(world, from, v4, 0),
-        // A /128 stands at bit 0.
-        Family::V6 => {
-            (v6_low & 1 != 0 && world.ban_hits(source, family, 128))
-                || banned_by(world, from, v6_low & !1, 0)
-                || banned_by(world, from, v6_high, 64)
-        }
+fn banned<W: World>(world: &mut W, packet: &Packet) -> bool {
+    let place = world.bans(packet.source, packet.family);
+    if place == ban::NOWHERE {
+        return false;
     }
-}
-
-/// Tries every prefix length whose bit is set.
-#[inline(always)]
-fn banned_by<W: Bans>(
-    world: &mut W,
-    from: (Address, Family),
-    mut lengths: u64,
-    first: u32,
-) -> bool {
-    for _ in 0..64 {
-        if lengths == 0 {
-            return false;
-        }
-        // The number of the lowest bit without a branch: branches would give the
-        // verifier 64 constants to follow instead of one unknown number.
-        let length = (lengths.wrapping_sub(1) & !lengths).count_ones();
-        lengths &= lengths.wrapping_sub(1);
-        let (source, family) = from;
-        if world.ban_hits(source, family, first + length) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Whether a ban of the `length` first bits of a source holds; counts the hit.
-#[inline(always)]
-pub fn ban_hits<W: Bans>(world: &mut W, source: Address, family: Family, length: u32) -> bool {
-    let network = source.masked(length);
-    let key = BanKey { hi: network.hi, lo: network.lo, length, family: family as u32 };
-    let now = world.now();
-    match world.ban(&key) {
-        Some(ban) if now.0 < ban.until_ns => {
-            ban.hits = ban.hits.wrapping_add(1);
-            true
-        }
-        _ => false,
-    }
+    world.ban_hit(place);
+    true
 }
 
 /// A later fragment: the verdict of its first fragment, else what rules without
@@ -468,7 +414,7 @@ fn later<W: World>(world: &mut W, packet: &Packet, cell: Cell, direction: Direct
     if cell.has(Cell::FAILSAFE) {
         return Decision { reason: Reason::Failsafe, cell, new_flow: false };
     }
-    if matches!(direction, Direction::Ingress) && world.bans(packet.source, packet.family) {
+    if matches!(direction, Direction::Ingress) && banned(world, packet) {
         return because(Reason::Banned);
     }
     if cell.has(Cell::ALLOW) {

@@ -7,8 +7,8 @@
 //! generation.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use firewall_common::abi::ban::FILTER_WORDS;
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::INTERFACES;
 use firewall_common::abi::event::Sampler;
@@ -57,11 +57,12 @@ const FLOW_PORTS_LEN: usize = firewall_common::abi::flow::FLOW_PORTS as usize;
 #[map]
 pub(crate) static BAN_FILTER: Array<[u64; BAN_FILTER_LEN]> = Array::with_max_entries(1, 0);
 
-const BAN_FILTER_LEN: usize = FILTER_BITS as usize / 64;
+const BAN_FILTER_LEN: usize = FILTER_WORDS as usize;
 
-/// Bans. Shared; written by user space. Full: the new ban is refused there.
+/// The two tables of bans, each a map of buckets: user space makes an array of maps of
+/// it. Shared; written by user space, hits here. Full: a larger one takes its place.
 #[map]
-pub(crate) static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(1, 0);
+pub(crate) static BANS: Array<u32> = Array::with_max_entries(2, 0);
 
 /// Token buckets of the baseline. Shared; written here. Colliding sources share.
 #[map]

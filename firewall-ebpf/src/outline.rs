@@ -6,6 +6,7 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use firewall_common::abi::scratch::Scratch;
+use firewall_common::ban;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
 use firewall_common::pipeline::{self, Arrival};
@@ -66,19 +67,26 @@ pub(crate) extern "C" fn admits(
     u32::from(policy::admitted(&Words, &tuple))
 }
 
-/// Whether a source is banned; 1 or 0.
+/// [`ban::find`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn banned(hi: u64, lo: u64, version: u32) -> u32 {
-    u32::from(pipeline::banned(&mut SharedBans, Address { hi, lo }, family(version)))
+pub(crate) extern "C" fn find_ban(hi: u64, lo: u64, version: u32) -> u32 {
+    ban::find(&mut SharedBans, Address { hi, lo }, family(version))
 }
 
-/// [`pipeline::ban_hits`]; 1 or 0.
+/// [`ban::place`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn ban_hits(hi: u64, lo: u64, version: u32, length: u32) -> u32 {
-    let source = Address { hi, lo };
-    u32::from(pipeline::ban_hits(&mut SharedBans, source, family(version), length))
+pub(crate) extern "C" fn ban_place(hi: u64, lo: u64, version: u32, length: u32) -> u32 {
+    ban::place(&mut SharedBans, Address { hi, lo }, family(version), length)
+}
+
+/// [`ban::hit`]; the kernel wants a result.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn count_ban_hit(place: u32) -> u32 {
+    ban::hit(&mut SharedBans, place);
+    0
 }
 
 /// [`parse::parse_v6`] into the scratch packet; see [`result`].

@@ -2,10 +2,10 @@
 
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
-    bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_sk_release,
-    bpf_skc_lookup_tcp, bpf_tcp_check_syncookie,
+    bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_map_lookup_elem,
+    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie,
 };
-use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS, filter_bit};
+use firewall_common::abi::ban::{Bucket, FILTER_WORDS, TableWord};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::event::{
@@ -13,10 +13,11 @@ use firewall_common::abi::event::{
 };
 use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
+use firewall_common::ban::{self, Bans};
 use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::parse::ethertype;
-use firewall_common::pipeline::{Arrival, Bans, World};
+use firewall_common::pipeline::{Arrival, World};
 use firewall_common::policy::{MISSING, Settings, Tables, Tuple};
 use firewall_common::request;
 use firewall_common::time::Nanos;
@@ -119,11 +120,6 @@ pub(crate) struct SharedBans;
 
 impl Bans for SharedBans {
     #[inline(always)]
-    fn ban_hits(&mut self, source: Address, family: Family, length: u32) -> bool {
-        outline::ban_hits(source.hi, source.lo, family as u32, length) != 0
-    }
-
-    #[inline(always)]
     fn now(&self) -> Nanos {
         // SAFETY: the helper only reads a clock.
         Nanos(unsafe { bpf_ktime_get_coarse_ns() })
@@ -137,17 +133,42 @@ impl Bans for SharedBans {
     }
 
     #[inline(always)]
-    fn ban(&mut self, key: &BanKey) -> Option<&mut Ban> {
-        ban(key)
+    fn ban_table(&self) -> TableWord {
+        // SAFETY: user space writes the word in one go, and it is read in one.
+        TableWord(unsafe { (&raw const control().ban_table).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn ban_seed(&self) -> u64 {
+        control().ban_seed
+    }
+
+    #[inline(always)]
+    fn ban_filter(&self, word: u32) -> u64 {
+        let index = maps::masked(word, FILTER_WORDS - 1);
+        // SAFETY: the value has that many words.
+        let word = unsafe { maps::value(&maps::BAN_FILTER).cast::<u64>().add(index) };
+        // SAFETY: as above; user space writes whole words of it.
+        unsafe { word.read() }
+    }
+
+    #[inline(always)]
+    fn ban_bucket(&mut self, table: TableWord, number: u32) -> Option<&mut Bucket> {
+        let map = maps::BANS.get_ptr_mut(table.which())?;
+        // SAFETY: what stands in an array of maps is a map, whose keys are numbers.
+        let bucket = unsafe { bpf_map_lookup_elem(map.cast(), (&raw const number).cast()) };
+        // SAFETY: a value of that map is a bucket; it stays readable until the program
+        // ends, and user space writes whole words of it.
+        unsafe { bucket.cast::<Bucket>().as_mut() }
+    }
+
+    #[inline(always)]
+    fn ban_place(&mut self, source: Address, family: Family, length: u32) -> u32 {
+        outline::ban_place(source.hi, source.lo, family as u32, length)
     }
 }
 
 impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
-    #[inline(always)]
-    fn ban_hits(&mut self, source: Address, family: Family, length: u32) -> bool {
-        SharedBans.ban_hits(source, family, length)
-    }
-
     #[inline(always)]
     fn now(&self) -> Nanos {
         SharedBans.now()
@@ -159,36 +180,25 @@ impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
     }
 
     #[inline(always)]
-    fn ban(&mut self, key: &BanKey) -> Option<&mut Ban> {
-        ban(key)
+    fn ban_table(&self) -> TableWord {
+        SharedBans.ban_table()
     }
-}
 
-/// Most hosts have no ban most of the time, and most sources none anywhere.
-#[inline(always)]
-fn may_be_banned([v4, v6_low, v6_high]: [u64; 3], source: Address, family: Family) -> bool {
-    let (any, unfiltered) = match family {
-        Family::V4 => (v4, 0),
-        // Bit 0 is that of /128.
-        Family::V6 => (v6_low | v6_high, v6_low & !1),
-    };
-    if any == 0 {
-        return false;
+    #[inline(always)]
+    fn ban_seed(&self) -> u64 {
+        SharedBans.ban_seed()
     }
-    let bit = filter_bit(family, source.hi);
-    let index = maps::masked(bit / 64, FILTER_BITS / 64 - 1);
-    // SAFETY: the value has a word for every 64 bits.
-    let word = unsafe { maps::value(&maps::BAN_FILTER).cast::<u64>().add(index) };
-    // SAFETY: as above; user space writes whole words of it.
-    unfiltered != 0 || unsafe { word.read() } >> (bit % 64) & 1 != 0
-}
 
-#[inline(always)]
-fn ban(key: &BanKey) -> Option<&'static mut Ban> {
-    let ban = maps::BANS.get_ptr_mut(key)?;
-    // SAFETY: map values stay readable until the program ends; `hits` is
-    // approximate.
-    Some(unsafe { &mut *ban })
+    #[inline(always)]
+    fn ban_filter(&self, word: u32) -> u64 {
+        SharedBans.ban_filter(word)
+    }
+
+    #[inline(always)]
+    fn ban_bucket(&mut self, _: TableWord, _: u32) -> Option<&mut Bucket> {
+        // The table itself is read out of line.
+        None
+    }
 }
 
 impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
@@ -231,9 +241,17 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
     }
 
     #[inline(always)]
-    fn bans(&mut self, source: Address, family: Family) -> bool {
-        may_be_banned(self.ban_lengths(), source, family)
-            && outline::banned(source.hi, source.lo, family as u32) != 0
+    fn bans(&mut self, source: Address, family: Family) -> u32 {
+        if ban::may_be_banned(self, source, family) {
+            outline::find_ban(source.hi, source.lo, family as u32)
+        } else {
+            ban::NOWHERE
+        }
+    }
+
+    #[inline(always)]
+    fn ban_hit(&mut self, place: u32) {
+        outline::count_ban_hit(place);
     }
 
     #[inline(always)]

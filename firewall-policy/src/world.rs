@@ -32,12 +32,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::ban::{BanKey, Bucket, FILTER_WORDS, SLOTS, TableWord};
 use firewall_common::abi::counter::{RuleCounter, Traffic};
 use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
+use firewall_common::ban::write::{Memory, Writer};
+use firewall_common::ban::{self, Bans, filter_bits};
 use firewall_common::packet::{Address, Packet};
-use firewall_common::pipeline::{self, Arrival, Bans, World};
+use firewall_common::pipeline::{self, Arrival, World};
 use firewall_common::policy::{Context, MISSING, Settings, Tables};
 use firewall_common::request::{Entry, Metric};
 use firewall_common::time::Nanos;
@@ -69,7 +71,9 @@ pub struct HostWorld {
     pub requests: HashMap<FlowKey, Entry>,
     /// Everything counted since this was last emptied.
     pub counted: Counted,
-    bans: HashMap<BanKey, Ban>,
+    bans: Buckets,
+    /// Empty as long as nobody is banned.
+    ban_filter: Vec<u64>,
     ban_lengths: [u64; 3],
     direction: Direction,
 }
@@ -121,7 +125,8 @@ impl HostWorld {
             fragments: BTreeMap::new(),
             requests: HashMap::new(),
             counted: Counted::default(),
-            bans: HashMap::new(),
+            bans: Buckets(Vec::new()),
+            ban_filter: Vec::new(),
             ban_lengths: [0; 3],
             direction: Direction::Ingress,
         }
@@ -142,8 +147,11 @@ impl HostWorld {
         self.flows.insert(key, flow);
     }
 
-    /// Bans a network.
-    pub fn ban(&mut self, key: BanKey, ban: Ban) {
+    /// Bans a network until a time in nanoseconds.
+    ///
+    /// # Panics
+    /// If there are thousands.
+    pub fn ban(&mut self, key: BanKey, until_ns: u64) {
         let (word, bit) = match (key.family, key.length) {
             (4, length) => (0, length),
             // A /128 stands at bit 0.
@@ -151,13 +159,42 @@ impl HostWorld {
             (_, length) => (1 + length as usize / 64, length % 64),
         };
         self.ban_lengths[word] |= 1 << bit;
-        self.bans.insert(key, ban);
+        self.bans.0.resize(BUCKETS as usize, Bucket::default());
+        self.ban_filter.resize(FILTER_WORDS as usize, 0);
+        let (word, bits) = filter_bits(ban::hash(BAN_SEED, &key));
+        self.ban_filter[word as usize] |= bits;
+        let (memory, table) = (&mut self.bans, TableWord::new(0, BUCKETS));
+        let added = Writer { memory, table, seed: BAN_SEED }.insert(&key, ban::units(until_ns));
+        assert!(added.is_some(), "more bans than this host can hold");
     }
 
     /// Lifts every ban.
     pub fn lift_bans(&mut self) {
-        self.bans.clear();
+        self.bans.0.clear();
+        self.ban_filter.clear();
         self.ban_lengths = [0; 3];
+    }
+}
+
+/// Buckets of the table of bans, once there is one.
+const BUCKETS: u32 = 1024;
+
+/// What it is hashed by.
+const BAN_SEED: u64 = 0x5eed;
+
+/// The table of bans as words.
+#[derive(Clone, Debug)]
+struct Buckets(Vec<Bucket>);
+
+impl Memory for Buckets {
+    fn load(&self, word: usize) -> u64 {
+        let slot = self.0[word / 4 / SLOTS].slots[word / 4 % SLOTS];
+        [slot.head, slot.hi, slot.lo, slot.hits][word % 4]
+    }
+
+    fn store(&mut self, word: usize, value: u64) {
+        let slot = &mut self.0[word / 4 / SLOTS].slots[word / 4 % SLOTS];
+        *[&mut slot.head, &mut slot.hi, &mut slot.lo, &mut slot.hits][word % 4] = value;
     }
 }
 
@@ -182,8 +219,20 @@ impl Bans for HostWorld {
         self.ban_lengths
     }
 
-    fn ban(&mut self, key: &BanKey) -> Option<&mut Ban> {
-        self.bans.get_mut(key)
+    fn ban_table(&self) -> TableWord {
+        TableWord::new(0, if self.bans.0.is_empty() { 0 } else { BUCKETS })
+    }
+
+    fn ban_seed(&self) -> u64 {
+        BAN_SEED
+    }
+
+    fn ban_filter(&self, word: u32) -> u64 {
+        self.ban_filter.get(word as usize).copied().unwrap_or_default()
+    }
+
+    fn ban_bucket(&mut self, _: TableWord, number: u32) -> Option<&mut Bucket> {
+        self.bans.0.get_mut(number as usize)
     }
 }
 

@@ -1,13 +1,19 @@
 //! Bans: sources dropped until a time, whatever the policy says.
 //!
-//! Map `BANS`: hash, [`BanKey`] to [`Ban`]. Written by user space only; read by
-//! the ingress program, which tries one key per prefix length in use. Which
-//! lengths are in use stands in [`Control`](super::control::Control), so a host
-//! without bans pays one test of a word. A full map refuses the new ban and
-//! tells the operator; nothing in force is evicted.
+//! Map `BANS`: array of two maps, of which the control word names the one in
+//! force, see [`TableWord`]. That is an array of [`Bucket`]s, behind which user space
+//! keeps its notes. Written by user space only, but for the hits; read by the ingress
+//! program, see [`crate::ban`]. A full table is replaced by a larger one; at
+//! [`CAPACITY`] the new ban is refused, and nothing in force is evicted.
+//!
+//! Map `BAN_FILTER`: array of one value of [`FILTER_WORDS`] words, read before the
+//! table is asked. A word with a key's two bits clear says that the key is not banned.
+//! A bit may outlive its ban, which costs a look-up.
 
 use super::assert_layout;
-use crate::packet::Family;
+
+/// Bans that there can be.
+pub const CAPACITY: u32 = 1 << 20;
 
 /// A banned network: `length` leading bits of a left-aligned address.
 #[repr(C)]
@@ -28,7 +34,8 @@ assert_layout!(BanKey, 24, 8);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
-    /// End of the ban, nanoseconds of `CLOCK_MONOTONIC`; `u64::MAX` = never.
+    /// End of the ban, nanoseconds of `CLOCK_MONOTONIC`; `u64::MAX` = never. The
+    /// table rounds it up to [`UNIT_SHIFT`].
     pub until_ns: u64,
     /// Start of the ban, same clock.
     pub since_ns: u64,
@@ -39,22 +46,74 @@ pub struct Ban {
 }
 assert_layout!(Ban, 64, 8);
 
-/// Bits of the map `BAN_FILTER`, in words of 64: array of one value.
-///
-/// A bit that is not set says that no ban holds for the sources which share it:
-/// those of an IPv4 /24, or IPv6 /64s of one hash. Written by user space, read
-/// before the table is asked. A bit may outlive its ban, which costs a look-up.
-pub const FILTER_BITS: u32 = 1 << 24;
+/// A place for a ban, half a cache line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Whose ban it is and until when, in one word that is written in one go: the
+    /// upper half is a [`tag`](crate::ban::tag), the lower the end of the ban in units
+    /// of 2^[`UNIT_SHIFT`] ns, `u32::MAX` = never.
+    pub head: u64,
+    /// Upper half of the key's address.
+    pub hi: u64,
+    /// Lower half.
+    pub lo: u64,
+    /// Packets dropped; written by the datapath.
+    pub hits: u64,
+}
+assert_layout!(Slot, 32, 8);
 
-/// The bit of a source.
-#[inline(always)]
-#[must_use]
-pub const fn filter_bit(family: Family, hi: u64) -> u32 {
-    match family {
-        Family::V4 => (hi >> 40) as u32,
-        Family::V6 => (hi.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32,
+/// The head of a place that never had a ban since the table was made.
+pub const EMPTY: u64 = 0;
+
+/// The head of a place whose ban was lifted; no key has such a tag.
+pub const LIFTED: u64 = 0xff << 32;
+
+/// Log2 of the nanoseconds in which the end of a ban is kept: 0.27 s.
+pub const UNIT_SHIFT: u32 = 28;
+
+/// Places of a bucket.
+pub const SLOTS: usize = 4;
+
+/// The places in which a key is looked for at once: two cache lines.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// The places.
+    pub slots: [Slot; SLOTS],
+}
+assert_layout!(Bucket, 128, 64);
+
+/// Buckets in which a key is looked for, from the one that its hash names on.
+pub const PROBES: u32 = 8;
+
+/// Words of the filter.
+pub const FILTER_WORDS: u32 = 1 << 18;
+
+/// Which of the two tables is in force, and its size; as one word, so that no packet
+/// sees one with the other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableWord(pub u64);
+
+impl TableWord {
+    /// Composes a word.
+    #[must_use]
+    pub const fn new(which: u32, buckets: u32) -> Self {
+        Self((which as u64 & 1) << 32 | buckets as u64)
+    }
+
+    /// 0 or 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn which(self) -> u32 {
+        (self.0 >> 32 & 1) as u32
+    }
+
+    /// Buckets of the table; 0 = there is none.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
+    pub const fn buckets(self) -> u32 {
+        self.0 as u32
     }
 }
-
-/// Bans of IPv6 networks larger than this are in no filter.
-pub const FILTER_V6_LENGTH: u32 = 64;

@@ -19,8 +19,12 @@ pub struct Control {
     /// Bit `n` of word `n / 64`: some IPv6 ban has prefix length `n` (0-127).
     /// A /128 is bit 0: a ban of `::/0` is never accepted.
     pub ban_v6_lengths: [u64; 2],
+    /// The table of bans in force, a [`TableWord`](super::ban::TableWord).
+    pub ban_table: u64,
+    /// What the table of bans is hashed by; drawn when its map is made.
+    pub ban_seed: u64,
     /// Room for what comes.
-    pub reserved: [u64; 3],
+    pub reserved: u64,
 }
 assert_layout!(Control, 64, 64);
 

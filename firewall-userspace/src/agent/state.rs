@@ -114,10 +114,9 @@ impl State {
         if ended > 0 {
             log::info!("{ended} bans have ended");
         }
-        let bans = table.all()?;
         let soon = now.saturating_add(u64::try_from(SOON.as_nanos()).unwrap_or(u64::MAX));
-        let ending = bans.iter().filter(|(_, ban)| ban.until_ns <= soon).count();
-        self.bans = Bans { count: bans.len() as u64, ending_soon: ending as u64 };
+        let (count, ending_soon) = table.count(now, soon)?;
+        self.bans = Bans { count, ending_soon };
         let taken = clock::monotonic().saturating_sub(start);
         self.tables_due = self.sample.at + TABLES_EVERY.max(taken * TABLE_SHARE);
         Ok(())

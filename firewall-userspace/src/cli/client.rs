@@ -199,16 +199,11 @@ impl Maps {
             self.history.record(sample.at, sample.series(known));
         }
         let (entries, capacity) = self.store.flow_usage()?;
-        let bans = self.store.bans()?.all()?;
         let now = monotonic_ns();
-        let soon = now + 600_000_000_000;
-        let in_force = || bans.iter().filter(|(_, ban)| ban.until_ns > now);
+        let (count, ending_soon) = self.store.bans()?.count(now, now + 600_000_000_000)?;
         let extra = Extra {
             flows: Flows { entries: Some(entries as u64), capacity: Some(capacity.into()) },
-            bans: Bans {
-                count: in_force().count() as u64,
-                ending_soon: in_force().filter(|(_, ban)| ban.until_ns <= soon).count() as u64,
-            },
+            bans: Bans { count, ending_soon },
             ..Extra::default()
         };
         Ok(collect::snapshot(&sample, self.known.as_ref(), &self.history, extra))

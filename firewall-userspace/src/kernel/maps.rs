@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use aya_obj::generated::bpf_map_type;
-use firewall_common::abi::ban::{Ban, BanKey, FILTER_BITS};
+use firewall_common::abi::ban::FILTER_WORDS;
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::event::Sampler;
@@ -17,6 +17,7 @@ use firewall_common::verdict::Reason;
 use firewall_common::{fragment, guard, request};
 use serde::{Deserialize, Serialize};
 
+use super::bans;
 use super::sys::{self, Shape};
 
 /// `BPF_F_MMAPABLE`: user space reads and writes the value through a mapping.
@@ -28,8 +29,6 @@ pub const MMAPABLE: u32 = 1 << 10;
 pub struct Capacity {
     /// Flows this host opened.
     pub flows: u32,
-    /// Bans.
-    pub bans: u32,
     /// Flows whose requests are counted.
     pub request_flows: u32,
     /// Rule counters.
@@ -48,7 +47,6 @@ impl Capacity {
     pub fn new(flows: u32, rule_slots: u32, request_slots: u32) -> Result<Self> {
         Ok(Self {
             flows,
-            bans: 1 << 20,
             request_flows: 1 << 16,
             rule_slots: rule_slots.next_power_of_two().max(256),
             request_slots: request_slots.next_power_of_two().max(16),
@@ -94,9 +92,6 @@ pub const NAMES: [&str; 23] = [
     "SCRATCH",
 ];
 
-/// `BPF_F_NO_PREALLOC`: a million possible bans must not cost their memory.
-const NO_PREALLOC: u32 = 1;
-
 /// Counter maps have one row per CPU, and one more that user space writes when a
 /// map grows: what was counted in the smaller one.
 #[must_use]
@@ -129,7 +124,7 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
         "REQUESTS" => counters(capacity.request_slots * METRICS, size_of::<u64>()),
         "IFACES" => array(4 * INTERFACES as usize),
         "FLOW_PORTS" => array(4 * FLOW_PORTS as usize),
-        "BAN_FILTER" => array(FILTER_BITS as usize / 8),
+        "BAN_FILTER" => array(FILTER_WORDS as usize * 8),
         "GUARDS" => array(8 * guard::SLOTS as usize),
         "FRAGMENTS" => array(8 * fragment::SLOTS as usize),
         "FLOWS" => table(
@@ -146,13 +141,7 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
             capacity.request_flows,
             0,
         ),
-        "BANS" => table(
-            bpf_map_type::BPF_MAP_TYPE_HASH,
-            size_of::<BanKey>(),
-            size_of::<Ban>(),
-            capacity.bans,
-            NO_PREALLOC,
-        ),
+        "BANS" => table(bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 2, 0),
         "EVENTS" => table(bpf_map_type::BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 18, 0),
         "SAMPLER" => array(size_of::<Sampler>() * capacity.cpus as usize),
         "JUDGES_XDP" | "JUDGES_INGRESS" | "JUDGES_EGRESS" | "ANSWERS_XDP" | "ANSWERS_TC" => {
@@ -169,7 +158,10 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
 
 /// Open shared maps, by name.
 #[derive(Debug)]
-pub struct Maps(BTreeMap<&'static str, OwnedFd>);
+pub struct Maps {
+    by_name: BTreeMap<&'static str, OwnedFd>,
+    directory: PathBuf,
+}
 
 impl Maps {
     /// Opens what is pinned and creates the rest.
@@ -195,7 +187,10 @@ impl Maps {
             };
             maps.insert(name, fd);
         }
-        Ok(Self(maps))
+        let mut maps = Self { by_name: maps, directory: directory(path_of) };
+        let table = bans::prepare(&maps)?;
+        maps.by_name.insert(bans::TABLE_NAME, table);
+        Ok(maps)
     }
 
     /// Opens what is pinned; `None` unless everything is.
@@ -210,7 +205,7 @@ impl Maps {
                 None => return Ok(None),
             };
         }
-        Ok(Some(Self(maps)))
+        Ok(Some(Self { by_name: maps, directory: directory(path_of) }))
     }
 
     /// A map's descriptor.
@@ -218,13 +213,28 @@ impl Maps {
     /// # Errors
     /// If there is no such map.
     pub fn fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
-        Ok(self.0.get(name).with_context(|| format!("no shared map is called {name}"))?.as_fd())
+        Ok(self
+            .by_name
+            .get(name)
+            .with_context(|| format!("no shared map is called {name}"))?
+            .as_fd())
+    }
+
+    /// Where they are pinned.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Puts another map in a name's place.
     pub fn replace(&mut self, name: &'static str, fd: OwnedFd) {
-        self.0.insert(name, fd);
+        self.by_name.insert(name, fd);
     }
+}
+
+/// The directory of the pins.
+fn directory(path_of: impl Fn(&str) -> PathBuf) -> PathBuf {
+    path_of("BANS").parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Creates a map and pins it.
@@ -232,7 +242,8 @@ impl Maps {
 /// # Errors
 /// If the kernel refuses the map or the pin.
 pub fn create(name: &str, shape: &Shape, path: &Path) -> Result<OwnedFd> {
-    let fd = sys::create_map(name, shape).with_context(|| {
+    let created = if name == "BANS" { bans::create(name) } else { sys::create_map(name, shape) };
+    let fd = created.with_context(|| {
         format!(
             "could not create the map {name} ({} entries of {} bytes)",
             shape.entries, shape.value

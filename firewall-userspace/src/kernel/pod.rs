@@ -4,7 +4,6 @@
 //! transparent wrappers. Each wrapped type is `repr(C)` without padding, and any
 //! bit pattern is a value of it; `firewall-common` asserts the layouts.
 
-use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::flow::{Flow, FlowKey};
 
 macro_rules! pod {
@@ -24,8 +23,4 @@ pod! {
     Key(FlowKey);
     /// A flow.
     Entry(Flow);
-    /// Key of a ban.
-    Network(BanKey);
-    /// A ban.
-    Term(Ban);
 }

@@ -123,7 +123,6 @@ impl Sandbox {
     pub fn new(generation: &Generation) -> Result<Self> {
         let capacity = Capacity {
             flows: 4096,
-            bans: 4096,
             request_flows: 4096,
             ..Capacity::new(0, slots(generation), slots(generation))?
         };

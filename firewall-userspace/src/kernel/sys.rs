@@ -78,6 +78,23 @@ pub fn create_map(name: &str, shape: &Shape) -> io::Result<OwnedFd> {
     bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
 }
 
+/// Creates an array of so many maps that are like another.
+///
+/// # Errors
+/// The kernel's.
+pub fn create_map_of_maps(name: &str, like: BorrowedFd<'_>, entries: u32) -> io::Result<OwnedFd> {
+    let mut attr = attr();
+    // SAFETY: as in `create_map`.
+    let create = unsafe { &mut attr.__bindgen_anon_1 };
+    create.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS as u32;
+    create.key_size = 4;
+    create.value_size = 4;
+    create.max_entries = entries;
+    create.inner_map_fd = u32::try_from(like.as_raw_fd()).map_err(io::Error::other)?;
+    set_name(&mut create.map_name, name);
+    bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
+}
+
 /// Pins a map, program or link.
 ///
 /// # Errors
@@ -122,6 +139,22 @@ pub fn set_element(array: BorrowedFd<'_>, index: u32, value: &[u8]) -> io::Resul
     element.key = (&raw const index) as u64;
     element.__bindgen_anon_1.value = value.as_ptr() as u64;
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(|_| ())
+}
+
+/// Takes a map or program out of an array of them; it may be none.
+///
+/// # Errors
+/// The kernel's.
+pub fn delete_element(array: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    let mut attr = attr();
+    // SAFETY: as in `create_map`.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = u32::try_from(array.as_raw_fd()).map_err(io::Error::other)?;
+    element.key = (&raw const index) as u64;
+    match bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map(|_| ()),
+    }
 }
 
 /// Makes a map read-only for user space, for good.
@@ -230,6 +263,17 @@ impl Mapping {
     pub fn set_word(&self, index: usize, value: u64) {
         // SAFETY: as above; the mapping is writable or the caller gets a fault.
         unsafe { self.place::<u64>(index).write_volatile(value) };
+    }
+
+    /// Stores a 64-bit word in one go, behind all that was stored before.
+    pub fn publish_word(&self, index: usize, value: u64) {
+        self.atomic(index).store(value, Ordering::Release);
+    }
+
+    /// Bytes of the mapping.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
     }
 
     /// Sets bits of a 64-bit word, whoever else does so.

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::ban::{Bucket, TableWord};
 use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::tables::Setting;
+use firewall_common::ban::Bans;
 use firewall_common::packet::{Address, Packet};
-use firewall_common::pipeline::{self, Arrival, Bans, World};
+use firewall_common::pipeline::{self, Arrival, World};
 use firewall_common::policy::{Context, MISSING, Settings, Tables};
 use firewall_common::request::{Entry, Metric};
 use firewall_common::time::Nanos;
@@ -97,7 +98,19 @@ impl Bans for Model {
         [0; 3]
     }
 
-    fn ban(&mut self, _: &BanKey) -> Option<&mut Ban> {
+    fn ban_table(&self) -> TableWord {
+        TableWord(0)
+    }
+
+    fn ban_seed(&self) -> u64 {
+        0
+    }
+
+    fn ban_filter(&self, _: u32) -> u64 {
+        0
+    }
+
+    fn ban_bucket(&mut self, _: TableWord, _: u32) -> Option<&mut Bucket> {
         None
     }
 }

@@ -101,7 +101,7 @@ impl Bench {
 
     /// Bans a network, on both.
     pub(crate) fn ban(&mut self, key: BanKey, ban: Ban) -> Result<()> {
-        self.host.ban(key, ban);
+        self.host.ban(key, ban.until_ns);
         self.kernel.ban(key, ban)
     }
 }

@@ -5,7 +5,6 @@
 use std::mem::offset_of;
 
 use anyhow::{Context as _, Result, ensure};
-use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::control::Control;
 use firewall_common::abi::counter::INTERFACES;
 use firewall_common::abi::event::Sampler;
@@ -24,7 +23,6 @@ fn maps_hold_keys_and_values_of_our_size() -> Result<()> {
         ("CONTROL", 4, size_of::<Control>()),
         ("IFACES", 4, 4 * INTERFACES as usize),
         ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>()),
-        ("BANS", size_of::<BanKey>(), size_of::<Ban>()),
         ("REQUEST_FLOWS", size_of::<FlowKey>(), size_of::<request::Entry>()),
         ("GUARDS", 4, 8 * guard::SLOTS as usize),
         ("FRAGMENTS", 4, 8 * fragment::SLOTS as usize),

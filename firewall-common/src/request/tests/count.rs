@@ -2,12 +2,13 @@
 
 use super::super::count;
 use super::*;
-use crate::abi::ban::{Ban, BanKey};
+use crate::abi::ban::{Bucket, TableWord};
 use crate::abi::flow::{Flow as Opened, FlowKey};
 use crate::abi::tables::{Cell, Setting};
+use crate::ban::Bans;
 use crate::flow;
 use crate::packet::{Address, Fragment, Packet, tcp};
-use crate::pipeline::{Bans, World};
+use crate::pipeline::World;
 use crate::policy::Settings;
 use crate::question::Answers;
 use crate::service::proto;
@@ -65,7 +66,19 @@ impl Bans for Host {
         unreachable!()
     }
 
-    fn ban(&mut self, _: &BanKey) -> Option<&mut Ban> {
+    fn ban_table(&self) -> TableWord {
+        unreachable!()
+    }
+
+    fn ban_seed(&self) -> u64 {
+        unreachable!()
+    }
+
+    fn ban_filter(&self, _: u32) -> u64 {
+        unreachable!()
+    }
+
+    fn ban_bucket(&mut self, _: TableWord, _: u32) -> Option<&mut Bucket> {
         unreachable!()
     }
 }

@@ -1,0 +1,246 @@
+//! The table of bans: is this source banned, and where does its ban stand?
+//!
+//! One look-up per prefix length in use. A word of the filter says of nearly every
+//! other key that there is no such ban; else the key is in one of [`PROBES`] buckets,
+//! at or behind the one that its hash names and before the first with an empty place.
+//!
+//! There is one writer, user space, and no lock that a packet would take:
+//!
+//! - a ban is added by address first, *head* last, and lifted or renewed by its head
+//!   alone, each in one store. A head has the key's tag, which hangs on all its bits:
+//!   a packet that sees the head of one ban with the address of another finds
+//!   neither, whatever the order in which its CPU sees the stores;
+//! - a place is emptied again only where nothing behind it could become unfindable;
+//!   else it is marked as lifted, and the next ban takes it. Nothing ever moves;
+//! - a larger table is filled before the control word names it.
+//!
+//! [`write`] is the writer, generic over its memory, so that tests hold it against the
+//! reader while both run.
+
+#[cfg(test)]
+mod tests;
+pub mod write;
+
+use crate::abi::ban::{
+    BanKey, Bucket, EMPTY, FILTER_WORDS, LIFTED, PROBES, SLOTS, TableWord, UNIT_SHIFT,
+};
+use crate::packet::{Address, Family};
+use crate::time::Nanos;
+
+/// Bans, and the clock that ends them.
+pub trait Bans {
+    /// Now, coarse: asked only where a verdict needs it.
+    fn now(&self) -> Nanos;
+    /// Prefix lengths of bans in use: IPv4, then IPv6 in two words.
+    fn ban_lengths(&self) -> [u64; 3];
+    /// Whether anybody is banned.
+    fn any_bans(&self) -> bool {
+        let [v4, v6_low, v6_high] = self.ban_lengths();
+        v4 | v6_low | v6_high != 0
+    }
+    /// The table in force.
+    fn ban_table(&self) -> TableWord;
+    /// What the table is hashed by.
+    fn ban_seed(&self) -> u64;
+    /// A word of the filter, of a number below [`FILTER_WORDS`].
+    fn ban_filter(&self, word: u32) -> u64;
+    /// A bucket of a table.
+    fn ban_bucket(&mut self, table: TableWord, number: u32) -> Option<&mut Bucket>;
+    /// Where the ban of one prefix length stands, or [`NOWHERE`]: [`place`], which the
+    /// kernel calls out of line.
+    fn ban_place(&mut self, source: Address, family: Family, length: u32) -> u32
+    where
+        Self: Sized,
+    {
+        place(self, source, family, length)
+    }
+}
+
+/// The place of no ban.
+pub const NOWHERE: u32 = u32::MAX;
+
+/// A key's place in tables of any size, and its looks.
+#[inline(always)]
+#[must_use]
+pub const fn hash(seed: u64, key: &BanKey) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    const OTHER: u64 = 0xd1b5_4a32_d192_ed03;
+    let mut hash = (key.hi ^ seed).wrapping_mul(ODD);
+    hash = (hash ^ hash >> 32 ^ key.lo).wrapping_mul(OTHER);
+    hash = (hash ^ hash >> 29 ^ (key.length | key.family << 8) as u64).wrapping_mul(ODD);
+    hash ^ hash >> 32
+}
+
+/// What the head of a key's place says of it: part of its hash, its family and its
+/// length.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "bits of a hash")]
+pub const fn tag(hash: u64, key: &BanKey) -> u32 {
+    hash as u32 & !0x1ff | (key.family & 2) << 7 | key.length & 0xff
+}
+
+/// The first bucket of a hash.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "less than the buckets")]
+pub const fn first_bucket(hash: u64, table: TableWord) -> u32 {
+    ((hash >> 32) * table.buckets() as u64 >> 32) as u32
+}
+
+/// Number of the filter's word for a hash, and its bits there.
+#[inline(always)]
+#[must_use]
+pub const fn filter_bits(hash: u64) -> (u32, u64) {
+    let word = (hash >> 12) as u32 & (FILTER_WORDS - 1);
+    (word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
+}
+
+/// The end of a ban as the table keeps it: not before `until_ns`.
+#[must_use]
+pub fn units(until_ns: u64) -> u32 {
+    u32::try_from(until_ns.div_ceil(1 << UNIT_SHIFT)).unwrap_or(u32::MAX)
+}
+
+/// The key of the network of a source.
+#[inline(always)]
+const fn key_of(source: Address, family: Family, length: u32) -> BanKey {
+    let network = source.masked(length);
+    BanKey { hi: network.hi, lo: network.lo, length, family: family as u32 }
+}
+
+/// Whether the filter has a source's network.
+#[inline(always)]
+fn is_filtered<B: Bans>(bans: &B, source: Address, family: Family, length: u32) -> bool {
+    let (word, bits) = filter_bits(hash(bans.ban_seed(), &key_of(source, family, length)));
+    bans.ban_filter(word) & bits == bits
+}
+
+/// Whether a source can be banned: a first look, short enough to stand in the way of
+/// every packet. Where more than two prefix lengths are in use, or unusual ones of
+/// IPv6, it does not look closely.
+#[inline(always)]
+pub fn may_be_banned<B: Bans>(bans: &B, source: Address, family: Family) -> bool {
+    let [v4, v6_low, v6_high] = bans.ban_lengths();
+    match family {
+        Family::V4 => {
+            let others = v4 & v4.wrapping_sub(1);
+            v4 != 0
+                && (is_filtered(bans, source, family, lowest(v4))
+                    || (others != 0
+                        && (others & others.wrapping_sub(1) != 0
+                            || is_filtered(bans, source, family, lowest(others)))))
+        }
+        // A /128 stands at bit 0, a /64 at that of the second word.
+        Family::V6 => {
+            v6_low | v6_high != 0
+                && ((v6_low | v6_high) & !1 != 0
+                    || (v6_low != 0 && is_filtered(bans, source, family, 128))
+                    || (v6_high != 0 && is_filtered(bans, source, family, 64)))
+        }
+    }
+}
+
+/// The number of the lowest bit, without a branch: branches would give the verifier 64
+/// constants to follow instead of one unknown number.
+#[inline(always)]
+const fn lowest(bits: u64) -> u32 {
+    (bits.wrapping_sub(1) & !bits).count_ones()
+}
+
+/// Where the ban of a source stands, or [`NOWHERE`].
+#[inline(always)]
+pub fn find<B: Bans>(bans: &mut B, source: Address, family: Family) -> u32 {
+    let [v4, v6_low, v6_high] = bans.ban_lengths();
+    let from = (source, family);
+    match family {
+        Family::V4 => find_by(bans, from, v4, 0),
+        // A /128 stands at bit 0.
+        Family::V6 => {
+            let mut place = NOWHERE;
+            if v6_low & 1 != 0 {
+                place = bans.ban_place(source, family, 128);
+            }
+            if place == NOWHERE {
+                place = find_by(bans, from, v6_low & !1, 0);
+            }
+            if place == NOWHERE { find_by(bans, from, v6_high, 64) } else { place }
+        }
+    }
+}
+
+/// Tries every prefix length whose bit is set.
+#[inline(always)]
+fn find_by<B: Bans>(
+    bans: &mut B,
+    (source, family): (Address, Family),
+    mut lengths: u64,
+    first: u32,
+) -> u32 {
+    for _ in 0..64 {
+        if lengths == 0 {
+            break;
+        }
+        let length = first + lowest(lengths);
+        lengths &= lengths.wrapping_sub(1);
+        let place = bans.ban_place(source, family, length);
+        if place != NOWHERE {
+            return place;
+        }
+    }
+    NOWHERE
+}
+
+/// Where a ban of the `length` first bits of a source stands, if it holds, or
+/// [`NOWHERE`].
+#[inline(always)]
+pub fn place<B: Bans>(bans: &mut B, source: Address, family: Family, length: u32) -> u32 {
+    let key = key_of(source, family, length);
+    let hash = hash(bans.ban_seed(), &key);
+    let (word, bits) = filter_bits(hash);
+    if bans.ban_filter(word) & bits != bits {
+        return NOWHERE;
+    }
+    let (table, tag) = (bans.ban_table(), tag(hash, &key));
+    let mut number = first_bucket(hash, table);
+    for _ in 0..PROBES {
+        let Some(bucket) = bans.ban_bucket(table, number) else { return NOWHERE };
+        let mut is_last = false;
+        for (slot, place) in (0..).zip(&bucket.slots) {
+            if (place.head >> 32) as u32 == tag && place.hi == key.hi && place.lo == key.lo {
+                let until = place.head & u64::from(u32::MAX);
+                let holds = bans.now().0 >> UNIT_SHIFT < until;
+                return if holds { number * SLOTS as u32 + slot } else { NOWHERE };
+            }
+            is_last |= place.head == EMPTY;
+        }
+        if is_last {
+            break;
+        }
+        number = behind(number, table);
+    }
+    NOWHERE
+}
+
+/// Counts a packet that the ban at a place has dropped.
+#[inline(always)]
+pub fn hit<B: Bans>(bans: &mut B, place: u32) {
+    let table = bans.ban_table();
+    if let Some(bucket) = bans.ban_bucket(table, place / SLOTS as u32)
+        && let Some(slot) = bucket.slots.get_mut(place as usize & (SLOTS - 1))
+    {
+        slot.hits = slot.hits.wrapping_add(1);
+    }
+}
+
+/// The bucket behind one.
+#[inline(always)]
+const fn behind(number: u32, table: TableWord) -> u32 {
+    if number + 1 < table.buckets() { number + 1 } else { 0 }
+}
+
+/// Whether a head is that of a ban, in force or ended.
+#[must_use]
+pub const fn is_ban(head: u64) -> bool {
+    head != EMPTY && head != LIFTED
+}

@@ -1,0 +1,128 @@
+//! The one writer of a table of bans.
+
+use super::{behind, first_bucket, hash, is_ban, tag};
+use crate::abi::ban::{BanKey, EMPTY, LIFTED, PROBES, SLOTS, TableWord};
+
+/// Words of a place: head, address, hits.
+const WIDTH: usize = 4;
+
+/// The words of a table, each read and written in one go.
+pub trait Memory {
+    /// A word.
+    fn load(&self, word: usize) -> u64;
+    /// Writes a word; nobody sees it before those written earlier.
+    fn store(&mut self, word: usize, value: u64);
+}
+
+/// A table, to be changed.
+#[derive(Debug)]
+pub struct Writer<'m, M> {
+    /// Its words, bucket by bucket.
+    pub memory: &'m mut M,
+    /// Its size.
+    pub table: TableWord,
+    /// What it is hashed by.
+    pub seed: u64,
+}
+
+/// A ban in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it stands.
+    pub place: u32,
+    /// Of whom.
+    pub key: BanKey,
+    /// Its end, in the table's units.
+    pub until: u32,
+    /// Packets dropped.
+    pub hits: u64,
+}
+
+impl<M: Memory> Writer<'_, M> {
+    /// Where a ban stands, ended or not.
+    #[must_use]
+    pub fn find(&self, key: &BanKey) -> Option<u32> {
+        self.places(key).find(|&found| self.holds(found, key)).map(|(place, _)| place)
+    }
+
+    /// Adds a ban, or renews it; its place, and whether it is new. `None` if there is
+    /// no room where it would be looked for.
+    pub fn insert(&mut self, key: &BanKey, until: u32) -> Option<(u32, bool)> {
+        let head = u64::from(tag(hash(self.seed, key), key)) << 32 | u64::from(until);
+        if let Some(place) = self.find(key) {
+            self.memory.store(place as usize * WIDTH, head);
+            return Some((place, false));
+        }
+        let (place, _) = self.places(key).find(|&(_, head)| !is_ban(head))?;
+        let first = place as usize * WIDTH;
+        self.memory.store(first + 1, key.hi);
+        self.memory.store(first + 2, key.lo);
+        self.memory.store(first + 3, 0);
+        self.memory.store(first, head);
+        Some((place, true))
+    }
+
+    /// Lifts the ban at a place.
+    pub fn remove(&mut self, place: u32) {
+        let bucket = place as usize / SLOTS * SLOTS;
+        // Who looks past this bucket now would do so without an empty place in it.
+        let is_last = (bucket..bucket + SLOTS).any(|slot| self.memory.load(slot * WIDTH) == EMPTY);
+        self.memory.store(place as usize * WIDTH, if is_last { EMPTY } else { LIFTED });
+    }
+
+    /// Every ban, ended or not.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        (0..self.table.buckets() * SLOTS as u32).filter_map(|place| self.entry(place))
+    }
+
+    /// The ban at a place.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of the head")]
+    pub fn entry(&self, place: u32) -> Option<Entry> {
+        let first = place as usize * WIDTH;
+        let head = self.memory.load(first);
+        if !is_ban(head) {
+            return None;
+        }
+        let tag = (head >> 32) as u32;
+        let key = BanKey {
+            hi: self.memory.load(first + 1),
+            lo: self.memory.load(first + 2),
+            length: tag & 0xff,
+            family: 4 | tag >> 7 & 2,
+        };
+        // Who reads while another writes may see the head of one with the rest of another.
+        let is_whole = self::tag(hash(self.seed, &key), &key) == tag;
+        let hits = self.memory.load(first + 3);
+        is_whole.then_some(Entry { place, key, until: head as u32, hits })
+    }
+
+    /// Sets the hits of a ban that comes from another table.
+    pub fn set_hits(&mut self, place: u32, hits: u64) {
+        self.memory.store(place as usize * WIDTH + 3, hits);
+    }
+
+    /// The places in which a key is looked for, with their heads.
+    fn places(&self, key: &BanKey) -> impl Iterator<Item = (u32, u64)> + use<'_, M> {
+        let mut bucket = first_bucket(hash(self.seed, key), self.table);
+        let mut is_last = false;
+        let buckets = core::iter::from_fn(move || {
+            let this = (!is_last).then_some(bucket)?;
+            bucket = behind(bucket, self.table);
+            let first = this * SLOTS as u32;
+            let heads = core::array::from_fn::<_, SLOTS, _>(|slot| {
+                self.memory.load((first as usize + slot) * WIDTH)
+            });
+            is_last = heads.contains(&EMPTY);
+            Some((first..).zip(heads))
+        });
+        buckets.take(PROBES as usize).flatten()
+    }
+
+    fn holds(&self, (place, head): (u32, u64), key: &BanKey) -> bool {
+        let first = place as usize * WIDTH;
+        (head >> 32) as u32 == tag(hash(self.seed, key), key)
+            && self.memory.load(first + 1) == key.hi
+            && self.memory.load(first + 2) == key.lo
+    }
+}
