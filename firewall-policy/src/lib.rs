@@ -36,6 +36,7 @@ pub mod host;
 pub mod ir;
 mod load;
 pub mod model;
+pub mod networks;
 mod read;
 mod schema;
 pub mod set;

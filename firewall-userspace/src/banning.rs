@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
+use anyhow::Result;
 use firewall_policy::set::AddrSet;
 
+use crate::collect::Known;
 use crate::host::addresses::Addresses;
 use crate::host::session::Session;
+use crate::kernel::store::Store;
 use crate::remembered::Failsafe;
 use crate::report::event::network_of;
 
@@ -33,6 +36,30 @@ pub(crate) struct Refused {
 }
 
 impl Protected {
+    /// What a ban must not hit on this host.
+    ///
+    /// # Errors
+    /// If what is known of the policy in force cannot be read.
+    pub(crate) fn of(store: &Store) -> Result<Self> {
+        let known = store.meta()?.map(Known::new);
+        Ok(Self {
+            failsafe: known.map_or_else(Vec::new, |known| known.remembered.failsafe),
+            addresses: Addresses::of_this_host(),
+            session: Session::current(),
+        })
+    }
+
+    /// For a great many questions.
+    pub(crate) fn sieve(&self) -> Sieve {
+        let ranges = self.failsafe.iter().flat_map(|rule| &rule.ranges);
+        let mut sets: Vec<AddrSet> = ranges.map(|&(first, last)| range(first, last)).collect();
+        let Addresses { own, gateways, resolvers } = &self.addresses;
+        let peer = self.session.map(|session| session.peer.ip());
+        let hosts = own.iter().chain(gateways).chain(resolvers).copied().chain(peer);
+        sets.extend(hosts.map(|host| range(host, host)));
+        Sieve(AddrSet::union_all(&sets))
+    }
+
     /// Why a ban of a network is refused; `None` if it is not.
     pub(crate) fn refusal(&self, address: IpAddr, length: u8) -> Option<Refused> {
         let refused = |why: String| Some(Refused { why, only_me: false });
@@ -73,6 +100,42 @@ impl Protected {
         let why = inside(session.peer.ip(), "the far end of your own SSH session", &network);
         Some(Refused { why, only_me: true })
     }
+}
+
+/// Every address that some ban would be refused for.
+#[derive(Debug)]
+pub(crate) struct Sieve(AddrSet);
+
+impl Sieve {
+    /// Why a ban of a network is refused; what nearly every network passes is only a
+    /// search in the sieve.
+    pub(crate) fn refusal(
+        &self,
+        protected: &Protected,
+        address: IpAddr,
+        length: u8,
+    ) -> Option<Refused> {
+        let is_free = length >= SHORTEST
+            && match address {
+                IpAddr::V4(address) => {
+                    let host = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+                    let first = u32::from(address) & !host;
+                    is_disjoint(self.0.v4.ranges(), first, first | host)
+                }
+                IpAddr::V6(address) => {
+                    let host = u128::MAX.checked_shr(length.into()).unwrap_or(0);
+                    let first = u128::from(address) & !host;
+                    is_disjoint(self.0.v6.ranges(), first, first | host)
+                }
+            };
+        if is_free { None } else { protected.refusal(address, length) }
+    }
+}
+
+/// Whether ascending ranges have nothing between two points.
+fn is_disjoint<T: Ord>(ranges: &[(T, T)], first: T, last: T) -> bool {
+    let next = ranges.partition_point(|(_, end)| *end < first);
+    ranges.get(next).is_none_or(|(start, _)| *start > last)
 }
 
 fn inside(hit: IpAddr, what: &str, network: &str) -> String {
@@ -154,6 +217,32 @@ mod tests {
         assert!(why("10.0.2.0", 28).unwrap().contains("inside 10.0.2.0/28"));
         assert_eq!(why("10.0.2.1", 32).unwrap(), "10.0.2.1 is the default gateway");
         assert!(why("10.0.9.53", 32).unwrap().contains("a resolver"));
+    }
+
+    #[test]
+    fn a_sieve_says_what_is_said_one_by_one() {
+        let (protected, sieve) = (protected(), protected().sieve());
+        let networks = [
+            ("10.0.9.22", 32),
+            ("10.0.9.21", 32),
+            ("10.0.9.0", 24),
+            ("10.0.8.0", 24),
+            ("10.0.2.0", 28),
+            ("64.0.0.0", 7),
+            ("198.51.100.5", 32),
+            ("198.51.100.6", 32),
+            ("203.0.113.0", 24),
+            ("fd00:f00:9::22", 128),
+            ("fd00:f00:9::", 64),
+            ("2001:db8::", 32),
+        ];
+        for (text, length) in networks {
+            let (single, found) = (
+                protected.refusal(address(text), length),
+                sieve.refusal(&protected, address(text), length),
+            );
+            assert_eq!(found, single, "{text}/{length}");
+        }
     }
 
     #[test]

@@ -7,17 +7,15 @@ use clap::Subcommand;
 use firewall_common::abi::ban::Ban;
 use serde::Serialize;
 
+use super::ban_import::{self, Import, Stats};
 use super::client::{Client, open_store, tell_agent, unexpected};
 use super::value::{self, Network};
 use super::{Context, Json};
 use crate::agent::protocol::{Request, Response};
 use crate::banning::{Protected, Refused, written};
-use crate::collect::Known;
 use crate::collect::bans::{Banned, in_force};
 use crate::failure::{Exit, Failure, require_root};
-use crate::host::addresses::Addresses;
 use crate::host::clock::unix_ms;
-use crate::host::session::Session;
 use crate::kernel::bans;
 use crate::kernel::clock::monotonic_ns;
 use crate::kernel::store::Store;
@@ -30,7 +28,9 @@ use crate::report::units;
 Examples:
   sudo firewall ban add 203.0.113.7 --for 1h --reason 'login attempts'
   sudo firewall ban add 2001:db8:bad::/64 --for 10m
+  sudo firewall ban import blocklist.txt --for 7d
   firewall ban list
+  firewall ban stats
   sudo firewall ban del 203.0.113.7
 
 A ban drops everything that an address sends, established connections
@@ -47,8 +47,12 @@ enum Action {
     Add(Add),
     /// Lift a ban
     Del(Del),
+    /// Ban all networks of a file, or none
+    Import(Import),
     /// Bans in force, as the kernel has them
     List(ListArguments),
+    /// How many bans there are, and room for how many
+    Stats(Stats),
 }
 
 #[derive(Debug, clap::Args)]
@@ -98,7 +102,7 @@ struct ListArguments {
 }
 
 /// Longest ban.
-const LONGEST: Duration = Duration::from_hours(30 * 24);
+pub(super) const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 #[derive(Serialize)]
 struct Document {
@@ -110,11 +114,14 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     match &arguments.action {
         Action::Add(arguments) => add(context, arguments),
         Action::Del(arguments) => del(context, arguments),
+        Action::Import(arguments) => ban_import::import(context, arguments),
         Action::List(arguments) => list(context, arguments),
+        Action::Stats(arguments) => ban_import::stats(context, arguments),
     }
 }
 
-fn store(context: &Context) -> Result<Store> {
+/// The pins of this host.
+pub(super) fn store(context: &Context) -> Result<Store> {
     open_store(context)?.ok_or_else(nothing_pinned)
 }
 
@@ -135,12 +142,7 @@ fn add(context: &Context, arguments: &Add) -> Result<Exit> {
         require_root("only root may change what is dropped")?;
     }
     let store = store(context)?;
-    let known = store.meta()?.map(Known::new);
-    let protected = Protected {
-        failsafe: known.map_or_else(Vec::new, |known| known.remembered.failsafe),
-        addresses: Addresses::of_this_host(),
-        session: Session::current(),
-    };
+    let protected = Protected::of(&store)?;
     match protected.refusal(address, length) {
         Some(Refused { only_me: true, .. }) if arguments.even_me => {}
         Some(Refused { why, only_me }) => {
@@ -158,8 +160,7 @@ fn add(context: &Context, arguments: &Add) -> Result<Exit> {
     if !arguments.dry_run {
         let mut table = store.bans()?;
         table.insert(key, ban)?;
-        let back = table.all()?.into_iter().find(|(other, _)| *other == key);
-        back.context("the kernel does not have the ban that it has just taken")?;
+        table.get(&key)?.context("the kernel does not have the ban that it has just taken")?;
     }
     let banned = Banned::of(&key, &ban);
     if arguments.json.json {
@@ -186,7 +187,7 @@ fn del(context: &Context, arguments: &Del) -> Result<Exit> {
     let store = store(context)?;
     let mut table = store.bans()?;
     let key = bans::key(address, length);
-    let Some((_, ban)) = table.all()?.into_iter().find(|(other, _)| *other == key) else {
+    let Some(ban) = table.get(&key)? else {
         return Err(Failure::new(format!("{} is not banned", written(address, length)))
             .help("firewall ban list    names what is")
             .into());
@@ -253,7 +254,7 @@ fn from_agent(error: anyhow::Error) -> Result<Vec<Banned>> {
 }
 
 /// The first bytes of a text, cut between characters.
-fn reason(text: &str) -> [u8; 40] {
+pub(super) fn reason(text: &str) -> [u8; 40] {
     let mut bytes = [0; 40];
     let mut end = text.len().min(bytes.len());
     while !text.is_char_boundary(end) {

@@ -8,6 +8,7 @@ mod apply;
 mod attach;
 mod audit;
 mod ban;
+mod ban_import;
 mod boot;
 mod check;
 mod client;

@@ -101,3 +101,46 @@ fn a_ban_ends_by_itself_even_without_an_agent() -> Result<()> {
     assert_eq!(firewall.check(&["ban", "list"])?, "no bans\n", "an ended ban is listed");
     Ok(())
 }
+
+#[test]
+fn a_file_is_banned_as_a_whole_or_not_at_all() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("import")?;
+    let _web = Echo::tcp(&server, 80)?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    let to = pair::server(80)[0];
+    let file = std::env::temp_dir().join(format!("firewall-import-{}", std::process::id()));
+    let path = file.display().to_string();
+    let crowd: String =
+        (0..20_000_u32).map(|n| format!("100.64.{}.{}\n", n >> 8, n & 255)).collect();
+
+    std::fs::write(&file, format!("{crowd}198.51.100.66\n100.64.0.300\n"))?;
+    let said = firewall.refused(&["ban", "import", &path], 1)?;
+    assert!(said.contains(&format!("{path}:20002:1")), "{said}");
+    std::fs::write(&file, format!("{crowd}198.51.100.66\n198.51.100.5 # admin\n"))?;
+    let said = firewall.refused(&["ban", "import", &path], 1)?;
+    assert!(said.contains(&format!("{path}:20002: 198.51.100.5 is covered by")), "{said}");
+    assert_eq!(firewall.check(&["ban", "list"])?, "no bans\n");
+    assert!(connects(&client, Some(STRANGER[0]), to, PATIENCE)?);
+
+    let skip = ["ban", "import", &path, "--skip-protected", "--for", "1h"];
+    let said = firewall.check(&skip)?;
+    assert_eq!(said, "banned 20001 networks for 1 h: 20001 new, 0 renewed, 1 left out\n");
+    assert!(!connects(&client, Some(STRANGER[0]), to, REFUSAL)?, "it comes in");
+    assert!(connects(&client, Some(CLIENT[0]), to, PATIENCE)?, "another source was cut");
+    // Once more: nobody is banned twice, and hits are kept.
+    let said = firewall.check(&skip)?;
+    assert!(said.contains(": 0 new, 20001 renewed"), "{said}");
+    let stats = firewall.json(&["ban", "stats"])?;
+    assert_eq!(stats["bans"], 20_001, "{stats}");
+    let list = firewall.json(&["ban", "list"])?;
+    let all = list["bans"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let stranger = all.iter().find(|ban| ban["network"] == "198.51.100.66");
+    assert!(stranger.is_some_and(|ban| ban["hits"].as_u64() > Some(0)), "{stranger:?}");
+    // A table that has grown is changed like any other.
+    firewall.check(&["ban", "del", "198.51.100.66"])?;
+    assert!(connects(&client, Some(STRANGER[0]), to, PATIENCE)?, "it does not come back");
+    firewall.check(&["ban", "add", "198.51.100.66"])?;
+    assert!(!connects(&client, Some(STRANGER[0]), to, REFUSAL)?, "it comes in again");
+    std::fs::remove_file(&file)?;
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! `firewall ban import` and `firewall ban stats`.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use firewall_common::abi::ban::Ban;
+use firewall_policy::networks::{self, Network};
+use serde::Serialize;
+
+use super::ban::{LONGEST, reason, store};
+use super::check::refused;
+use super::client::tell_agent;
+use super::value;
+use super::{Context, Json};
+use crate::banning::{Protected, Refused};
+use crate::failure::{Exit, Failure, require_root};
+use crate::kernel::bans::{self, Added};
+use crate::kernel::clock::monotonic_ns;
+use crate::report::snapshot::SCHEMA;
+use crate::report::units;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sudo firewall ban import blocklist.txt --for 7d --reason 'weekly list'
+  curl -fsS https://lists.example.net/today | sudo firewall ban import - --for 1d
+  firewall ban import blocklist.txt --dry-run
+
+One address or network a line; `#` begins a comment. All of them are banned at once,
+or none: a line that cannot be read, a network that must not be banned, or too little
+room changes nothing. Importing again renews: no ban is there twice.
+
+Exit codes: 0 banned; 1 refused, nothing changed; 2 with --dry-run, there is something
+to ban; 4 not permitted.")]
+pub(super) struct Import {
+    /// File of networks, `-` for standard input
+    file: PathBuf,
+    /// For how long; 30d at most
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = value::duration)]
+    time: Duration,
+    /// Why; 40 bytes are kept
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Leave out what must not be banned, instead of refusing the file
+    #[arg(long)]
+    skip_protected: bool,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  firewall ban stats
+  firewall ban stats --json")]
+pub(super) struct Stats {
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Bytes of a file: a million lines of 64.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Refusals shown of one file.
+const SHOWN: usize = 10;
+
+/// Lines between two signs of life.
+const STEP: usize = 100_000;
+
+#[derive(Serialize)]
+struct Imported {
+    schema: u32,
+    networks: usize,
+    new: usize,
+    renewed: usize,
+    skipped: usize,
+}
+
+pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
+    if arguments.time > LONGEST {
+        return Err(Failure::new("a ban lasts 30 days at most")
+            .help("what stays belongs into the policy, as a list that `deny:` names")
+            .into());
+    }
+    if !arguments.dry_run {
+        require_root("only root may change what is dropped")?;
+    }
+    let (name, bytes) = contents(&arguments.file)?;
+    let networks =
+        networks::read(&name, &bytes).map_err(|report| refused(context, &report, &name))?;
+    let store = store(context)?;
+    let (wanted, skipped) =
+        admissible(context, arguments, &name, &networks, &Protected::of(&store)?)?;
+    let now = monotonic_ns();
+    let until_ns = now.saturating_add(u64::try_from(arguments.time.as_nanos()).unwrap_or(u64::MAX));
+    let ban = Ban { until_ns, since_ns: now, hits: 0, reason: reason(&arguments.reason) };
+    let mut batch: Vec<_> =
+        wanted.iter().map(|one| (bans::key(one.address, one.length), ban)).collect();
+    batch.sort_unstable_by_key(|(key, _)| (key.family, key.hi, key.lo, key.length));
+    batch.dedup_by_key(|(key, _)| *key);
+    let mut table = store.bans()?;
+    let Added { new, renewed } = if arguments.dry_run {
+        let mut added = Added::default();
+        for (key, _) in &batch {
+            if table.get(key)?.is_some() { added.renewed += 1 } else { added.new += 1 }
+        }
+        added
+    } else {
+        table.insert_all(&batch)?
+    };
+    let imported = Imported { schema: SCHEMA, networks: batch.len(), new, renewed, skipped };
+    if arguments.json.json {
+        context.out.json(&imported)?;
+    } else {
+        let verb = if arguments.dry_run { "would ban" } else { "banned" };
+        let (time, networks) = (units::age(arguments.time), units::plural(batch.len(), "network"));
+        let left = if skipped == 0 { String::new() } else { format!(", {skipped} left out") };
+        context
+            .out
+            .line(&format!("{verb} {networks} for {time}: {new} new, {renewed} renewed{left}"))?;
+    }
+    if arguments.dry_run {
+        return Ok(if batch.is_empty() { Exit::Ok } else { Exit::Findings });
+    }
+    tell_agent(context, false);
+    Ok(Exit::Ok)
+}
+
+/// Name and content of a file, or of standard input.
+fn contents(path: &Path) -> Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let (name, read) = if path == Path::new("-") {
+        ("stdin".to_owned(), std::io::stdin().take(MAX_BYTES + 1).read_to_end(&mut bytes))
+    } else {
+        let name = path.display().to_string();
+        let file = std::fs::File::open(path).with_context(|| format!("could not read {name}"))?;
+        (name, file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("could not read {name}"))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Failure::new(format!("{name} has more than 64 MiB"))
+            .help("split -n l/2 FILE, and import the parts")
+            .into());
+    }
+    Ok((name, bytes))
+}
+
+/// The networks that may be banned, and how many were left out.
+fn admissible(
+    context: &Context,
+    arguments: &Import,
+    name: &str,
+    networks: &[Network],
+    protected: &Protected,
+) -> Result<(Vec<Network>, usize)> {
+    let sieve = protected.sieve();
+    let shows = std::io::stderr().is_terminal() && networks.len() > STEP;
+    let mut wanted = Vec::with_capacity(networks.len());
+    let mut found = Vec::new();
+    for (number, one) in networks.iter().enumerate() {
+        if shows && number % STEP == 0 {
+            let lines = units::count(networks.len() as u64);
+            context.out.note(&format!("{} of {lines} looked at", units::count(number as u64)));
+        }
+        match sieve.refusal(protected, one.address, one.length) {
+            None => wanted.push(*one),
+            Some(Refused { why, .. }) => found.push((one.line, why)),
+        }
+    }
+    if found.is_empty() || arguments.skip_protected {
+        return Ok((wanted, found.len()));
+    }
+    let refused = units::plural(found.len(), "network");
+    let mut failure = Failure::refusal(format!("{name} has {refused} that must not be banned"));
+    for (line, why) in found.iter().take(SHOWN) {
+        failure = failure.detail(format!("{name}:{line}: {why}"));
+    }
+    if found.len() > SHOWN {
+        failure = failure.detail(format!("and {} more", found.len() - SHOWN));
+    }
+    Err(failure.help("add --skip-protected to ban the others").into())
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    bans: u64,
+    ending_soon: u64,
+    room: u32,
+    capacity: u32,
+    bytes: u64,
+}
+
+pub(super) fn stats(context: &Context, arguments: &Stats) -> Result<Exit> {
+    let mut table = store(context)?.bans()?;
+    let usage = table.usage()?;
+    let now = monotonic_ns();
+    let (bans, ending_soon) = table.count(now, now.saturating_add(600_000_000_000))?;
+    let document = Document {
+        schema: SCHEMA,
+        bans,
+        ending_soon,
+        room: usage.room,
+        capacity: usage.capacity,
+        bytes: usage.bytes,
+    };
+    if arguments.json.json {
+        context.out.json(&document)?;
+        return Ok(Exit::Ok);
+    }
+    let count = |number: u32| units::count(number.into());
+    context.out.line(&format!(
+        "bans in force   {} ({} end within 10 min)",
+        units::count(bans),
+        units::count(ending_soon)
+    ))?;
+    context.out.line(&format!(
+        "room            {} before the table grows, {} at most",
+        count(usage.room),
+        count(usage.capacity)
+    ))?;
+    context.out.line(&format!("memory          {}", units::memory(usage.bytes)))?;
+    Ok(Exit::Ok)
+}
