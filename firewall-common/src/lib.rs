@@ -15,6 +15,7 @@
 //! | [`policy`] | classes and cells: what the rules say |
 //! | [`question`] | what a packet asks of the policy, and its answers |
 //! | [`ban`] | sources dropped until a time |
+//! | [`hosts`] | lone addresses of huge sets, and what nobody names |
 //! | [`baseline`] | built-in rules that keep a host alive |
 //! | [`flow`] | flows this host opened, and replies |
 //! | [`fragment`], [`guard`] | fragments; rates of what is admitted unasked |
@@ -33,6 +34,7 @@ pub mod flow;
 pub mod fragment;
 pub mod frame;
 pub mod guard;
+pub mod hosts;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;

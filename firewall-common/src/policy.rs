@@ -9,7 +9,10 @@
 //! one side. Where some rule asks for interface, VLAN or flags, one more side per
 //! local class answers for replies, of which those are not asked.
 
-use crate::abi::tables::{Cell, Column, Compare, IFACES, Row, ServiceWord, Setting, TrieWord};
+use crate::abi::tables::{
+    Cell, Column, Compare, IFACES, Row, ServiceWord, Setting, TrieWord, features,
+};
+use crate::hosts;
 use crate::packet::{Address, Family};
 use crate::service::{ServiceIndex, proto};
 use crate::verdict::Direction;
@@ -32,6 +35,11 @@ pub trait Tables: Settings {
     /// line.
     fn class_v6(&self, address: Address) -> u32 {
         walk_v6(self, address)
+    }
+    /// The class of a lone address: [`hosts::class`], which the kernel calls out of
+    /// line.
+    fn host_class(&self, family: Family, address: Address) -> u32 {
+        hosts::class(self, family, address)
     }
     /// Whether a chain admits a tuple: [`admitted`], which the kernel calls out of
     /// line.
@@ -120,6 +128,7 @@ struct Chain {
     local_classes: Setting,
     rows: Setting,
     columns: Setting,
+    default_allow: u32,
 }
 
 impl Chain {
@@ -131,6 +140,7 @@ impl Chain {
         local_classes: Setting::LocalClassesIngress,
         rows: Setting::RowsIngress,
         columns: Setting::ColumnsIngress,
+        default_allow: features::DEFAULT_ALLOW_INGRESS,
     };
     const EGRESS: Self = Self {
         services: Setting::ServicesEgress,
@@ -140,6 +150,7 @@ impl Chain {
         local_classes: Setting::LocalClassesEgress,
         rows: Setting::RowsEgress,
         columns: Setting::ColumnsEgress,
+        default_allow: features::DEFAULT_ALLOW_EGRESS,
     };
 }
 
@@ -218,50 +229,74 @@ fn decide_by_address<T: Tables + ?Sized>(
     chain: &Chain,
     word: u32,
 ) -> Cell {
-    let class = address_class(tables, query.family, query.remote);
+    let (word, class) = (ServiceWord(word), address_class(tables, query.family, query.remote));
+    // Most of what nobody asked for ends here.
+    if class == 0 && word.0 & ServiceWord::UNNAMED != 0 {
+        return default(tables, chain);
+    }
     let side = side(tables, query, chain);
     let row = side.wrapping_mul(tables.setting(Setting::AddressClasses)).wrapping_add(class);
     if tables.setting(chain.rows) != 0 {
-        let classes = tables.setting(chain.service_classes);
-        return sparse(tables, chain, row, word, side.wrapping_mul(classes).wrapping_add(word));
+        return sparse(tables, chain, (side, row), word);
     }
-    let column = row.wrapping_mul(tables.setting(chain.service_classes)).wrapping_add(word);
+    let column = row.wrapping_mul(tables.setting(chain.service_classes));
+    let column = column.wrapping_add(word.class());
     Cell(tables.word(tables.setting(chain.cells).wrapping_add(column)))
 }
 
+/// The cell of a chain's default.
+#[inline(always)]
+fn default<T: Tables + ?Sized>(tables: &T, chain: &Chain) -> Cell {
+    let allows = tables.setting(Setting::Features) & chain.default_allow != 0;
+    Cell(Cell::NO_SLOT | Cell::DEFAULT | if allows { Cell::ALLOW } else { 0 })
+}
+
 /// The cell of a pair of classes in sparse form, see [`Row`]: the pair's own, or
-/// the better of its row's and its column's. `column` is the service class, and
-/// `place` the number of its column record.
+/// the better of its row's and its column's.
 #[inline(always)]
 fn sparse<T: Tables + ?Sized>(
     tables: &T,
     chain: &Chain,
-    row: u32,
-    column: u32,
-    place: u32,
+    (side, row): (u32, u32),
+    word: ServiceWord,
 ) -> Cell {
+    let (key, column) = (word.class().wrapping_add(1), word.class());
     let row = tables.setting(chain.rows).wrapping_add(row.wrapping_mul(Row::WORDS));
-    let pairs = tables.word(row.wrapping_add(Row::PAIRS));
-    let pairs = tables.setting(chain.cells).wrapping_add(pairs);
+    let inline = row.wrapping_add(Row::INLINE);
+    if tables.word(inline) == key {
+        return Cell(tables.word(inline.wrapping_add(1)));
+    }
+    if tables.word(inline.wrapping_add(2)) == key {
+        return Cell(tables.word(inline.wrapping_add(3)));
+    }
     let mask = tables.word(row.wrapping_add(Row::MASK));
-    if mask == Row::DIRECT {
-        return Cell(tables.word(pairs.wrapping_add(column)));
-    }
-    let mut slot = pair_slot(tables.setting(Setting::Seed), column);
-    // A bound that the compiler does not know is a loop that it does not unroll.
-    for _ in 0..tables.setting(Setting::Probes) {
-        let pair = pairs.wrapping_add((slot & mask) << 1);
-        let key = tables.word(pair);
-        if key == column.wrapping_add(1) {
-            return Cell(tables.word(pair.wrapping_add(1)));
+    if mask != Row::WHOLE {
+        let pairs = tables.word(row.wrapping_add(Row::PAIRS));
+        let pairs = tables.setting(chain.cells).wrapping_add(pairs);
+        if mask == Row::DIRECT {
+            return Cell(tables.word(pairs.wrapping_add(column)));
         }
-        if key == 0 {
-            break;
+        let mut slot = pair_slot(tables.setting(Setting::Seed), column);
+        // A bound that the compiler does not know is a loop that it does not unroll.
+        for _ in 0..tables.setting(Setting::Probes) {
+            let pair = pairs.wrapping_add((slot & mask) << 1);
+            let found = tables.word(pair);
+            if found == key {
+                return Cell(tables.word(pair.wrapping_add(1)));
+            }
+            if found == 0 {
+                break;
+            }
+            slot = slot.wrapping_add(1);
         }
-        slot = slot.wrapping_add(1);
     }
-    let column = tables.setting(chain.columns).wrapping_add(place.wrapping_mul(Column::WORDS));
     let row_rank = tables.word(row.wrapping_add(Row::RANK));
+    if word.0 & ServiceWord::UNNAMED != 0 {
+        let none = row_rank == Row::NOBODY;
+        return if none { default(tables, chain) } else { Cell(tables.word(row)) };
+    }
+    let place = side.wrapping_mul(tables.setting(chain.service_classes)).wrapping_add(column);
+    let column = tables.setting(chain.columns).wrapping_add(place.wrapping_mul(Column::WORDS));
     let column_rank = tables.word(column.wrapping_add(Column::RANK));
     Cell(tables.word(if row_rank <= column_rank { row } else { column }))
 }
@@ -279,6 +314,12 @@ pub const fn pair_slot(seed: u32, column: u32) -> u32 {
 pub fn address_class<T: Tables + ?Sized>(tables: &T, family: Family, address: Address) -> u32 {
     match family {
         Family::V4 => {
+            if tables.setting(Setting::Filter) != 0 {
+                let class = named_v4(tables, address);
+                if class != hosts::NONE {
+                    return class;
+                }
+            }
             let bitmap = tables.setting(Setting::Bitmap);
             if bitmap != 0 {
                 let network = address.v4() >> 8;
@@ -291,13 +332,39 @@ pub fn address_class<T: Tables + ?Sized>(tables: &T, family: Family, address: Ad
             walk::<_, 1>(tables, tables.setting(Setting::RootV4), address, steps)
         }
         Family::V6 => {
-            if tables.setting(Setting::RootV6) == 0 {
-                0
-            } else {
-                tables.class_v6(address)
+            if tables.setting(Setting::HostsV6) != 0 {
+                let hash = hosts::hash(tables.setting(Setting::Seed), address);
+                let line = hosts::line(tables.setting(Setting::FilterMask), hash);
+                if hosts::is_filtered(tables, line, hash) {
+                    let class = tables.host_class(family, address);
+                    if class != hosts::NONE {
+                        return class;
+                    }
+                }
             }
+            if tables.setting(Setting::RootV6) == 0 { 0 } else { tables.class_v6(address) }
         }
     }
+}
+
+/// The class of an IPv4 address if a look at the filter, and behind it at the table of
+/// lone addresses, is enough; else [`hosts::NONE`].
+#[inline(always)]
+fn named_v4<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
+    let seed = tables.setting(Setting::Seed);
+    let network = hosts::hash(seed, hosts::network(address));
+    let line = hosts::line(tables.setting(Setting::FilterMask), network);
+    if tables.setting(Setting::HostsV4) != 0
+        && hosts::is_filtered(tables, line, hosts::hash(seed, address))
+    {
+        let class = tables.host_class(Family::V4, address);
+        if class != hosts::NONE {
+            return class;
+        }
+    }
+    let is_unnamed =
+        tables.setting(Setting::FilterNetworks) != 0 && !hosts::is_filtered(tables, line, network);
+    if is_unnamed { 0 } else { hosts::NONE }
 }
 
 /// The walk of an IPv6 address.

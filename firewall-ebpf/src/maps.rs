@@ -236,9 +236,17 @@ settings! {
     RowsEgress
     ColumnsIngress
     ColumnsEgress
+    HostsV4
+    HostsV6
+    HostMaskV4
+    HostMaskV6
+    HostProbes
+    Filter
     Probes
     StepsV4
     StepsV6
+    FilterMask
+    FilterNetworks
 }
 
 /// A 64-bit immediate number, of which the loader leaves 32 bits.

@@ -7,6 +7,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use firewall_common::abi::scratch::Scratch;
 use firewall_common::ban;
+use firewall_common::hosts;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
 use firewall_common::pipeline::{self, Arrival};
@@ -65,6 +66,13 @@ pub(crate) extern "C" fn admits(
         service: ServiceIndex(rest as u32),
     };
     u32::from(policy::admitted(&Words, &tuple))
+}
+
+/// [`hosts::class`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn host_class(hi: u64, lo: u64, version: u32) -> u32 {
+    hosts::class(&Words, family(version), Address { hi, lo })
 }
 
 /// [`ban::find`].

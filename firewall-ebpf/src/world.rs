@@ -83,6 +83,11 @@ impl Tables for Words {
     }
 
     #[inline(always)]
+    fn host_class(&self, family: Family, address: Address) -> u32 {
+        outline::host_class(address.hi, address.lo, family as u32)
+    }
+
+    #[inline(always)]
     fn admits(&self, tuple: &Tuple) -> bool {
         outline::Packed::of(tuple).admits()
     }
@@ -104,6 +109,11 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     #[inline(always)]
     fn class_v6(&self, address: Address) -> u32 {
         Words.class_v6(address)
+    }
+
+    #[inline(always)]
+    fn host_class(&self, family: Family, address: Address) -> u32 {
+        Words.host_class(family, address)
     }
 
     #[inline(always)]

@@ -105,17 +105,33 @@ pub enum Setting {
     ColumnsIngress = 37,
     /// The same for egress.
     ColumnsEgress = 38,
+    /// First word of the table of lone IPv4 addresses, [`Host`] slots; 0 = absent.
+    HostsV4 = 39,
+    /// The same for IPv6.
+    HostsV6 = 40,
+    /// Slots of the IPv4 table, a power of two, less one.
+    HostMaskV4 = 41,
+    /// Slots of the IPv6 table, a power of two, less one.
+    HostMaskV6 = 42,
+    /// Slots in which a lone address is looked for.
+    HostProbes = 43,
+    /// First word of the filter, see [`crate::hosts`]; 0 = absent.
+    Filter = 44,
     /// Slots in which a pair of the sparse form is looked for: [`Row::PROBES`].
     Probes = 45,
     /// Steps of the longest IPv4 walk of these tables, at most 4.
     StepsV4 = 46,
     /// Steps of the longest IPv6 walk of these tables, at most [`MAX_STEPS`].
     StepsV6 = 47,
+    /// Words of the filter, a power of two, less one.
+    FilterMask = 48,
+    /// Whether the filter has the /24s that hold more than class 0: 1 or 0.
+    FilterNetworks = 49,
 }
 
 impl Setting {
     /// Settings there is room for; part of the ABI.
-    pub const COUNT: usize = 48;
+    pub const COUNT: usize = 64;
 
     /// Upper half of the 64-bit number that stands for a setting in the object;
     /// the lower half says which. No address or constant of ours looks like it.
@@ -154,14 +170,24 @@ pub const IFACES: u32 = 16;
 
 /// A word of the service table: what a (protocol, port) leads to.
 ///
-/// Bit 31 set: the rest is a [`Cell`], whatever the addresses. Clear: the rest
-/// is a service class.
+/// Bit 31 set: the rest is a [`Cell`], whatever the addresses. Clear: bit 30 is
+/// [`ServiceWord::UNNAMED`], the rest a service class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceWord(pub u32);
 
 impl ServiceWord {
     /// The verdict does not depend on addresses, interface, VLAN or flags.
     pub const FINAL: u32 = 1 << 31;
+    /// Where no rule names the address, the default of the chain decides: address
+    /// class 0 has nothing of its own, and no rule for any address holds.
+    pub const UNNAMED: u32 = 1 << 30;
+
+    /// The service class.
+    #[inline(always)]
+    #[must_use]
+    pub const fn class(self) -> u32 {
+        self.0 & !(Self::FINAL | Self::UNNAMED)
+    }
 
     /// The cell, if this word decides at once.
     #[inline(always)]
@@ -238,23 +264,30 @@ impl Cell {
 /// (what holds there for every service) and its column (what holds there for
 /// every address): of the two cells the one with the lower rank.
 ///
-/// Words: cell, rank of the cell, first word of the row's pairs counted from the
-/// chain's cells, mask. The pairs are `mask + 1` slots of two words, column + 1
-/// (0 = empty) and cell, found by [`crate::policy::pair_slot`]; with the mask
-/// [`Row::DIRECT`] they are a cell for each column.
+/// Words: cell, rank of the cell, mask, first word of the row's pairs counted from the
+/// chain's cells; then up to two pairs, so that most rows are half a cache line and
+/// nothing else. A pair is two words, column + 1 (0 = none) and cell. Further pairs are
+/// in `mask + 1` slots, found by [`crate::policy::pair_slot`]; with the mask
+/// [`Row::DIRECT`] there is a cell for each column instead, with [`Row::WHOLE`] nothing.
 pub struct Row;
 
 impl Row {
     /// Words of a row.
-    pub const WORDS: u32 = 4;
-    /// Offset of the cell's rank; lower wins.
+    pub const WORDS: u32 = 8;
+    /// Offset of the cell's rank; lower wins, [`Row::NOBODY`] never does.
     pub const RANK: u32 = 1;
-    /// Offset of the place of the pairs.
-    pub const PAIRS: u32 = 2;
     /// Offset of the mask.
-    pub const MASK: u32 = 3;
+    pub const MASK: u32 = 2;
+    /// Offset of the place of the pairs.
+    pub const PAIRS: u32 = 3;
+    /// Offset of the pairs in the row itself.
+    pub const INLINE: u32 = 4;
     /// The mask of a row with a cell for each column.
     pub const DIRECT: u32 = u32::MAX;
+    /// The mask of a row without further pairs.
+    pub const WHOLE: u32 = u32::MAX - 1;
+    /// The rank of a row without a cell.
+    pub const NOBODY: u32 = u32::MAX;
     /// A pair is found in so many slots, or it is not there.
     pub const PROBES: u32 = 8;
 }
@@ -307,6 +340,20 @@ impl Compare {
     pub const OUTSIDE: u32 = 6;
     /// Offset of the depth.
     pub const DEPTH: u32 = 7;
+}
+
+/// A slot of the table of lone addresses: the address, most significant word first,
+/// then its class, [`NONE`](crate::hosts::NONE) in an empty slot. Two words for IPv4,
+/// eight for IPv6.
+pub struct Host;
+
+impl Host {
+    /// Log2 of the words of a slot, for keys of so many words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn shift(width: usize) -> u32 {
+        if width == 1 { 1 } else { 3 }
+    }
 }
 
 /// Most steps of a walk: every byte after the root's two, through a compare

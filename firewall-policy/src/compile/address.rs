@@ -3,6 +3,7 @@
 
 use super::classes::{Run, Sweep};
 use super::error::CompileError;
+use super::hosts;
 use super::lists::{Lists, word};
 use crate::set::AddrSet;
 
@@ -15,6 +16,9 @@ use crate::set::AddrSet;
 pub(super) struct AddressClasses {
     pub(super) v4: Vec<Run<u32>>,
     pub(super) v6: Vec<Run<u128>>,
+    /// Lone addresses with their classes, if there are many; the runs are without.
+    pub(super) hosts_v4: Vec<(u32, u32)>,
+    pub(super) hosts_v6: Vec<(u128, u32)>,
     /// For each class, the sets that hold it.
     pub(super) members: Lists,
 }
@@ -42,7 +46,8 @@ impl AddressClasses {
                 renumber(class);
             }
         }
-        Ok(Self { v4, v6, members })
+        let (hosts_v4, hosts_v6) = (hosts::take(&mut v4), hosts::take(&mut v6));
+        Ok(Self { v4, v6, hosts_v4, hosts_v6, members })
     }
 
     /// Whether every IPv6 address is of class 0.
@@ -55,7 +60,12 @@ impl AddressClasses {
         self.members.len()
     }
 
-    /// /24s that hold anything but class 0.
+    /// Lone addresses of both families.
+    pub(super) fn lone(&self) -> usize {
+        self.hosts_v4.len() + self.hosts_v6.len()
+    }
+
+    /// /24s that hold anything but class 0 and lone addresses.
     pub(super) fn populated(&self) -> u32 {
         let (mut count, mut next) = (0, 0);
         for (first, last) in self.named() {
@@ -66,13 +76,20 @@ impl AddressClasses {
         count
     }
 
-    /// Sets the bit of every /24 that holds anything but class 0.
-    pub(super) fn mark(&self, bitmap: &mut [u32]) {
+    /// Calls `each` with the number of every such /24.
+    pub(super) fn each_network(&self, mut each: impl FnMut(u32)) {
+        let mut next = 0;
         for (first, last) in self.named() {
-            for network in first >> 8..=last >> 8 {
-                bitmap[network as usize >> 5] |= 1 << (network & 31);
+            for network in next.max(first >> 8)..=last >> 8 {
+                each(network);
             }
+            next = (last >> 8) + 1;
         }
+    }
+
+    /// Sets the bit of every such /24.
+    pub(super) fn mark(&self, bitmap: &mut [u32]) {
+        self.each_network(|network| bitmap[network as usize >> 5] |= 1 << (network & 31));
     }
 
     /// Ranges of IPv4 addresses that are not of class 0, ascending.

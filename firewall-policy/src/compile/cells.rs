@@ -9,6 +9,8 @@ use super::lists::word;
 /// Words of a pair in the sparse form.
 const PAIR: usize = 2;
 const ROW: usize = RowWords::WORDS as usize;
+/// Words of a row before its own pairs.
+const INLINE: usize = RowWords::INLINE as usize;
 const COLUMN: usize = Column::WORDS as usize;
 
 /// Pairs beyond which the sparse form is not even tried. Of pairs that only one
@@ -98,7 +100,7 @@ impl Sparse {
     /// Works out the sparse form. Past `bytes_max` pairs are only measured, so
     /// that a refusal names the figure without having taken the memory.
     pub(super) fn new(judge: &Judge<'_>, seed: u32, bytes_max: u64) -> Result<Self, u64> {
-        let mut bytes = Need::of(judge).sparse_bytes_min + 4 * PAIR as u64;
+        let mut bytes = Need::of(judge).sparse_bytes_min;
         let pairs_max = judge.pairs_max();
         if bytes > bytes_max || pairs_max > PAIRS_MAX {
             return Err(pairs_max.saturating_mul(4 * PAIR as u64).saturating_add(bytes));
@@ -106,21 +108,32 @@ impl Sparse {
         let mut sparse = Self {
             rows: Vec::with_capacity(judge.rows() * ROW),
             columns: columns(judge),
-            // The empty slot that rows without pairs point to.
-            pairs: vec![0; PAIR],
+            pairs: Vec::new(),
         };
         let mut slots = Vec::new();
         each_row(judge, |side, row| {
-            let first = if row.pairs.is_empty() { 0 } else { word(sparse.pairs.len()) };
             let mask = place(judge, row, seed, &mut slots).unwrap_or_else(|| {
                 slots.clear();
                 slots.extend(base_cells(judge, side));
                 write_row(judge, side, row, &mut slots);
                 RowWords::DIRECT
             });
+            let first = if slots.is_empty() { 0 } else { word(sparse.pairs.len()) };
             bytes += 4 * slots.len() as u64;
             if bytes <= bytes_max {
-                sparse.rows.extend([judge.plain_cell(row.rank), row.rank, first, mask]);
+                let mut words = [0; ROW];
+                words[..INLINE].copy_from_slice(&[
+                    judge.plain_cell(row.rank),
+                    row.rank,
+                    mask,
+                    first,
+                ]);
+                // Of a row with a cell for each column none is asked for.
+                let inline = row.pairs.iter().filter(|_| mask != RowWords::DIRECT);
+                for (pair, &(column, rank)) in words[INLINE..].chunks_mut(PAIR).zip(inline) {
+                    pair.copy_from_slice(&[column + 1, judge.cell(rank, column)]);
+                }
+                sparse.rows.extend(words);
                 sparse.pairs.append(&mut slots);
             }
             slots.clear();
@@ -141,24 +154,25 @@ fn columns(judge: &Judge<'_>) -> Vec<u32> {
         .collect()
 }
 
-/// Puts the pairs of a row into the smallest table of slots that finds each in
-/// [`RowWords::PROBES`] probes; the mask. `None` if a cell for each column takes
-/// no more room. A row without pairs takes no slots.
+/// Puts the pairs that the row itself has no room for into the smallest table of slots
+/// that finds each in [`RowWords::PROBES`] probes; the mask. `None` if a cell for each
+/// column takes no more room.
 fn place(judge: &Judge<'_>, row: &Row, seed: u32, slots: &mut Vec<u32>) -> Option<u32> {
-    if row.pairs.is_empty() {
-        return Some(0);
+    let pairs = row.pairs.get((ROW - INLINE) / PAIR..).unwrap_or_default();
+    if pairs.is_empty() {
+        return Some(RowWords::WHOLE);
     }
     let probes = RowWords::PROBES as usize;
-    let mut size = row.pairs.len().next_power_of_two();
+    let mut size = pairs.len().next_power_of_two();
     if size > probes {
-        size = (2 * row.pairs.len()).next_power_of_two();
+        size = (2 * pairs.len()).next_power_of_two();
     }
     // A single pair in a single slot is always tried.
     while size * PAIR < judge.columns().max(PAIR + 1) {
         slots.clear();
         slots.resize(size * PAIR, 0);
         let mask = size - 1;
-        let placed = row.pairs.iter().all(|&(column, rank)| {
+        let placed = pairs.iter().all(|&(column, rank)| {
             let first = pair_slot(seed, column) as usize;
             let mut tried = (first..first + probes).map(|slot| (slot & mask) * PAIR);
             tried.find(|&slot| slots[slot] == 0).is_some_and(|slot| {

@@ -151,10 +151,25 @@ impl<'a> Judge<'a> {
 
     /// Writes the service table.
     pub(super) fn fill_services(&self, table: &mut [u32]) {
+        let default = word(self.rules.len());
+        let is_blank = self.is_blank();
         self.services.fill(table, |class| match self.column_of[class as usize] {
             FINAL => ServiceWord::FINAL | self.cell_of_class(self.base[0][class as usize], class),
-            column => column,
+            column => {
+                let unnamed =
+                    is_blank && self.base.iter().all(|base| base[class as usize] == default);
+                column | if unnamed { ServiceWord::UNNAMED } else { 0 }
+            }
         });
+    }
+
+    /// Whether address class 0 has nothing of its own, on any side.
+    fn is_blank(&self) -> bool {
+        let (mut scratch, mut row) = (self.scratch(), Row::default());
+        (0..self.sides.count()).all(|side| {
+            self.row(side, 0, &mut scratch, &mut row);
+            row.rank == NOBODY && row.pairs.is_empty()
+        })
     }
 
     /// The best rule for any address.

@@ -6,6 +6,7 @@ use firewall_common::service::ServiceIndex;
 use super::address::AddressClasses;
 use super::cells::{self, Form};
 use super::context::Contexts;
+use super::hosts::{self, Filter, NETWORKS_MAX};
 use super::judge::Judge;
 use super::lists::word;
 use super::parallel;
@@ -50,21 +51,26 @@ pub(super) struct Parts<'a> {
     pub(super) chains: [(&'a Judge<'a>, &'a Form); 2],
     /// Request slot by rule slot; empty if nothing counts requests.
     pub(super) request_slots: &'a [u32],
+    pub(super) seed: u32,
 }
 
-/// The tries of both families.
+/// The tries of both families, and their lone addresses.
 #[derive(Debug)]
 pub(super) struct Tries {
     v4: trie::Plan,
     /// None if every address is of class 0.
     v6: Option<trie::Plan>,
+    hosts_v4: hosts::Table,
+    hosts_v6: hosts::Table,
 }
 
 impl Tries {
-    pub(super) fn new(addresses: &AddressClasses) -> Self {
+    pub(super) fn new(addresses: &AddressClasses, seed: u32) -> Self {
         Self {
             v4: trie::Plan::new(&addresses.v4),
             v6: (!addresses.is_v4_only()).then(|| trie::Plan::new(&addresses.v6)),
+            hosts_v4: hosts::Table::new(&addresses.hosts_v4, seed),
+            hosts_v6: hosts::Table::new(&addresses.hosts_v6, seed),
         }
     }
 
@@ -95,6 +101,10 @@ pub(super) struct Layout {
     /// Ingress, egress; as all pairs here.
     pub(super) services: [Section; 2],
     pub(super) bitmap: Section,
+    filter_of: Filter,
+    pub(super) filter: Section,
+    /// IPv4, IPv6.
+    pub(super) hosts: [Section; 2],
     /// Dense cells, or the pairs of the sparse form.
     cells: [Section; 2],
     rows: [Section; 2],
@@ -118,7 +128,9 @@ impl Layout {
         let (v4, v6) = (parts.tries.v4.tally(), parts.tries.v6());
         let sctp = parts.chains.iter().any(|(judge, _)| judge.tells_sctp());
         let services = if sctp { ServiceIndex::END } else { ServiceIndex::END_WITHOUT_SCTP };
-        let bitmap = if wants_bitmap(parts.addresses, v4) { BITMAP } else { 0 };
+        let (networks, bitmap) = shortcut(parts.addresses, v4);
+        let filter_of = Filter::new(parts.addresses.lone(), networks);
+        let hosts = [&parts.tries.hosts_v4, &parts.tries.hosts_v6];
         let forms = parts.chains.each_ref().map(|(judge, form)| match form {
             Form::Dense => [judge.rows() * judge.columns(), 0, 0],
             Form::Sparse(form) => [form.pairs.len(), form.rows.len(), form.columns.len()],
@@ -130,6 +142,9 @@ impl Layout {
             compares: take(v4.plus(v6).compare_words()),
             services: [services; 2].map(|words| take(words as usize)),
             bitmap: take(bitmap),
+            filter_of,
+            filter: take(filter_of.words),
+            hosts: hosts.map(|table| take(table.words.len())),
             cells: forms.map(|[cells, _, _]| take(cells)),
             rows: forms.map(|[_, rows, _]| take(rows)),
             columns: forms.map(|[_, _, columns]| take(columns)),
@@ -183,6 +198,8 @@ impl Layout {
         write(self.vlans, &parts.contexts.vlans.classes);
         write(self.flags, &parts.contexts.flags.classes);
         write(self.requests, parts.request_slots);
+        write(self.hosts[0], &parts.tries.hosts_v4.words);
+        write(self.hosts[1], &parts.tries.hosts_v6.words);
         for (direction, (judge, form)) in parts.chains.iter().enumerate() {
             write(self.local[direction], &judge.sides.local_of);
             if let Form::Sparse(form) = form {
@@ -193,6 +210,10 @@ impl Layout {
         }
         if self.bitmap.words != 0 {
             parts.addresses.mark(self.bitmap.of(words, base));
+        }
+        if self.filter.words != 0 {
+            let filter = self.filter.of(words, base);
+            self.filter_of.fill(parts.addresses, parts.seed, filter);
         }
         for (direction, (judge, form)) in parts.chains.iter().enumerate() {
             judge.fill_services(self.services[direction].of(words, base));
@@ -205,6 +226,7 @@ impl Layout {
     /// The settings that say where everything is.
     pub(super) fn settings(&self, parts: &Parts<'_>) -> Vec<(Setting, u32)> {
         let [(ingress, _), (egress, _)] = &parts.chains;
+        let Tries { hosts_v4, hosts_v6, .. } = parts.tries;
         vec![
             (Setting::TableWords, word(self.end)),
             (Setting::ServicesIngress, self.services[0].first()),
@@ -218,6 +240,14 @@ impl Layout {
             (Setting::Blocks, self.blocks.first()),
             (Setting::Compares, self.compares.first()),
             (Setting::Bitmap, self.bitmap.first()),
+            (Setting::Filter, self.filter.first()),
+            (Setting::FilterMask, word(self.filter.words).saturating_sub(1)),
+            (Setting::FilterNetworks, self.filter_of.has_networks.into()),
+            (Setting::HostsV4, self.hosts[0].first()),
+            (Setting::HostsV6, self.hosts[1].first()),
+            (Setting::HostMaskV4, hosts_v4.mask(1)),
+            (Setting::HostMaskV6, hosts_v6.mask(4)),
+            (Setting::HostProbes, hosts_v4.probes.max(hosts_v6.probes)),
             (Setting::CellsIngress, self.cells[0].first()),
             (Setting::CellsEgress, self.cells[1].first()),
             (Setting::AddressClasses, word(parts.addresses.count())),
@@ -243,13 +273,23 @@ impl Layout {
     }
 }
 
-/// Whether the bitmap of /24s pays.
+/// How packets from networks that nobody names are saved the walk below the root: by
+/// /24s in the filter, of which it says how many, or by a bitmap of all, of which it
+/// says how large.
 ///
-/// It costs 2 MiB and a look-up of its own. It saves a packet from a network that
-/// nobody names the walk below the root, which is worth it where what lies there
-/// is larger than the bitmap itself and so further from the CPU: from about 2,000
-/// blocks or 65,000 lone networks on. Where half of all /24s are named, too few
-/// packets are saved anything.
-fn wants_bitmap(addresses: &AddressClasses, tally: Tally) -> bool {
-    tally.bytes() > 4 * BITMAP as u64 && addresses.populated() < 1 << 23
+/// Both are a look-up of their own, which is worth it where what lies below the root is
+/// larger and so further from the CPU. The filter has 16 bits for each of few networks
+/// and stays in the second-level cache; of many, it would be larger than a bit for every
+/// /24 there is. Where half of them are named, too few packets are saved anything.
+fn shortcut(addresses: &AddressClasses, tally: Tally) -> (Option<u32>, usize) {
+    let (populated, bytes) = (addresses.populated(), tally.bytes());
+    if populated <= NETWORKS_MAX {
+        let pays = bytes > FILTER_BYTES_MIN || !addresses.hosts_v4.is_empty();
+        return (pays.then_some(populated), 0);
+    }
+    let pays = bytes > 4 * BITMAP as u64 && populated < 1 << 23;
+    (None, if pays { BITMAP } else { 0 })
 }
+
+/// Bytes below the root from which on the filter pays.
+const FILTER_BYTES_MIN: u64 = 1 << 17;

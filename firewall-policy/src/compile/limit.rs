@@ -74,7 +74,8 @@ impl Limit {
             roots: layout.root_v4.bytes() + layout.root_v6.bytes(),
             blocks: layout.blocks.bytes(),
             compares: layout.compares.bytes(),
-            bitmap: layout.bitmap.bytes(),
+            filter: layout.bitmap.bytes() + layout.filter.bytes(),
+            hosts: layout.hosts.iter().map(|section| section.bytes()).sum(),
             cells_ingress: layout.cell_bytes(0),
             cells_egress: layout.cell_bytes(1),
             ..self.shared.clone()
@@ -90,6 +91,7 @@ impl Limit {
         let cause = match largest {
             "ingress cells" => cause(ingress),
             "egress cells" => cause(egress),
+            "lone addresses" => format!("{} addresses", parts.addresses.lone()),
             _ if largest.starts_with("address") => {
                 format!("{} networks", parts.addresses.v4.len() + parts.addresses.v6.len())
             }

@@ -16,8 +16,12 @@ pub struct Memory {
     pub blocks: u64,
     /// Compare records of the address trie.
     pub compares: u64,
-    /// Bitmap of the /24s that rules name.
-    pub bitmap: u64,
+    /// Filter or bitmap of what rules name.
+    #[serde(alias = "bitmap")]
+    pub filter: u64,
+    /// Table of lone addresses.
+    #[serde(default)]
+    pub hosts: u64,
     /// Cells of the ingress chain.
     pub cells_ingress: u64,
     /// Cells of the egress chain.
@@ -40,7 +44,8 @@ impl Memory {
             + self.roots
             + self.blocks
             + self.compares
-            + self.bitmap
+            + self.filter
+            + self.hosts
             + self.cells_ingress
             + self.cells_egress
             + self.small
@@ -55,13 +60,14 @@ impl Memory {
 
     /// Name and bytes of each part, in the order in which people see them.
     #[must_use]
-    pub fn parts(&self) -> [(&'static str, u64); 11] {
+    pub fn parts(&self) -> [(&'static str, u64); 12] {
         [
             ("service tables", self.services),
             ("address roots", self.roots),
             ("address blocks", self.blocks),
             ("address records", self.compares),
-            ("network bitmap", self.bitmap),
+            ("address filter", self.filter),
+            ("lone addresses", self.hosts),
             ("ingress cells", self.cells_ingress),
             ("egress cells", self.cells_egress),
             ("small tables", self.small),

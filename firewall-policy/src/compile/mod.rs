@@ -11,7 +11,7 @@
 //! | `address`, `service`, `context`, `sides` | the classes of each dimension |
 //! | `judge`, `reply` | what the rules say of a combination |
 //! | `cells` | combinations to words: dense, or sparse |
-//! | `trie` | address classes to words |
+//! | `trie`, `hosts` | address classes to words |
 //! | `layout`, `memory`, `limit` | where each table stands, what it takes and may take |
 //! | `slots` | counters that survive |
 //! | `generation`, `digest`, `ports` | what comes out |
@@ -26,6 +26,7 @@ mod digest;
 mod error;
 mod generation;
 mod glob;
+mod hosts;
 mod interner;
 mod judge;
 mod layout;
@@ -144,9 +145,12 @@ fn tables(
         let form = limit.choose(&judge, ranks.direction)?;
         Ok((judge, form))
     };
-    let is_large = addresses.v4.len() + addresses.v6.len() > LARGE;
-    let (tries, judges) =
-        parallel::both(is_large, || Tries::new(addresses), || [judge(0), judge(1)]);
+    let is_large = addresses.v4.len() + addresses.v6.len() + addresses.lone() > LARGE;
+    let (tries, judges) = parallel::both(
+        is_large,
+        || Tries::new(addresses, environment.seed),
+        || [judge(0), judge(1)],
+    );
     let [ingress, egress] = judges;
     let (ingress, egress) = (ingress?, egress?);
     let request_slots = request_slots(plan);
@@ -156,6 +160,7 @@ fn tables(
         contexts: &contexts,
         chains: [(&ingress.0, &ingress.1), (&egress.0, &egress.1)],
         request_slots: &request_slots,
+        seed: environment.seed,
     };
     let layout = Layout::new(&parts);
     let memory = limit.check(&layout, &parts)?;

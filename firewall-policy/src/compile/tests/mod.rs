@@ -2,6 +2,7 @@
 
 mod equals_model;
 mod explain;
+mod hosts;
 mod limits;
 mod scale;
 mod slots;

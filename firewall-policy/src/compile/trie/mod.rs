@@ -29,17 +29,23 @@ use sink::{Sink, Tables};
 
 /// An address as 128 bits, left-aligned.
 pub(super) trait Address: Point + Sync {
+    /// Width of the family.
+    const BITS: u32;
     /// The bits; those past the family's width are zero.
     fn aligned(self) -> u128;
 }
 
 impl Address for u32 {
+    const BITS: u32 = 32;
+
     fn aligned(self) -> u128 {
         u128::from(self) << 96
     }
 }
 
 impl Address for u128 {
+    const BITS: u32 = 128;
+
     fn aligned(self) -> u128 {
         self
     }

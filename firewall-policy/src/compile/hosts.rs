@@ -1,0 +1,154 @@
+//! Lone addresses to a flat table, and the filter in front of all that rules name.
+//!
+//! See [`firewall_common::hosts`] for how both are read.
+
+use firewall_common::abi::tables::Host;
+use firewall_common::hosts::{self, NONE};
+use firewall_common::packet::Address as Aligned;
+
+use super::address::AddressClasses;
+use super::classes::Run;
+use super::lists::word;
+use super::trie::Address;
+
+/// Lone addresses from which on they have a table: with fewer, what the trie takes for
+/// them stays in the second-level cache.
+const HOSTS_MIN: usize = 8192;
+
+/// Steps to a slot, at most; more double the table.
+const PROBES_MAX: u32 = 32;
+
+/// Keys of the filter above which it is no smaller than a bit for every /24.
+pub(super) const NETWORKS_MAX: u32 = 1 << 19;
+
+/// Takes lone addresses out of runs, with their classes: those between two runs of one
+/// class, which become one run. None if there are few.
+pub(super) fn take<T: Address>(runs: &mut Vec<Run<T>>) -> Vec<(T, u32)> {
+    let is_lone = |three: &&[Run<T>]| {
+        matches!(three, [before, lone, after]
+            if before.class == after.class && lone.first.next() == Some(after.first))
+    };
+    let found = runs.windows(3).filter(is_lone).count();
+    if found < HOSTS_MIN {
+        return Vec::new();
+    }
+    let mut taken = Vec::with_capacity(found);
+    let mut left: Vec<Run<T>> = Vec::with_capacity(runs.len() - found);
+    let mut place = 0;
+    while let Some(&run) = runs.get(place) {
+        place += 1;
+        let (before, after) = (left.last(), runs.get(place));
+        if let (Some(before), Some(after)) = (before, after)
+            && before.class == after.class
+            && run.first.next() == Some(after.first)
+        {
+            taken.push((run.first, run.class));
+            // What follows goes on with the run before.
+            place += 1;
+        } else {
+            left.push(run);
+        }
+    }
+    *runs = left;
+    taken
+}
+
+/// A table of lone addresses of one family.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) words: Vec<u32>,
+    /// Steps of the longest search.
+    pub(super) probes: u32,
+}
+
+impl Table {
+    /// Gives every address a slot.
+    pub(super) fn new<T: Address>(entries: &[(T, u32)], seed: u32) -> Self {
+        if entries.is_empty() {
+            return Self::default();
+        }
+        let mut slots = (2 * entries.len()).next_power_of_two();
+        loop {
+            if let Some(table) = Self::of_size(entries, seed, slots) {
+                return table;
+            }
+            slots *= 2;
+        }
+    }
+
+    fn of_size<T: Address>(entries: &[(T, u32)], seed: u32, slots: usize) -> Option<Self> {
+        let width = if T::BITS == 32 { 1 } else { 4 };
+        let shift = Host::shift(width);
+        let (mut words, mask) = (vec![NONE; slots << shift], slots - 1);
+        let mut longest = 0;
+        for &(address, class) in entries {
+            let aligned = Aligned::from_v6(address.aligned());
+            let first = hosts::hash(seed, aligned) as usize;
+            let found = (0..PROBES_MAX as usize)
+                .find(|probe| words[((first + probe & mask) << shift) + width] == NONE)?;
+            longest = longest.max(found);
+            let slot = &mut words[(first + found & mask) << shift..][..=width];
+            let key = [aligned.hi >> 32, aligned.hi, aligned.lo >> 32, aligned.lo];
+            for (part, key) in slot[..width].iter_mut().zip(key) {
+                *part = quarter(key);
+            }
+            slot[width] = class;
+        }
+        Some(Self { words, probes: word(longest) + 1 })
+    }
+
+    /// Number of the last slot.
+    pub(super) fn mask(&self, width: usize) -> u32 {
+        word(self.words.len() >> Host::shift(width)).saturating_sub(1)
+    }
+}
+
+/// What the filter has, and how large it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Filter {
+    /// Words; 0 = there is none.
+    pub(super) words: usize,
+    /// Whether it has the /24s that rules name.
+    pub(super) has_networks: bool,
+}
+
+impl Filter {
+    /// A filter for so many keys, at 16 to 32 bits for each.
+    pub(super) fn new(hosts: usize, networks: Option<u32>) -> Self {
+        let keys = hosts + networks.unwrap_or_default() as usize;
+        if hosts == 0 && networks.is_none() {
+            return Self::default();
+        }
+        let words = (keys / 2).next_power_of_two().max(16);
+        Self { words, has_networks: networks.is_some() }
+    }
+
+    /// Sets the bits of every key.
+    pub(super) fn fill(self, addresses: &AddressClasses, seed: u32, filter: &mut [u32]) {
+        let mask = word(self.words) - 1;
+        let mut set = |line: u32, hash: u64| {
+            let (offset, bits) = hosts::bits(hash);
+            filter[(line + offset) as usize] |= bits;
+        };
+        for &(host, _) in &addresses.hosts_v4 {
+            let host = Aligned::from_v4(host);
+            let line = hosts::line(mask, hosts::hash(seed, hosts::network(host)));
+            set(line, hosts::hash(seed, host));
+        }
+        for &(host, _) in &addresses.hosts_v6 {
+            let hash = hosts::hash(seed, Aligned::from_v6(host));
+            set(hosts::line(mask, hash), hash);
+        }
+        if self.has_networks {
+            addresses.each_network(|network| {
+                let hash = hosts::hash(seed, Aligned::from_v4(network << 8));
+                set(hosts::line(mask, hash), hash);
+            });
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
+const fn quarter(bits: u64) -> u32 {
+    bits as u32
+}
