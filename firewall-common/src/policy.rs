@@ -128,6 +128,7 @@ struct Chain {
     local_classes: Setting,
     rows: Setting,
     columns: Setting,
+    combined: Setting,
     default_allow: u32,
 }
 
@@ -140,6 +141,7 @@ impl Chain {
         local_classes: Setting::LocalClassesIngress,
         rows: Setting::RowsIngress,
         columns: Setting::ColumnsIngress,
+        combined: Setting::CombinedIngress,
         default_allow: features::DEFAULT_ALLOW_INGRESS,
     };
     const EGRESS: Self = Self {
@@ -150,6 +152,7 @@ impl Chain {
         local_classes: Setting::LocalClassesEgress,
         rows: Setting::RowsEgress,
         columns: Setting::ColumnsEgress,
+        combined: Setting::CombinedEgress,
         default_allow: features::DEFAULT_ALLOW_EGRESS,
     };
 }
@@ -235,7 +238,10 @@ fn decide_by_address<T: Tables + ?Sized>(
         return default(tables, chain);
     }
     let side = side(tables, query, chain);
-    let row = side.wrapping_mul(tables.setting(Setting::AddressClasses)).wrapping_add(class);
+    let mut row = side.wrapping_mul(tables.setting(Setting::AddressClasses)).wrapping_add(class);
+    if tables.setting(chain.combined) != 0 {
+        row = tables.word(tables.setting(chain.combined).wrapping_add(row));
+    }
     if tables.setting(chain.rows) != 0 {
         return sparse(tables, chain, (side, row), word);
     }

@@ -247,6 +247,8 @@ settings! {
     StepsV6
     FilterMask
     FilterNetworks
+    CombinedIngress
+    CombinedEgress
 }
 
 /// A 64-bit immediate number, of which the loader leaves 32 bits.

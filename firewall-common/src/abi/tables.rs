@@ -127,6 +127,11 @@ pub enum Setting {
     FilterMask = 48,
     /// Whether the filter has the /24s that hold more than class 0: 1 or 0.
     FilterNetworks = 49,
+    /// First word of the map from a row of the ingress chain, an address class on a
+    /// side, to the row of cells that it shares with others; 0 = rows share nothing.
+    CombinedIngress = 50,
+    /// The same for egress.
+    CombinedEgress = 51,
 }
 
 impl Setting {

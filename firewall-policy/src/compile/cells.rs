@@ -1,8 +1,9 @@
-//! The cells of a chain: a word for each pair of classes, or the sparse form.
+//! The cells of a chain: a word for each pair of classes, the sparse form, or two stages.
 
 use firewall_common::abi::tables::{Column, Row as RowWords};
 use firewall_common::policy::pair_slot;
 
+use super::combined::Combined;
 use super::judge::{Judge, NOBODY, Row, Scratch};
 use super::lists::word;
 
@@ -24,6 +25,8 @@ pub(super) enum Form {
     Dense,
     /// Only what some rule names by both ends.
     Sparse(Sparse),
+    /// Remote and local class first, then services.
+    Combined(Combined),
 }
 
 /// Cells in sparse form, see [`RowWords`].
@@ -78,12 +81,12 @@ pub(super) fn fill_dense(judge: &Judge<'_>, cells: &mut [u32]) {
 }
 
 /// The cells of a side for addresses that nobody names.
-fn base_cells<'j>(judge: &'j Judge<'_>, side: usize) -> impl Iterator<Item = u32> + 'j {
+pub(super) fn base_cells<'j>(judge: &'j Judge<'_>, side: usize) -> impl Iterator<Item = u32> + 'j {
     (0..word(judge.columns())).map(move |column| judge.cell(judge.base(side, column), column))
 }
 
 /// Overwrites a copy of the base with what a row has of its own.
-fn write_row(judge: &Judge<'_>, side: usize, row: &Row, cells: &mut [u32]) {
+pub(super) fn write_row(judge: &Judge<'_>, side: usize, row: &Row, cells: &mut [u32]) {
     if row.rank != NOBODY {
         for (column, cell) in (0..).zip(&mut *cells) {
             if row.rank < judge.base(side, column) {

@@ -121,7 +121,7 @@ fn toggle(list: &mut Vec<u32>, entry: u32) {
 }
 
 /// `SplitMix64`, Steele et al., OOPSLA 2014.
-fn random(state: &mut u64) -> u64 {
+pub(super) fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut word = *state;
     word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -131,7 +131,7 @@ fn random(state: &mut u64) -> u64 {
 
 /// A signature is its own hash.
 #[derive(Default)]
-struct AsIs(u64);
+pub(super) struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn write(&mut self, bytes: &[u8]) {

@@ -194,6 +194,17 @@ impl<'a> Judge<'a> {
         self.cells[rank as usize] | kind << Cell::COUNT_SHIFT
     }
 
+    /// The rules that name an address class as remote end.
+    pub(super) fn naming(&self, class: u32) -> impl Iterator<Item = Rank> + '_ {
+        let sets = self.addresses.of(class).iter();
+        sets.flat_map(|&set| self.rules_of_set.of(set).iter().copied())
+    }
+
+    /// The local classes that a rule is about; `None` for all.
+    pub(super) fn locals_of(&self, rank: Rank) -> Option<&[u32]> {
+        self.rules[rank as usize].local.map(|set| self.sides.held_by(set))
+    }
+
     /// Room for the work on this chain's rows.
     pub(super) fn scratch(&self) -> Scratch {
         Scratch { best: vec![NOBODY; self.columns()], touched: Vec::new(), rows: Vec::new() }

@@ -105,10 +105,11 @@ pub(super) struct Layout {
     pub(super) filter: Section,
     /// IPv4, IPv6.
     pub(super) hosts: [Section; 2],
-    /// Dense cells, or the pairs of the sparse form.
+    /// Dense cells, those of combined classes, or the pairs of the sparse form.
     cells: [Section; 2],
     rows: [Section; 2],
     columns: [Section; 2],
+    combined: [Section; 2],
     local: [Section; 2],
     interfaces: Section,
     vlans: Section,
@@ -132,8 +133,9 @@ impl Layout {
         let filter_of = Filter::new(parts.addresses.lone(), networks);
         let hosts = [&parts.tries.hosts_v4, &parts.tries.hosts_v6];
         let forms = parts.chains.each_ref().map(|(judge, form)| match form {
-            Form::Dense => [judge.rows() * judge.columns(), 0, 0],
-            Form::Sparse(form) => [form.pairs.len(), form.rows.len(), form.columns.len()],
+            Form::Dense => [judge.rows() * judge.columns(), 0, 0, 0],
+            Form::Sparse(form) => [form.pairs.len(), form.rows.len(), form.columns.len(), 0],
+            Form::Combined(form) => [form.cells.len(), 0, 0, form.classes.len()],
         });
         Self {
             root_v4: take(ROOT),
@@ -145,9 +147,10 @@ impl Layout {
             filter_of,
             filter: take(filter_of.words),
             hosts: hosts.map(|table| take(table.words.len())),
-            cells: forms.map(|[cells, _, _]| take(cells)),
-            rows: forms.map(|[_, rows, _]| take(rows)),
-            columns: forms.map(|[_, _, columns]| take(columns)),
+            cells: forms.map(|[cells, ..]| take(cells)),
+            rows: forms.map(|[_, rows, ..]| take(rows)),
+            columns: forms.map(|[_, _, columns, _]| take(columns)),
+            combined: forms.map(|[.., combined]| take(combined)),
             local: parts.chains.map(|(judge, _)| take(judge.sides.local_of.len())),
             interfaces: take(parts.contexts.interface_words().len()),
             vlans: take(parts.contexts.vlans.classes.len()),
@@ -164,7 +167,7 @@ impl Layout {
 
     /// Bytes of the cells of a direction, in whatever form.
     pub(super) fn cell_bytes(&self, direction: usize) -> u64 {
-        let sections = [self.cells, self.rows, self.columns];
+        let sections = [self.cells, self.rows, self.columns, self.combined];
         sections.into_iter().map(|section| section[direction].bytes()).sum()
     }
 
@@ -202,10 +205,18 @@ impl Layout {
         write(self.hosts[1], &parts.tries.hosts_v6.words);
         for (direction, (judge, form)) in parts.chains.iter().enumerate() {
             write(self.local[direction], &judge.sides.local_of);
-            if let Form::Sparse(form) = form {
-                write(self.cells[direction], &form.pairs);
-                write(self.rows[direction], &form.rows);
-                write(self.columns[direction], &form.columns);
+            match form {
+                // Worked out in place, below.
+                Form::Dense => {}
+                Form::Sparse(form) => {
+                    write(self.cells[direction], &form.pairs);
+                    write(self.rows[direction], &form.rows);
+                    write(self.columns[direction], &form.columns);
+                }
+                Form::Combined(form) => {
+                    write(self.cells[direction], &form.cells);
+                    write(self.combined[direction], &form.classes);
+                }
             }
         }
         if self.bitmap.words != 0 {
@@ -269,6 +280,8 @@ impl Layout {
             (Setting::RowsEgress, self.rows[1].first()),
             (Setting::ColumnsIngress, self.columns[0].first()),
             (Setting::ColumnsEgress, self.columns[1].first()),
+            (Setting::CombinedIngress, self.combined[0].first()),
+            (Setting::CombinedEgress, self.combined[1].first()),
         ]
     }
 }

@@ -5,6 +5,7 @@ use firewall_common::abi::flow::{Flow, FlowKey};
 
 use super::Environment;
 use super::cells::{Form, Need, Sparse};
+use super::combined::Combined;
 use super::error::CompileError;
 use super::judge::Judge;
 use super::layout::{Layout, Parts};
@@ -44,7 +45,7 @@ impl Limit {
         }
     }
 
-    /// Chooses the form of a chain's cells, and works out the sparse one.
+    /// Chooses the form of a chain's cells, and works out all but the dense one.
     pub(super) fn choose(
         &self,
         judge: &Judge<'_>,
@@ -54,6 +55,10 @@ impl Limit {
             return Ok(Form::Dense);
         }
         let bytes_max = TABLE_BYTES_MAX.min(self.memory_max.unwrap_or(u64::MAX));
+        // Of a policy that is replaced, both generations' tables are in memory.
+        if let Some(combined) = Combined::new(judge, self.seed, bytes_max / 2) {
+            return Ok(Form::Combined(combined));
+        }
         match Sparse::new(judge, self.seed, bytes_max) {
             Ok(sparse) => Ok(Form::Sparse(sparse)),
             Err(bytes) => {

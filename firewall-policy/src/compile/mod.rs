@@ -10,7 +10,7 @@
 //! | `classes` | values that no set tells apart |
 //! | `address`, `service`, `context`, `sides` | the classes of each dimension |
 //! | `judge`, `reply` | what the rules say of a combination |
-//! | `cells` | combinations to words: dense, or sparse |
+//! | `cells`, `combined` | combinations to words: dense, sparse, or in two stages |
 //! | `trie`, `hosts` | address classes to words |
 //! | `layout`, `memory`, `limit` | where each table stands, what it takes and may take |
 //! | `slots` | counters that survive |
@@ -21,6 +21,7 @@
 mod address;
 mod cells;
 mod classes;
+mod combined;
 mod context;
 mod digest;
 mod error;

@@ -14,6 +14,8 @@ pub(super) struct Sides<'a> {
     pub(super) local_of: Vec<u32>,
     /// For each local class, the address sets that hold it, ascending.
     locals: Lists,
+    /// For each address set, the local classes that it holds, ascending.
+    held: Lists,
     contexts: &'a Contexts,
 }
 
@@ -25,7 +27,7 @@ impl<'a> Sides<'a> {
         let mut locals = Lists::default();
         if asked.is_empty() {
             locals.push(&[]);
-            return Self { local_of: Vec::new(), locals, contexts };
+            return Self { local_of: Vec::new(), locals, held: Lists::default(), contexts };
         }
         let held = |class| {
             let sets = addresses.of(class).iter().copied();
@@ -37,12 +39,18 @@ impl<'a> Sides<'a> {
         for list in distinct.values() {
             locals.push(list);
         }
-        Self { local_of, locals, contexts }
+        let sets = asked.last().map_or(0, |last| *last as usize + 1);
+        Self { local_of, held: locals.inverted(sets), locals, contexts }
     }
 
     /// Local classes, at least 1.
     pub(super) fn locals(&self) -> usize {
         self.locals.len()
+    }
+
+    /// The local classes that a set holds, which some rule asks for as local end.
+    pub(super) fn held_by(&self, set: u32) -> &[u32] {
+        self.held.of(set)
     }
 
     /// Sides on which interface, VLAN and flags are known.

@@ -82,8 +82,8 @@ pub(crate) struct Kind {
     pub(crate) locals: bool,
     /// Rules ask for interface, VLAN and TCP flags.
     pub(crate) contexts: bool,
-    /// A deny list long enough for the bitmap of /24s.
-    pub(crate) long_list: bool,
+    /// A deny list long enough for a filter.
+    pub(crate) long_list: Option<LongList>,
     /// Rules count requests.
     pub(crate) counts: bool,
 }
@@ -114,9 +114,9 @@ ingress: { allow: [{ name: rule, from: any, service: http }] }
             .pick(&[Some(Action::Drop), Some(Action::Drop), Some(Action::Allow)])
             .unwrap_or(Action::Drop);
     }
-    if kind.long_list {
+    if let Some(list) = kind.long_list {
         let name = "long-list".to_owned();
-        policy.ingress.deny.push(Rule { name, remote: long_list(rng), ..template });
+        policy.ingress.deny.push(Rule { name, remote: long_list(rng, list), ..template });
     }
     policy.baseline.non_ip_all = rng.once_in(2);
     policy.baseline.dhcp = !rng.once_in(3);
@@ -129,9 +129,9 @@ ingress: { allow: [{ name: rule, from: any, service: http }] }
 fn rule(rng: &mut Rng, kind: Kind, template: &Rule) -> Rule {
     let mut rule = template.clone();
     // A bitmap pays only where most of the space is nobody's.
-    let networks = if kind.long_list { &NETWORKS[2..] } else { &NETWORKS[..] };
+    let networks = if kind.long_list.is_some() { &NETWORKS[2..] } else { &NETWORKS[..] };
     rule.remote = if rng.once_in(4) { AddrSet::any() } else { addresses(rng, networks) };
-    let too_wide = kind.long_list && rule.remote.is_any();
+    let too_wide = kind.long_list.is_some() && rule.remote.is_any();
     if !too_wide && !rng.once_in(3) {
         rule.remote = rule.remote.subtract(&addresses(rng, &NETWORKS[2..]));
     }
@@ -184,13 +184,34 @@ fn counts(services: &ServiceSet) -> Vec<(ServiceSet, Count)> {
     ports.map(port).into_iter().filter(|(set, _)| !set.is_empty()).collect()
 }
 
-/// So many lone hosts in one half of the space that their tries outgrow a cache.
-fn long_list(rng: &mut Rng) -> AddrSet {
-    let hosts = (0..90_000).map(|_| {
-        let host = 0x4000_0000 | u32::try_from(rng.bits() >> 34).unwrap_or(0);
-        (host, host)
-    });
-    AddrSet { v4: RangeSet::from_ranges(hosts.collect()), v6: RangeSet::empty() }
+/// What a long list names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LongList {
+    /// Lone hosts of both families.
+    Hosts,
+    /// Small networks and a wide one, so that a bit for every /24 is the least.
+    Networks,
+}
+
+/// So many places in one half of the space that what leads to them outgrows a cache.
+fn long_list(rng: &mut Rng, list: LongList) -> AddrSet {
+    let host = |rng: &mut Rng| 0x4000_0000 | u32::try_from(rng.bits() >> 34).unwrap_or(0);
+    match list {
+        LongList::Hosts => {
+            let v4 = (0..90_000).map(|_| host(rng)).map(|host| (host, host)).collect();
+            let v6 = (0..10_000).map(|_| {
+                let upper = 0x2001_0db8_0002_0000 | u64::from(host(rng) & 3);
+                u128::from(upper) << 64 | u128::from(rng.bits())
+            });
+            let v6 = v6.map(|host| (host, host)).collect();
+            AddrSet { v4: RangeSet::from_ranges(v4), v6: RangeSet::from_ranges(v6) }
+        }
+        LongList::Networks => {
+            let small = (0..90_000).map(|_| host(rng) & !15).map(|first| (first, first | 15));
+            let v4 = small.chain([(0x2000_0000, 0x2fff_ffff)]).collect();
+            AddrSet { v4: RangeSet::from_ranges(v4), v6: RangeSet::empty() }
+        }
+    }
 }
 
 /// What a policy tells apart: places worth a frame.

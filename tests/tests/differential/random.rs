@@ -13,7 +13,7 @@ use crate::captures::ONE_PAGE;
 use crate::common::policy;
 use crate::frames::Frames;
 use crate::pair::Pair;
-use crate::policies::{self, Kind, Places};
+use crate::policies::{self, Kind, LongList, Places};
 use crate::rng::Rng;
 
 /// Frames put to each policy.
@@ -46,10 +46,17 @@ fn policies_in_the_sparse_form() -> Result<()> {
 }
 
 #[test]
+fn policies_with_a_list_of_so_many_hosts_that_they_have_a_table() -> Result<()> {
+    let long_list = Some(LongList::Hosts);
+    compare("hosts", Kind { long_list, locals: true, ..Kind::default() }, Environment::BUDGET_BYTES)
+}
+
+#[test]
 fn policies_with_a_list_so_long_that_there_is_a_bitmap() -> Result<()> {
+    let long_list = Some(LongList::Networks);
     compare(
         "bitmap",
-        Kind { long_list: true, locals: true, ..Kind::default() },
+        Kind { long_list, locals: true, ..Kind::default() },
         Environment::BUDGET_BYTES,
     )
 }
@@ -114,7 +121,12 @@ fn drawn(rng: &mut Rng, kind: Kind, budget_bytes: u64) -> Result<(Policy, Genera
         let generation = policy::compiled(&policy, budget_bytes)?;
         let has = |setting: Setting| generation.settings[setting as usize] != 0;
         let sparse = budget_bytes == 0;
-        if kind.long_list == has(Setting::Bitmap) && sparse == has(Setting::RowsIngress) {
+        let list = match (has(Setting::HostsV4), has(Setting::Bitmap)) {
+            (true, false) => Some(LongList::Hosts),
+            (false, true) => Some(LongList::Networks),
+            _ => None,
+        };
+        if kind.long_list == list && sparse == has(Setting::RowsIngress) {
             return Ok((policy, generation));
         }
     }

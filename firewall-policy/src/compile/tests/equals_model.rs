@@ -1,7 +1,7 @@
 //! The compiled tables and the model agree, on policies whose rules overlap in
 //! every way.
 
-use firewall_common::abi::tables::Cell;
+use firewall_common::abi::tables::{Cell, Setting};
 use firewall_common::service::ServiceIndex;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -246,6 +246,26 @@ proptest! {
     }
 
     #[test]
+    fn two_stages(policy in any_policy(), picks in picks()) {
+        let mut policy = policy;
+        for chain in [&mut policy.ingress, &mut policy.egress] {
+            for rule in chain.failsafe.iter_mut().chain(&mut chain.deny).chain(&mut chain.allow) {
+                rule.interfaces.clear();
+                rule.vlans.clear();
+                rule.tcp_flags = None;
+            }
+        }
+        let no_budget = Environment { budget_bytes: 0, ..environment() };
+        let generation = compile(&policy, &no_budget, &mut SlotTable::default()).unwrap();
+        let of = |setting: Setting| generation.settings[setting as usize];
+        let asks = of(Setting::LocalClassesIngress) > 1 && of(Setting::ServiceClassesIngress) > 0;
+        prop_assert_eq!(of(Setting::CombinedIngress) != 0, asks);
+        for query in queries(&policy, &picks) {
+            check(wanted(&policy, &generation, &query), ask(&generation, &query), &query);
+        }
+    }
+
+    #[test]
     fn order_does_not_matter(
         policy in any_policy(),
         picks in picks(),
@@ -305,7 +325,7 @@ fn later_fragments_need_a_rule_for_every_service() {
 
 #[test]
 fn a_service_that_needs_no_address_is_final() {
-    use firewall_common::abi::tables::{ServiceWord, Setting};
+    use firewall_common::abi::tables::ServiceWord;
     let ssh =
         Rule { services: ServiceSet::range(22, 22), remote: network("10.0.0.0/8"), ..rule("ssh") };
     let web = Rule { services: ServiceSet::range(80, 80), ..rule("web") };
