@@ -10,7 +10,7 @@ use firewall_common::ban;
 use firewall_common::hosts;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
-use firewall_common::pipeline::{self, Arrival};
+use firewall_common::pipeline::Arrival;
 use firewall_common::policy::{self, Tuple};
 use firewall_common::request::{self, Entry, Kind, Tally};
 use firewall_common::service::ServiceIndex;

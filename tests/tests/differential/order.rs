@@ -56,7 +56,7 @@ fn shuffled_rules_give_the_same_verdicts_on_the_host() -> Result<()> {
             locals: number % 2 == 0,
             contexts: number % 3 == 0,
             counts: true,
-            long_list: false,
+            long_list: None,
         };
         let policy = policies::random(&mut rng, kind)?;
         let shuffled = shuffle(&mut rng, &policy);
