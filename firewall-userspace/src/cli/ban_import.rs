@@ -119,7 +119,8 @@ pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
     } else {
         let verb = if arguments.dry_run { "would ban" } else { "banned" };
         let (time, networks) = (units::age(arguments.time), units::plural(batch.len(), "network"));
-        let left = if skipped == 0 { String::new() } else { format!(", {skipped} left out") };
+        let [new, renewed, skipped] = [new, renewed, skipped].map(|part| units::count(part as u64));
+        let left = if skipped == "0" { String::new() } else { format!(", {skipped} left out") };
         context
             .out
             .line(&format!("{verb} {networks} for {time}: {new} new, {renewed} renewed{left}"))?;

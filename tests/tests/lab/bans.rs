@@ -124,12 +124,12 @@ fn a_file_is_banned_as_a_whole_or_not_at_all() -> Result<()> {
 
     let skip = ["ban", "import", &path, "--skip-protected", "--for", "1h"];
     let said = firewall.check(&skip)?;
-    assert_eq!(said, "banned 20001 networks for 1 h: 20001 new, 0 renewed, 1 left out\n");
+    assert_eq!(said, "banned 20,001 networks for 1 h: 20,001 new, 0 renewed, 1 left out\n");
     assert!(!connects(&client, Some(STRANGER[0]), to, REFUSAL)?, "it comes in");
     assert!(connects(&client, Some(CLIENT[0]), to, PATIENCE)?, "another source was cut");
     // Once more: nobody is banned twice, and hits are kept.
     let said = firewall.check(&skip)?;
-    assert!(said.contains(": 0 new, 20001 renewed"), "{said}");
+    assert!(said.contains(": 0 new, 20,001 renewed"), "{said}");
     let stats = firewall.json(&["ban", "stats"])?;
     assert_eq!(stats["bans"], 20_001, "{stats}");
     let list = firewall.json(&["ban", "list"])?;
