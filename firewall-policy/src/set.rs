@@ -153,14 +153,32 @@ impl<T: Point> RangeSet<T> {
     /// Whether everything in this set is in the other.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
-        self.subtract(other).is_empty()
+        let mut rest = other.ranges.as_slice();
+        // Ranges never touch, so one of the other set holds all of one of this.
+        self.ranges.iter().all(|&(first, last)| {
+            rest = from(rest, first);
+            matches!(rest, [(from, to), ..] if *from <= first && last <= *to)
+        })
     }
 
     /// Whether nothing is in both sets.
     #[must_use]
     pub fn is_disjoint(&self, other: &Self) -> bool {
-        self.intersect(other).is_empty()
+        let (few, mut rest) = if self.ranges.len() <= other.ranges.len() {
+            (self, other.ranges.as_slice())
+        } else {
+            (other, self.ranges.as_slice())
+        };
+        few.ranges.iter().all(|&(first, last)| {
+            rest = from(rest, first);
+            rest.first().is_none_or(|&(from, _)| last < from)
+        })
     }
+}
+
+/// The ranges that do not end before `first`.
+fn from<T: Point>(ranges: &[(T, T)], first: T) -> &[(T, T)] {
+    &ranges[ranges.partition_point(|&(_, last)| last < first)..]
 }
 
 /// A set of services: ranges of [`ServiceIndex`](firewall_common::service::ServiceIndex) values.
@@ -243,6 +261,12 @@ impl AddrSet {
         self.v4.is_subset(&other.v4) && self.v6.is_subset(&other.v6)
     }
 
+    /// Whether nothing is in both sets.
+    #[must_use]
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.v4.is_disjoint(&other.v4) && self.v6.is_disjoint(&other.v6)
+    }
+
     both! {
         /// What is in either set.
         union,
@@ -268,5 +292,30 @@ impl AddrSet {
     pub fn first(&self) -> Option<IpAddr> {
         let v4 = self.v4.ranges().first().map(|&(a, _)| IpAddr::V4(Ipv4Addr::from(a)));
         v4.or_else(|| self.v6.ranges().first().map(|&(a, _)| IpAddr::V6(Ipv6Addr::from(a))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn questions_agree_with_the_sets_they_are_about(
+            a in vec((0_u32..60, 0_u32..8), 0..12),
+            b in vec((0_u32..60, 0_u32..30), 0..12),
+        ) {
+            let set = |ranges: Vec<(u32, u32)>| {
+                RangeSet::from_ranges(ranges.iter().map(|&(at, more)| (at, at + more)).collect())
+            };
+            let (a, b) = (set(a), set(b));
+            prop_assert_eq!(a.is_subset(&b), a.subtract(&b).is_empty());
+            prop_assert_eq!(a.is_disjoint(&b), a.intersect(&b).is_empty());
+            prop_assert_eq!(b.is_disjoint(&a), a.is_disjoint(&b));
+            prop_assert!(a.intersect(&b).is_subset(&a) && a.subtract(&b).is_disjoint(&b));
+        }
     }
 }

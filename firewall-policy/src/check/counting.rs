@@ -1,29 +1,27 @@
 //! Requests are counted in one way per packet.
 
 use super::Context;
+use super::index::Index;
 use super::rules::{Resolved, count_word};
 use crate::assemble::Lists;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::set::AddrSet;
 
 /// Reports allow rules that would count one packet in two ways.
 pub(crate) fn check(context: &mut Context<'_>, lists: &Lists<'_>) {
     let counted: Vec<&Resolved<'_>> =
         lists.allow.iter().filter(|rule| !rule.rule.counts.is_empty()).collect();
-    for (index, rule) in counted.iter().enumerate() {
-        for other in &counted[..index] {
-            if meet(&rule.rule.remote, &other.rule.remote)
-                && meet(&rule.rule.local, &other.rule.local)
+    let index = Index::new(counted.iter().map(|rule| &rule.rule).enumerate());
+    for (place, rule) in counted.iter().enumerate() {
+        let before = index.meeting(&rule.rule).into_iter().take_while(|&other| other < place);
+        for other in before.map(|other| counted[other]) {
+            if !rule.rule.remote.is_disjoint(&other.rule.remote)
+                && !rule.rule.local.is_disjoint(&other.rule.local)
             {
                 compare(context, rule, other);
             }
         }
     }
-}
-
-fn meet(a: &AddrSet, b: &AddrSet) -> bool {
-    !a.intersect(b).is_empty()
 }
 
 fn compare(context: &mut Context<'_>, rule: &Resolved<'_>, other: &Resolved<'_>) {

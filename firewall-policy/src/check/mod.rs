@@ -8,6 +8,7 @@ pub(crate) mod counting;
 pub(crate) mod expiry;
 pub(crate) mod exposure;
 pub(crate) mod impossible;
+mod index;
 pub(crate) mod lifeline;
 pub(crate) mod lists;
 pub(crate) mod references;

@@ -39,10 +39,12 @@ fn asks_no_more_of<T: PartialEq>(outer: &[T], inner: &[T]) -> bool {
 
 /// What both rules match, if some packet can be matched by both.
 pub(crate) fn overlap(a: &Rule, b: &Rule) -> Option<(AddrSet, ServiceSet)> {
+    if a.services.is_disjoint(&b.services) || a.remote.is_disjoint(&b.remote) {
+        return None;
+    }
     let (remote, local) = (a.remote.intersect(&b.remote), a.local.intersect(&b.local));
     let services = a.services.intersect(&b.services);
     let meet = has_family(&remote, &local)
-        && !services.is_empty()
         && may_share(&a.vlans, &b.vlans)
         && (has_pattern(a) || has_pattern(b) || may_share(&a.interfaces, &b.interfaces))
         && match (a.tcp_flags, b.tcp_flags) {

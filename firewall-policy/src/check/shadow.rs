@@ -8,6 +8,7 @@
 //! nothing of tomorrow.
 
 use super::Context;
+use super::index::Index;
 use super::region::{Region, covers, overlap};
 use super::rules::Resolved;
 use crate::assemble::Lists;
@@ -21,23 +22,32 @@ const SHOWN: usize = 3;
 
 /// Reports the rules of one direction that contradict each other.
 pub(crate) fn check(context: &mut Context<'_>, lists: &Lists<'_>) {
+    let failsafe = index(&lists.failsafe, |_| true);
     for deny in steady(&lists.deny) {
-        for failsafe in &lists.failsafe {
-            under_failsafe(context, deny, failsafe);
+        for place in failsafe.meeting(&deny.rule) {
+            under_failsafe(context, deny, &lists.failsafe[place]);
         }
     }
+    let denies = index(&lists.deny, |deny| !deny.changes);
     for allow in steady(&lists.allow) {
-        denied(context, allow, &lists.deny);
+        let denies = denies.meeting(&allow.rule);
+        let denies: Vec<_> = denies.into_iter().map(|place| &lists.deny[place]).collect();
+        denied(context, allow, &denies);
     }
     bans(context, lists);
 }
 
 /// Warns of rules that do nothing, or not what they seem to.
 pub(crate) fn warn(context: &mut Context<'_>, lists: &Lists<'_>) {
-    let failsafe: Vec<&Resolved<'_>> = lists.failsafe.iter().collect();
     never_hit(context, &[], &lists.deny);
-    never_hit(context, &failsafe, &lists.allow);
+    never_hit(context, &lists.failsafe, &lists.allow);
     limits(context, &lists.allow);
+}
+
+/// Where the rules lie that are `wanted`, by their place in the list.
+fn index<'u>(rules: &[Resolved<'u>], wanted: impl Fn(&Resolved<'u>) -> bool) -> Index {
+    let places = rules.iter().enumerate().filter(|(_, rule)| wanted(rule));
+    Index::new(places.map(|(place, rule)| (place, &rule.rule)))
 }
 
 fn steady<'r, 'u>(rules: &'r [Resolved<'u>]) -> impl Iterator<Item = &'r Resolved<'u>> {
@@ -69,10 +79,14 @@ fn under_failsafe(context: &mut Context<'_>, deny: &Resolved<'_>, failsafe: &Res
     );
 }
 
-fn denied(context: &mut Context<'_>, allow: &Resolved<'_>, denies: &[Resolved<'_>]) {
+/// `denies` are those that may meet the rule.
+fn denied(context: &mut Context<'_>, allow: &Resolved<'_>, denies: &[&Resolved<'_>]) {
+    if denies.is_empty() {
+        return;
+    }
     let mut left = Region::new(&allow.rule);
     let mut by = Vec::new();
-    for deny in steady(denies) {
+    for deny in denies {
         if covers(&deny.rule, &allow.rule) {
             by = vec![deny];
             left.subtract(&deny.rule);
@@ -103,15 +117,18 @@ fn denied(context: &mut Context<'_>, allow: &Resolved<'_>, denies: &[Resolved<'_
 }
 
 /// Warns of rules that never get a hit because earlier ones take everything.
-fn never_hit(context: &mut Context<'_>, before: &[&Resolved<'_>], rules: &[Resolved<'_>]) {
-    for (index, rule) in rules.iter().enumerate() {
-        if rule.changes || rule.written.limit.is_some() || rule.written.audit {
-            continue;
-        }
-        let earlier = before.iter().copied().chain(&rules[..index]);
-        let mut earlier =
-            earlier.filter(|one| !one.changes && !one.written.audit && one.written.limit.is_none());
-        let Some(first) = earlier.find(|one| covers(&one.rule, &rule.rule)) else { continue };
+fn never_hit(context: &mut Context<'_>, before: &[Resolved<'_>], rules: &[Resolved<'_>]) {
+    let all: Vec<&Resolved<'_>> = before.iter().chain(rules).collect();
+    let takes_all =
+        |rule: &Resolved<'_>| !rule.changes && !rule.written.audit && rule.written.limit.is_none();
+    let places = all.iter().enumerate().filter(|(_, rule)| takes_all(rule));
+    let index = Index::new(places.map(|(place, rule)| (place, &rule.rule)));
+    for (place, rule) in
+        all.iter().enumerate().skip(before.len()).filter(|(_, rule)| takes_all(rule))
+    {
+        let is_cover = |one: usize| takes_all(all[one]) && covers(&all[one].rule, &rule.rule);
+        let Some(first) = index.first_around(&rule.rule, place, is_cover) else { continue };
+        let first = all[first];
         let message = format!("rule `{}` never gets a hit", rule.rule.name);
         context.sink.push(
             Diagnostic::new(Code::Redundant, message)
@@ -145,9 +162,13 @@ fn bans(context: &mut Context<'_>, lists: &Lists<'_>) {
 
 /// Warns where a limited and an unlimited allow meet: the limit holds for both.
 fn limits(context: &mut Context<'_>, allows: &[Resolved<'_>]) {
+    if allows.iter().all(|rule| rule.written.limit.is_none()) {
+        return;
+    }
+    let unlimited = index(allows, |rule| rule.written.limit.is_none());
     for limited in allows {
         let Some(limit) = &limited.written.limit else { continue };
-        for free in allows.iter().filter(|other| other.written.limit.is_none()) {
+        for free in unlimited.meeting(&limited.rule).into_iter().map(|place| &allows[place]) {
             let Some((addresses, _)) = overlap(&limited.rule, &free.rule) else { continue };
             let Some(witness) = addresses.first() else { continue };
             let message =

@@ -1,0 +1,262 @@
+//! Where the rules of a list lie, so that those which can meet another rule are
+//! found without looking at all of them.
+//!
+//! A rule is a few boxes: remote addresses × local addresses × services. Boxes that
+//! lie near each other share a node, which is the box around them. What is found
+//! here may meet; whether it does is for [`region`](super::region) to say.
+
+use crate::ir::Rule;
+use crate::set::AddrSet;
+
+/// Boxes that one rule falls into at most.
+const PIECES: usize = 16;
+/// Boxes that are looked at one by one.
+const LEAF: usize = 8;
+
+/// First and last of remote addresses, local addresses and services.
+type Bounds = [(u128, u128); 3];
+
+/// A box, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    bounds: Bounds,
+    rule: usize,
+}
+
+/// The box around boxes.
+#[derive(Debug)]
+struct Node {
+    bounds: Bounds,
+    /// The first rule below.
+    rule: usize,
+    /// The node behind everything below this one.
+    next: usize,
+    /// Its pieces; none if it has nodes below.
+    pieces: std::ops::Range<usize>,
+}
+
+/// The rules of a list, by place.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    pieces: Vec<Piece>,
+    /// A node, then those below it.
+    nodes: Vec<Node>,
+}
+
+impl Index {
+    /// Of rules with their places.
+    pub(crate) fn new<'r, I: Iterator<Item = (usize, &'r Rule)>>(rules: I) -> Self {
+        let mut index = Self::default();
+        for (rule, written) in rules {
+            let pieces = pieces(written);
+            index.pieces.extend(pieces.map(|bounds| Piece { bounds, rule }));
+        }
+        let mut pieces = std::mem::take(&mut index.pieces);
+        index.grow(&mut pieces, 0, 0);
+        index.pieces = pieces;
+        index
+    }
+
+    /// Makes the nodes of pieces, which are divided along one dimension after the
+    /// other.
+    fn grow(&mut self, pieces: &mut [Piece], start: usize, dimension: usize) {
+        let Some(first) = pieces.first() else { return };
+        let mut around = first.bounds;
+        let mut latest = first.bounds.map(|(first, _)| first);
+        for piece in &*pieces {
+            for ((around, latest), (first, last)) in
+                around.iter_mut().zip(&mut latest).zip(piece.bounds)
+            {
+                *around = (around.0.min(first), around.1.max(last));
+                *latest = first.max(*latest);
+            }
+        }
+        let node = self.nodes.len();
+        let rule = pieces.iter().map(|piece| piece.rule).min().unwrap_or_default();
+        let own = if pieces.len() <= LEAF { start..start + pieces.len() } else { start..start };
+        self.nodes.push(Node { bounds: around, rule, next: 0, pieces: own });
+        if pieces.len() > LEAF {
+            let mut turns = (0..3).map(|turn| (dimension + turn) % 3);
+            let divides = |&by: &usize| around[by].0 < latest[by];
+            let by = turns.find(divides).unwrap_or(dimension);
+            let middle = pieces.len() / 2;
+            pieces.select_nth_unstable_by_key(middle, |one| (one.bounds[by].0, one.rule));
+            let (low, high) = pieces.split_at_mut(middle);
+            self.grow(low, start, (by + 1) % 3);
+            self.grow(high, start + middle, (by + 1) % 3);
+        }
+        self.nodes[node].next = self.nodes.len();
+    }
+
+    /// Rules that may meet this one, in order.
+    pub(crate) fn meeting(&self, rule: &Rule) -> Vec<usize> {
+        let mut found = Vec::new();
+        for wanted in pieces(rule) {
+            let meets =
+                |bounds: &Bounds| bounds.iter().zip(&wanted).all(|(a, b)| a.0 <= b.1 && b.0 <= a.1);
+            self.visit(usize::MAX, meets, |rule| {
+                found.push(rule);
+                false
+            });
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The first rule before place `end` that is one of those wanted, of which
+    /// each matches all that `rule` does.
+    pub(crate) fn first_around(
+        &self,
+        rule: &Rule,
+        end: usize,
+        mut is_wanted: impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
+        let Some(corner) = corner(rule) else { return (0..end).find(|&one| is_wanted(one)) };
+        let holds =
+            |bounds: &Bounds| bounds.iter().zip(&corner).all(|(a, b)| a.0 <= b.0 && b.1 <= a.1);
+        let first = self.visit(end, holds, &mut is_wanted);
+        (first < end).then_some(first)
+    }
+
+    /// Looks at the rules whose boxes are `wanted`, and from the first `taken` one
+    /// on only at those before it; the first taken one, else `end`.
+    fn visit(
+        &self,
+        mut end: usize,
+        wanted: impl Fn(&Bounds) -> bool,
+        mut taken: impl FnMut(usize) -> bool,
+    ) -> usize {
+        let mut at = 0;
+        while let Some(node) = self.nodes.get(at) {
+            if node.rule >= end || !wanted(&node.bounds) {
+                at = node.next;
+                continue;
+            }
+            for piece in &self.pieces[node.pieces.clone()] {
+                if piece.rule < end && wanted(&piece.bounds) && taken(piece.rule) {
+                    end = piece.rule;
+                }
+            }
+            at += 1;
+        }
+        end
+    }
+}
+
+/// The boxes of a rule; none if it matches nothing.
+fn pieces(rule: &Rule) -> impl Iterator<Item = Bounds> {
+    let rest = rest(rule);
+    let count = rule.remote.v4.ranges().len() + rule.remote.v6.ranges().len();
+    let size = count.div_ceil(PIECES).max(1);
+    let mut ranges = ranges(&rule.remote);
+    std::iter::from_fn(move || {
+        let (local, services) = rest?;
+        let (first, mut last) = ranges.next()?;
+        for (_, later) in ranges.by_ref().take(size - 1) {
+            last = later;
+        }
+        Some([(first, last), local, services])
+    })
+}
+
+/// A part of a rule that lies in one box of any rule that matches all of it: its
+/// first addresses. `None` if it matches nothing.
+fn corner(rule: &Rule) -> Option<Bounds> {
+    let (local, services) = rest(rule)?;
+    Some([ranges(&rule.remote).next()?, local, services])
+}
+
+/// Bounds of local addresses and services.
+fn rest(rule: &Rule) -> Option<((u128, u128), (u128, u128))> {
+    let mut local = ranges(&rule.local);
+    let (first, last) = local.next()?;
+    let local = (first, local.last().map_or(last, |(_, last)| last));
+    let services = rule.services.ranges();
+    let (first, last) = (services.first()?.0.into(), services.last()?.1.into());
+    Some((local, (first, last)))
+}
+
+/// The ranges of both families on one line, ascending: IPv4 addresses, then halves
+/// of IPv6 addresses.
+fn ranges(set: &AddrSet) -> impl Iterator<Item = (u128, u128)> {
+    let v4 = set.v4.ranges().iter().map(|&(first, last)| (first.into(), last.into()));
+    let line = |address: u128| 1 << 127 | address >> 1;
+    let v6 = set.v6.ranges().iter().map(move |&(first, last)| (line(first), line(last)));
+    v4.chain(v6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::region::{covers, overlap};
+    use super::*;
+    use crate::ir::Log;
+    use crate::set::{RangeSet, ServiceSet};
+    use crate::source::{Source, Span};
+
+    /// Ranges of a small world, as first and length.
+    type Ranges = Vec<(u32, u32)>;
+
+    fn rule((remote, local, services, is_v6): (Ranges, Ranges, Ranges, bool)) -> Rule {
+        let set = |ranges: &Ranges| {
+            ServiceSet::from_ranges(ranges.iter().map(|&(at, more)| (at, at + more)).collect())
+        };
+        let addresses = |written: &Ranges| {
+            let wide = written.iter().map(|&(at, more)| (u128::from(at), u128::from(at + more)));
+            let v6 = RangeSet::from_ranges(wide.filter(|_| is_v6).collect());
+            AddrSet { v4: set(written), v6 }
+        };
+        let source = Arc::new(Source { name: String::new(), text: String::new() });
+        let span = Span { source, start: 0, end: 0 };
+        Rule {
+            name: String::new(),
+            role: String::new(),
+            remote: addresses(&remote),
+            local: addresses(&local),
+            services: set(&services),
+            counts: Vec::new(),
+            interfaces: Vec::new(),
+            vlans: Vec::new(),
+            tcp_flags: None,
+            log: Log::Default,
+            remote_span: span.clone(),
+            span,
+            remote_text: String::new(),
+            service_text: String::new(),
+            owner: None,
+            reason: None,
+            ticket: None,
+        }
+    }
+
+    fn rules() -> impl Strategy<Value = Vec<Rule>> {
+        let few = || vec((0_u32..40, 0_u32..20), 0..4);
+        let many = vec((0_u32..2000, 0_u32..30), 0..60);
+        let rule = (prop_oneof![few(), many], few(), few(), any::<bool>()).prop_map(rule);
+        vec(rule, 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_a_look_at_every_rule_finds(rules in rules(), asking in rules()) {
+            let index = Index::new(rules.iter().enumerate());
+            for one in rules.iter().chain(&asking) {
+                let near = index.meeting(one);
+                let meets = |place: &usize| overlap(&rules[*place], one).is_some();
+                let found: Vec<usize> = near.iter().copied().filter(meets).collect();
+                let all: Vec<usize> = (0..rules.len()).filter(meets).collect();
+                prop_assert_eq!(found, all);
+                for end in [0, rules.len() / 2, rules.len()] {
+                    let is_cover = |place: usize| covers(&rules[place], one);
+                    let first = index.first_around(one, end, is_cover);
+                    prop_assert_eq!(first, (0..end).find(|&place| is_cover(place)));
+                }
+            }
+        }
+    }
+}
