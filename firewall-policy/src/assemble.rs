@@ -6,7 +6,7 @@ use crate::check::Context;
 use crate::check::compose::{Agreed, failsafe_members, says_failsafe};
 use crate::check::references::{self, Reference, RuleNames};
 use crate::check::rules::{self, Resolved, Stage};
-use crate::check::scope::{self, Scope};
+use crate::check::scope::{self, Addresses, Scope};
 use crate::check::units::{Unit, Units};
 use crate::check::{counting, expiry, exposure, impossible, lifeline, shadow, vital};
 use crate::codes::Code;
@@ -15,6 +15,7 @@ use crate::ir::{self, Action, Direction, Policy};
 use crate::load::{Loaded, Named, Names};
 use crate::schema::file::Kind;
 use crate::schema::host::HostFile;
+use crate::schema::named::Service;
 use crate::schema::rule::{Chain, Rule};
 use crate::schema::settings::{Settings, default_baseline, default_interfaces, default_state};
 use crate::source::{Span, Spanned};
@@ -55,10 +56,10 @@ pub(crate) fn policy(
         }
         return None;
     };
-    let scopes = scope::scopes(context, units);
-    let books: Vec<Book<'_>> =
-        units.all.iter().zip(&scopes).map(|(unit, scope)| book(context, scope, unit)).collect();
-    for (unit, scope) in units.all.iter().zip(&scopes) {
+    let names = scope::Names::new(context, units);
+    let all = || units.all.iter().enumerate().map(|(index, unit)| (unit, names.scope(index)));
+    let books: Vec<Book<'_>> = all().map(|(unit, scope)| book(context, scope, unit)).collect();
+    for (unit, scope) in all() {
         syn_flood(context, scope, unit);
     }
     let settings = Agreed::new(context, units, roles, host);
@@ -67,7 +68,7 @@ pub(crate) fn policy(
         ingress: union(units, (roles, &members), &books, Direction::Ingress),
         egress: union(units, (roles, &members), &books, Direction::Egress),
     };
-    let host_failsafe = host.map(|host| failsafe(context, &scopes[first], "", &host.settings));
+    let host_failsafe = host.map(|host| failsafe(context, names.scope(first), "", &host.settings));
     let mut whole = override_failsafe(whole, host_failsafe, host);
     for lists in [&mut whole.ingress, &mut whole.egress] {
         for rules in [&mut lists.failsafe, &mut lists.deny, &mut lists.allow] {
@@ -91,7 +92,7 @@ pub(crate) fn policy(
     Some(Loaded {
         policy,
         warnings: Vec::new(),
-        names: names(&scopes, &members),
+        names: named(&names, &members),
         memory_max: settings.memory_max.map(|one| one.span.clone()),
         acknowledged: host.map(|host| host.acknowledge.clone()).unwrap_or_default(),
     })
@@ -135,7 +136,7 @@ fn members(units: &Units, roles: &[usize]) -> Vec<usize> {
     members
 }
 
-fn book<'u>(context: &mut Context<'_>, scope: &Scope, unit: &'u Unit) -> Book<'u> {
+fn book<'u>(context: &mut Context<'_>, scope: Scope<'_>, unit: &'u Unit) -> Book<'u> {
     let file = &unit.file;
     let (ingress, egress) = failsafe(context, scope, unit.role(), &file.settings);
     let mut lists = |chain: &'u Chain, failsafe: Vec<Resolved<'u>>, direction| {
@@ -156,10 +157,10 @@ fn book<'u>(context: &mut Context<'_>, scope: &Scope, unit: &'u Unit) -> Book<'u
 }
 
 /// SYN floods concern services of TCP.
-fn syn_flood(context: &mut Context<'_>, scope: &Scope, unit: &Unit) {
+fn syn_flood(context: &mut Context<'_>, scope: Scope<'_>, unit: &Unit) {
     for name in unit.file.syn_flood.iter().flat_map(|one| &one.protect) {
         let Some(service) = scope.service(context, name) else { continue };
-        let is_tcp = service.set.as_ref().is_none_or(|set| set.is_subset(&rules::tcp()));
+        let is_tcp = !service.sound || service.set.is_subset(&rules::tcp());
         if !is_tcp {
             let message = format!("service `{}` is not only TCP", name.value);
             context.sink.push(
@@ -172,7 +173,7 @@ fn syn_flood(context: &mut Context<'_>, scope: &Scope, unit: &Unit) {
 
 fn failsafe<'u>(
     context: &mut Context<'_>,
-    scope: &Scope,
+    scope: Scope<'_>,
     role: &str,
     settings: &'u Settings,
 ) -> (Vec<Resolved<'u>>, Vec<Resolved<'u>>) {
@@ -353,28 +354,17 @@ fn chain(lists: Lists<'_>, default: Option<&Spanned<Action>>, start: &Span) -> i
 }
 
 /// Named sets of every file in force, by name.
-fn names(scopes: &[Scope], members: &[usize]) -> Names {
-    let mut names = Names::default();
-    for &member in members {
-        let scope = &scopes[member];
-        for known in scope.addresses.values() {
-            let Some(set) = &known.set else { continue };
-            let (name, span) = (known.name.clone(), known.span.clone());
-            names.groups.push(Named { name, set: set.clone(), span });
-        }
-        for known in scope.services.values() {
-            let Some(set) = &known.set else { continue };
-            let (name, span) = (known.name.clone(), known.span.clone());
-            names.services.push(Named { name, set: set.clone(), span });
-        }
+fn named(known: &scope::Names<'_>, members: &[usize]) -> Names {
+    let group = |known: &Addresses| {
+        let (name, span) = (known.name.clone(), known.span.clone());
+        Some(Named { name, set: known.set.clone()?, span })
+    };
+    let service = |known: &&Service| {
+        let Spanned { value: name, span } = known.name.clone();
+        known.sound.then(|| Named { name, set: known.set.clone(), span })
+    };
+    Names {
+        groups: known.groups_in(members).into_iter().filter_map(group).collect(),
+        services: known.services_in(members).into_iter().filter_map(service).collect(),
     }
-    tidy(&mut names.groups);
-    tidy(&mut names.services);
-    names
-}
-
-/// Sorted by name, each definition once.
-fn tidy<T>(names: &mut Vec<Named<T>>) {
-    names.sort_by(|a, b| a.name.cmp(&b.name));
-    names.dedup_by(|a, b| a.name == b.name && a.span.is_same_place(&b.span));
 }

@@ -41,7 +41,7 @@ impl Resolved<'_> {
 /// Resolves the rules of one list of a file; broken ones are left out.
 pub(crate) fn resolve<'u>(
     context: &mut Context<'_>,
-    scope: &Scope,
+    scope: Scope<'_>,
     role: &str,
     written: &'u [Rule],
     (stage, direction): (Stage, Direction),
@@ -61,7 +61,7 @@ pub(crate) fn resolve<'u>(
 
 fn one<'u>(
     context: &mut Context<'_>,
-    scope: &Scope,
+    scope: Scope<'_>,
     written: &'u Rule,
     (stage, direction): (Stage, Direction),
 ) -> Option<Resolved<'u>> {
@@ -99,7 +99,7 @@ fn one<'u>(
 /// The addresses of `from:` or `to:`; any if not written.
 fn peer(
     context: &mut Context<'_>,
-    scope: &Scope,
+    scope: Scope<'_>,
     peer: Option<&Peer>,
     stage: Stage,
 ) -> Option<AddrSet> {
@@ -135,7 +135,7 @@ type Counts = Vec<(ServiceSet, Count)>;
 
 fn services(
     context: &mut Context<'_>,
-    scope: &Scope,
+    scope: Scope<'_>,
     written: &Rule,
 ) -> Option<(ServiceSet, Counts)> {
     let wanted = written.service.as_ref()?;
@@ -150,10 +150,11 @@ fn services(
     let mut sound = true;
     for name in names {
         let service = scope.service(context, name);
-        let Some((service, part)) = service.and_then(|one| Some((one, one.set.as_ref()?))) else {
+        let Some(service) = service.filter(|one| one.sound) else {
             sound = false;
             continue;
         };
+        let part = &service.set;
         set = set.union(part);
         if let Some(count) = &service.count {
             sound &= add_count(context, &mut counted, Counted { name, part, count: count.value });

@@ -4,8 +4,8 @@
 //! A file sees itself and what it includes, and nothing of who includes it. So a
 //! shared file means the same to every role, and its rules are one rule.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use firewall_common::service::ServiceIndex;
 
@@ -14,10 +14,9 @@ use super::lists;
 use super::units::Units;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::ir::Count;
-use crate::schema::named::Group;
+use crate::schema::named::{Group, Service};
 use crate::schema::peer::Item;
-use crate::set::{AddrSet, ServiceSet};
+use crate::set::AddrSet;
 use crate::source::{Span, Spanned};
 use crate::suggest;
 
@@ -41,70 +40,128 @@ pub(crate) struct Addresses {
     pub(crate) changes: bool,
 }
 
-/// A named set of services.
+/// What the names of all files mean. A file sees a part of it: see [`Scope`].
 #[derive(Debug)]
-pub(crate) struct Service {
-    pub(crate) name: String,
-    pub(crate) span: Span,
-    /// `None` if the definition was reported as broken.
-    pub(crate) set: Option<ServiceSet>,
-    pub(crate) count: Option<Spanned<Count>>,
+pub(crate) struct Names<'u> {
+    units: &'u Units,
+    /// Of each unit: which units it sees, itself included.
+    visible: Vec<Vec<bool>>,
+    addresses: Table<'u, Addresses>,
+    services: Table<'u, &'u Service>,
+}
+
+/// Definitions by name, each with the unit it stands in. Files that do not see
+/// each other may give one name to different things.
+type Table<'u, T> = HashMap<&'u str, Vec1<(usize, T)>>;
+
+/// One, and seldom more.
+#[derive(Debug)]
+struct Vec1<T> {
+    first: T,
+    more: Vec<T>,
+}
+
+impl<T> Vec1<T> {
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
 }
 
 /// The names that one file sees.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Scope {
-    pub(crate) addresses: BTreeMap<String, Rc<Addresses>>,
-    pub(crate) services: BTreeMap<String, Rc<Service>>,
-    /// Names of included files, for messages.
-    files: Vec<String>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'n> {
+    names: &'n Names<'n>,
+    unit: usize,
 }
 
-/// The scopes of all units, by index.
-pub(crate) fn scopes(context: &mut Context<'_>, units: &Units) -> Vec<Scope> {
-    let mut scopes: Vec<Scope> = Vec::with_capacity(units.all.len());
-    for (index, unit) in units.all.iter().enumerate() {
-        let mut scope = Scope::default();
-        for &included in &unit.includes {
-            scope.import(context, &scopes[included]);
-        }
-        for &included in &units.closure(index)[1..] {
-            let name = &units.all[included].file.source.name;
-            scope.files.push(name.rsplit('/').next().unwrap_or(name).to_owned());
-        }
-        scope.define_services(context, &unit.file.services);
-        for list in &unit.file.lists {
-            let set = list.sound.then(|| lists::read(context, &unit.path, list)).flatten();
-            let (name, span) = (list.name.value.clone(), list.name.span.clone());
-            scope.define(context, Addresses { name, span, set, depth: 1, changes: true });
-        }
-        scope.define_groups(context, &unit.file.groups);
-        scopes.push(scope);
-    }
-    scopes
-}
-
-impl Scope {
-    fn import(&mut self, context: &mut Context<'_>, other: &Self) {
-        for (name, addresses) in &other.addresses {
-            match self.addresses.get(name) {
-                Some(known) if Rc::ptr_eq(known, addresses) => {}
-                Some(known) => context.sink.push(twice(name, &addresses.span, &known.span)),
-                None => drop(self.addresses.insert(name.clone(), addresses.clone())),
+impl<'u> Names<'u> {
+    /// Of all units.
+    pub(crate) fn new(context: &mut Context<'_>, units: &'u Units) -> Self {
+        let services = units.all.iter().map(|unit| unit.file.services.len()).sum();
+        let mut names = Self {
+            units,
+            visible: Vec::with_capacity(units.all.len()),
+            addresses: Table::new(),
+            services: Table::with_capacity(services),
+        };
+        for (index, unit) in units.all.iter().enumerate() {
+            names.visible.push(set_of(units, &units.closure(index)));
+            names.included_twice(context, index);
+            names.define_services(context, index, &unit.file.services);
+            for list in &unit.file.lists {
+                let set = list.sound.then(|| lists::read(context, &unit.path, list)).flatten();
+                let (name, span) = (list.name.value.clone(), list.name.span.clone());
+                let addresses = Addresses { name, span, set, depth: 1, changes: true };
+                names.define(context, index, &list.name.value, addresses);
             }
+            names.define_groups(context, index, &unit.file.groups);
         }
-        for (name, service) in &other.services {
-            match self.services.get(name) {
-                Some(known) if Rc::ptr_eq(known, service) => {}
-                Some(known) => context.sink.push(twice(name, &service.span, &known.span)),
-                None => drop(self.services.insert(name.clone(), service.clone())),
-            }
-        }
+        names
     }
 
-    fn define(&mut self, context: &mut Context<'_>, addresses: Addresses) {
-        let name = addresses.name.clone();
-        if BUILT_IN.contains(&name.as_str()) {
+    /// What one unit sees.
+    pub(crate) fn scope(&self, unit: usize) -> Scope<'_> {
+        Scope { names: self, unit }
+    }
+
+    /// Groups and lists that are defined in some units, by name.
+    pub(crate) fn groups_in(&self, units: &[usize]) -> Vec<&Addresses> {
+        definitions_in(&self.addresses, units)
+    }
+
+    /// Services that are defined in some units, by name.
+    pub(crate) fn services_in(&self, units: &[usize]) -> Vec<&&'u Service> {
+        definitions_in(&self.services, units)
+    }
+
+    /// What a name means to a unit: to the first included file that sees it, else
+    /// what the unit says itself.
+    fn find<'t, T>(&self, table: &'t Table<'u, T>, unit: usize, name: &str) -> Option<&'t T> {
+        let known = table.get(name)?;
+        let seen = self.visible.get(unit)?;
+        let mut inside = known.iter().filter(|(of, _)| seen[*of]);
+        let first = inside.next()?;
+        if inside.next().is_none() {
+            return Some(&first.1);
+        }
+        let defines = |unit| known.iter().any(|(of, _)| *of == unit);
+        let mut looked = vec![false; self.units.all.len()];
+        let by = self.definer(&mut looked, unit, &defines);
+        known.iter().find(|(of, _)| Some(*of) == by).map(|(_, found)| found)
+    }
+
+    /// The first unit that defines something, of those that `unit` includes and
+    /// then itself. The units `looked` at led nowhere.
+    fn definer(
+        &self,
+        looked: &mut [bool],
+        unit: usize,
+        defines: &impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        if std::mem::replace(&mut looked[unit], true) {
+            return None;
+        }
+        let mut included = self.units.all[unit].includes.iter();
+        let found = included.find_map(|&unit| self.definer(looked, unit, defines));
+        found.or_else(|| defines(unit).then_some(unit))
+    }
+
+    /// Reports names that mean one thing to one included file, and another to
+    /// another.
+    fn included_twice(&self, context: &mut Context<'_>, unit: usize) {
+        let includes = &self.units.all[unit].includes;
+        twice_in(context, self, &self.addresses, includes, |addresses| &addresses.span);
+        twice_in(context, self, &self.services, includes, |service| &service.name.span);
+    }
+
+    fn define(
+        &mut self,
+        context: &mut Context<'_>,
+        unit: usize,
+        name: &'u str,
+        addresses: Addresses,
+    ) {
+        if BUILT_IN.contains(&name) {
             context.sink.push(
                 Diagnostic::new(Code::BuiltIn, format!("`{name}` is built in"))
                     .at(&addresses.span, "and cannot be defined again")
@@ -112,58 +169,52 @@ impl Scope {
             );
             return;
         }
-        if let Some(known) = self.addresses.get(&name) {
-            context.sink.push(twice(&name, &addresses.span, &known.span));
+        if let Some(known) = self.find(&self.addresses, unit, name) {
+            context.sink.push(twice(name, &addresses.span, &known.span));
             return;
         }
-        self.addresses.insert(name, Rc::new(addresses));
+        insert(&mut self.addresses, unit, name, addresses);
     }
 
-    fn define_services(
-        &mut self,
-        context: &mut Context<'_>,
-        services: &[crate::schema::named::Service],
-    ) {
+    fn define_services(&mut self, context: &mut Context<'_>, unit: usize, services: &'u [Service]) {
         for service in services {
-            let Spanned { value: name, span } = service.name.clone();
+            let Spanned { value: name, span } = &service.name;
             if name == "all" {
                 context.sink.push(
                     Diagnostic::new(Code::BuiltIn, "`all` is built in")
-                        .at(&span, "and cannot be defined again")
+                        .at(span, "and cannot be defined again")
                         .help("choose another name"),
                 );
                 continue;
             }
-            if let Some(known) = self.services.get(&name) {
-                context.sink.push(twice(&name, &span, &known.span));
+            if let Some(known) = self.find(&self.services, unit, name) {
+                context.sink.push(twice(name, span, &known.name.span));
                 continue;
             }
-            let set = service.sound.then(|| service.set.clone());
-            let count = service.count.clone();
-            self.services.insert(name.clone(), Rc::new(Service { name, span, set, count }));
+            insert(&mut self.services, unit, name, service);
         }
     }
 
-    fn define_groups(&mut self, context: &mut Context<'_>, groups: &[Group]) {
+    fn define_groups(&mut self, context: &mut Context<'_>, unit: usize, groups: &'u [Group]) {
         let own: BTreeMap<&str, &Group> =
             groups.iter().map(|group| (group.name.value.as_str(), group)).collect();
         let mut open = Vec::new();
         for group in groups {
-            self.define_group(context, &own, group, &mut open);
+            self.define_group(context, (unit, &own), group, &mut open);
         }
     }
 
     /// Defines a group after the groups it contains. `open` are the groups whose
     /// definition led here.
-    fn define_group<'g>(
+    fn define_group(
         &mut self,
         context: &mut Context<'_>,
-        own: &BTreeMap<&str, &'g Group>,
-        group: &'g Group,
-        open: &mut Vec<&'g str>,
+        (unit, own): (usize, &BTreeMap<&str, &'u Group>),
+        group: &'u Group,
+        open: &mut Vec<&'u str>,
     ) {
         let name = group.name.value.as_str();
-        let known = self.addresses.get(name);
+        let known = self.find(&self.addresses, unit, name);
         if known.is_some_and(|known| known.span.is_same_place(&group.name.span)) {
             return;
         }
@@ -179,24 +230,94 @@ impl Scope {
                     context.sink.push(too_deep(item));
                     sound = false;
                 } else {
-                    self.define_group(context, own, inner, open);
+                    self.define_group(context, (unit, own), inner, open);
                 }
             }
         }
         open.pop();
-        let set = if sound { self.set(context, &group.items) } else { None };
-        let depth = 1 + self.deepest(&group.items);
+        let scope = self.scope(unit);
+        let set = if sound { scope.set(context, &group.items) } else { None };
+        let depth = 1 + scope.deepest(&group.items);
         if let (true, Some(item)) = (depth == MAX_NESTING + 1, group.items.first()) {
             context.sink.push(too_deep(item));
         }
-        let (name, span) = (group.name.value.clone(), group.name.span.clone());
-        let changes = group.items.iter().any(|item| self.is_changing(item));
-        self.define(context, Addresses { name, span, set, depth, changes });
+        let (owned, span) = (group.name.value.clone(), group.name.span.clone());
+        let changes = group.items.iter().any(|item| scope.is_changing(item));
+        let addresses = Addresses { name: owned, span, set, depth, changes };
+        self.define(context, unit, name, addresses);
+    }
+}
+
+fn insert<'u, T>(table: &mut Table<'u, T>, unit: usize, name: &'u str, definition: T) {
+    match table.entry(name) {
+        Entry::Occupied(known) => known.into_mut().more.push((unit, definition)),
+        Entry::Vacant(slot) => {
+            slot.insert(Vec1 { first: (unit, definition), more: Vec::new() });
+        }
+    }
+}
+
+fn definitions_in<'t, T>(table: &'t Table<'_, T>, units: &[usize]) -> Vec<&'t T> {
+    let all = table.iter().flat_map(|(name, known)| known.iter().map(move |one| (name, one)));
+    let in_units = all.filter_map(|(name, (of, found))| {
+        let place = units.iter().position(|unit| unit == of)?;
+        Some(((name, place), found))
+    });
+    let mut found: Vec<_> = in_units.collect();
+    found.sort_unstable_by_key(|(key, _)| *key);
+    found.into_iter().map(|(_, found)| found).collect()
+}
+
+fn set_of(units: &Units, members: &[usize]) -> Vec<bool> {
+    let mut set = vec![false; units.all.len()];
+    for &member in members {
+        set[member] = true;
+    }
+    set
+}
+
+fn twice_in<'u, T>(
+    context: &mut Context<'_>,
+    names: &Names<'u>,
+    table: &Table<'u, T>,
+    includes: &[usize],
+    span: impl Fn(&T) -> &Span,
+) {
+    let shared = table.iter().filter(|(_, known)| !known.more.is_empty());
+    let mut shared: Vec<&str> = shared.map(|(name, _)| *name).collect();
+    shared.sort_unstable();
+    let mut first: HashMap<&str, &T> = HashMap::new();
+    for &unit in includes {
+        for name in &shared {
+            let Some(found) = names.find(table, unit, name) else { continue };
+            let known = *first.entry(name).or_insert(found);
+            if !std::ptr::eq(known, found) {
+                context.sink.push(twice(name, span(found), span(known)));
+            }
+        }
+    }
+}
+
+impl<'n> Scope<'n> {
+    fn addresses(&self, name: &str) -> Option<&'n Addresses> {
+        self.names.find(&self.names.addresses, self.unit, name)
+    }
+
+    fn known_service(&self, name: &str) -> Option<&'n Service> {
+        self.names.find(&self.names.services, self.unit, name).copied()
+    }
+
+    /// Names that are seen, in order.
+    fn seen<T>(&self, table: &'n Table<'n, T>) -> Vec<&'n str> {
+        let is_seen = |name: &&str| self.names.find(table, self.unit, name).is_some();
+        let mut names: Vec<&str> = table.keys().copied().filter(is_seen).collect();
+        names.sort_unstable();
+        names
     }
 
     fn deepest(&self, items: &[Spanned<Item>]) -> usize {
         let depth = |item: &Spanned<Item>| match &item.value {
-            Item::Name(name) => self.addresses.get(name).map_or(0, |inner| inner.depth),
+            Item::Name(name) => self.addresses(name).map_or(0, |inner| inner.depth),
             Item::Addresses(_) => 0,
         };
         items.iter().map(depth).max().unwrap_or(0)
@@ -229,7 +350,7 @@ impl Scope {
             "private" => Some(private()),
             "self" => Some(own(context, &item.span)),
             _ => {
-                let found = self.addresses.get(name);
+                let found = self.addresses(name);
                 if found.is_none() {
                     context.sink.push(self.unknown_group(name, &item.span));
                 }
@@ -242,13 +363,13 @@ impl Scope {
         let diagnostic =
             Diagnostic::new(Code::UnknownGroup, format!("no group or list is called `{name}`"))
                 .at(span, format!("not defined {}", self.where_looked()));
-        let names = self.addresses.keys().map(String::as_str).chain(BUILT_IN);
+        let names = self.seen(&self.names.addresses).into_iter().chain(BUILT_IN);
         match suggest::nearest(name, names) {
-            Some(near) => diagnostic.help(match self.addresses.get(near) {
+            Some(near) => diagnostic.help(match self.addresses(near) {
                 Some(known) => format!("did you mean `{near}`?  ({})", known.span.place()),
                 None => format!("did you mean `{near}`?"),
             }),
-            None if self.services.contains_key(name) => {
+            None if self.known_service(name).is_some() => {
                 diagnostic.help(format!("`{name}` is a service: service: {name}"))
             }
             None => diagnostic.help(format!("groups:\n  {name}: [10.0.0.1]")),
@@ -259,7 +380,7 @@ impl Scope {
     pub(crate) fn is_changing(&self, item: &Spanned<Item>) -> bool {
         match &item.value {
             Item::Addresses(_) => false,
-            Item::Name(name) => self.addresses.get(name).is_some_and(|known| known.changes),
+            Item::Name(name) => self.addresses(name).is_some_and(|known| known.changes),
         }
     }
 
@@ -268,8 +389,8 @@ impl Scope {
         &self,
         context: &mut Context<'_>,
         name: &Spanned<String>,
-    ) -> Option<&Rc<Service>> {
-        let found = self.services.get(&name.value);
+    ) -> Option<&'n Service> {
+        let found = self.known_service(&name.value);
         if found.is_none() {
             context.sink.push(self.unknown_service(name));
         }
@@ -284,10 +405,10 @@ impl Scope {
         let diagnostic =
             Diagnostic::new(Code::UnknownService, format!("no service is called `{name}`"))
                 .at(span, format!("not defined {}", self.where_looked()));
-        let names = self.services.keys().map(String::as_str).chain(["all"]);
+        let names = self.seen(&self.names.services).into_iter().chain(["all"]);
         match suggest::nearest(name, names) {
-            Some(near) => diagnostic.help(match self.services.get(near) {
-                Some(known) => format!("did you mean `{near}`?  ({})", known.span.place()),
+            Some(near) => diagnostic.help(match self.known_service(near) {
+                Some(known) => format!("did you mean `{near}`?  ({})", known.name.span.place()),
                 None => format!("did you mean `{near}`?"),
             }),
             None if name == "any" => diagnostic.help("service: all"),
@@ -300,22 +421,27 @@ impl Scope {
             Diagnostic::new(Code::UnknownService, format!("`{port}` is not a service"))
                 .at(span, "services are named, so that rules and counters say what they are for");
         let index = u32::from(port);
-        let exact = |service: &&Rc<Service>| {
-            let set = service.set.as_ref();
-            set.is_some_and(|set| set.contains(index) || set.contains(index + ServiceIndex::UDP))
+        let exact = |service: &&Service| {
+            let set = &service.set;
+            service.sound && (set.contains(index) || set.contains(index + ServiceIndex::UDP))
         };
-        match self.services.values().find(exact) {
+        let seen = self.seen(&self.names.services).into_iter();
+        match seen.filter_map(|name| self.known_service(name)).find(exact) {
             Some(service) => diagnostic.help(format!(
                 "did you mean `{}`?  ({})",
-                service.name,
-                service.span.place()
+                service.name.value,
+                service.name.span.place()
             )),
             None => diagnostic.help(format!("services:\n  my-service: {{ tcp: {port} }}")),
         }
     }
 
     fn where_looked(&self) -> String {
-        let files = self.files.join(", ");
+        let units = self.names.units;
+        let included = &units.closure(self.unit)[1..];
+        let names = included.iter().map(|&unit| units.all[unit].file.source.name.as_str());
+        let files: Vec<&str> = names.map(|name| name.rsplit('/').next().unwrap_or(name)).collect();
+        let files = files.join(", ");
         if files.is_empty() {
             "here, or built in".into()
         } else {
