@@ -1,6 +1,6 @@
 //! Files that were read, put together to one policy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::check::Context;
 use crate::check::compose::{Agreed, failsafe_members, says_failsafe};
@@ -41,6 +41,13 @@ impl<'u> Book<'u> {
             Direction::Egress => &self.egress,
         }
     }
+
+    fn of_mut(&mut self, direction: Direction) -> &mut Lists<'u> {
+        match direction {
+            Direction::Ingress => &mut self.ingress,
+            Direction::Egress => &mut self.egress,
+        }
+    }
 }
 
 /// The policy of some roles; `None` if an error was reported that leaves none.
@@ -58,25 +65,26 @@ pub(crate) fn policy(
     };
     let names = scope::Names::new(context, units);
     let all = || units.all.iter().enumerate().map(|(index, unit)| (unit, names.scope(index)));
-    let books: Vec<Book<'_>> = all().map(|(unit, scope)| book(context, scope, unit)).collect();
+    let mut books: Vec<Book<'_>> = all().map(|(unit, scope)| book(context, scope, unit)).collect();
     for (unit, scope) in all() {
         syn_flood(context, scope, unit);
     }
     let settings = Agreed::new(context, units, roles, host);
     let members = members(units, roles);
     let whole = Book {
-        ingress: union(units, (roles, &members), &books, Direction::Ingress),
-        egress: union(units, (roles, &members), &books, Direction::Egress),
+        ingress: union(units, (roles, &members), &mut books, Direction::Ingress),
+        egress: union(units, (roles, &members), &mut books, Direction::Egress),
     };
     let host_failsafe = host.map(|host| failsafe(context, names.scope(first), "", &host.settings));
     let mut whole = override_failsafe(whole, host_failsafe, host);
+    let mut expired = Vec::new();
     for lists in [&mut whole.ingress, &mut whole.egress] {
         for rules in [&mut lists.failsafe, &mut lists.deny, &mut lists.allow] {
-            rules.retain(|rule| expiry::is_in_force(context, rule));
+            expired.extend(rules.extract_if(.., |rule| !expiry::is_in_force(context, rule)));
         }
     }
     meaning(context, &whole, &settings, &units.all[first]);
-    let series = series(context, units, &members, &books, &whole);
+    let series = series(context, units, &members, (&whole, &expired));
     let start = Span { source: units.all[first].file.source.clone(), start: 0, end: 0 };
     let policy = Policy {
         roles: roles.iter().map(|&role| units.all[role].role().to_owned()).collect(),
@@ -187,21 +195,23 @@ fn failsafe<'u>(
     )
 }
 
-/// The rules of all files, in the order of the files.
+/// The rules of all files, in the order of the files, taken out of their books.
 fn union<'u>(
     units: &Units,
     (roles, members): (&[usize], &[usize]),
-    books: &[Book<'u>],
+    books: &mut [Book<'u>],
     direction: Direction,
 ) -> Lists<'u> {
-    let of = |unit: &usize| books[*unit].of(direction);
-    let failsafe = failsafe_members(units, roles, direction);
-    Lists {
-        direction,
-        failsafe: failsafe.iter().flat_map(|unit| of(unit).failsafe.iter().cloned()).collect(),
-        deny: members.iter().flat_map(|unit| of(unit).deny.iter().cloned()).collect(),
-        allow: members.iter().flat_map(|unit| of(unit).allow.iter().cloned()).collect(),
+    let mut whole = Lists { direction, failsafe: Vec::new(), deny: Vec::new(), allow: Vec::new() };
+    for unit in failsafe_members(units, roles, direction) {
+        whole.failsafe.append(&mut books[unit].of_mut(direction).failsafe);
     }
+    for &unit in members {
+        let lists = books[unit].of_mut(direction);
+        whole.deny.append(&mut lists.deny);
+        whole.allow.append(&mut lists.allow);
+    }
+    whole
 }
 
 /// Where host.yaml says what the failsafe rules are, nothing else does.
@@ -227,34 +237,47 @@ struct Series {
     tests: Vec<ir::Test>,
 }
 
+/// `whole` is what is in force, beside it what has expired.
 fn series<'u>(
     context: &mut Context<'_>,
     units: &'u Units,
     members: &[usize],
-    books: &[Book<'u>],
-    whole: &Book<'u>,
+    (whole, expired): (&Book<'u>, &[Resolved<'u>]),
 ) -> Series {
-    // Rules of shared files have no role to tell them apart by.
-    let is_shared = |unit: &&usize| units.all[**unit].role().is_empty();
-    let shared: Vec<usize> = members.iter().filter(is_shared).copied().collect();
-    rule_names(context, units, &shared, whole);
+    let is_doubtful = is_doubtful(units, whole);
+    if is_doubtful {
+        // Rules of shared files have no role to tell them apart by.
+        let is_shared = |unit: &&usize| units.all[**unit].role().is_empty();
+        let shared: Vec<usize> = members.iter().filter(is_shared).copied().collect();
+        rule_names(context, units, &shared, whole);
+    }
     let mut series = Series::default();
+    let mut in_force = None;
     for &index in members {
         let unit = &units.all[index];
+        let asks = !unit.file.rates.is_empty() || !unit.file.tests.is_empty();
+        if !asks && !is_doubtful {
+            continue;
+        }
         let closure = units.closure(index);
         let names = rule_names(context, units, &closure, whole);
+        let in_force = in_force.get_or_insert_with(|| InForce::of(whole));
         let rates: Vec<_> = unit.file.rates.iter().map(|rate| &rate.name).collect();
         let tests: Vec<_> = unit.file.tests.iter().map(|test| &test.name).collect();
         references::unique(context, "rates", &rates);
         references::unique(context, "tests", &tests);
         for rate in &unit.file.rates {
             let Some(reference) = names.of_rate(context, rate) else { continue };
-            let lists = closure.iter().map(|&unit| books[unit].of(reference.direction));
-            let mut rules = lists.flat_map(|lists| lists.allow.iter().chain(&lists.deny));
-            let rule = rules.find(|rule| rule.rule.name == reference.name);
+            let lists = whole.of(reference.direction);
+            let mut rules = lists.allow.iter().chain(&lists.deny).chain(expired);
+            let rule = rules.find(|rule| {
+                rule.rule.name == reference.name
+                    && rule.direction == reference.direction
+                    && closure.contains(&rule.unit)
+            });
             references::check_unit(context, rate, &reference, rule);
             // A rule that has expired is not there to be read.
-            let Some(rule) = known_as(whole, &reference) else { continue };
+            let Some(rule) = in_force.known_as(&reference) else { continue };
             let resolved = ir::Rate {
                 name: rate.name.value.clone(),
                 rule,
@@ -268,7 +291,7 @@ fn series<'u>(
             let by = match &test.by {
                 None => None,
                 Some(by) => match names.of_test(context, by, test.direction) {
-                    Some(reference) => known_as(whole, &reference).or(Some(reference.name)),
+                    Some(reference) => in_force.known_as(&reference).or(Some(reference.name)),
                     None => continue,
                 },
             };
@@ -290,9 +313,8 @@ fn rule_names<'u>(
     // What is included was there first: a role that takes a name again is at fault.
     for &index in closure.iter().rev() {
         let unit = &units.all[index];
-        for (chain, direction) in
-            [(&unit.file.ingress, Direction::Ingress), (&unit.file.egress, Direction::Egress)]
-        {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let chain = unit.chain(direction);
             for rule in chain.deny.iter().chain(&chain.allow) {
                 names.add(context, unit.role(), rule, direction);
             }
@@ -315,16 +337,54 @@ fn rule_names<'u>(
     names
 }
 
-/// The name that is unique in the policy: `role/name` where two roles have rules
-/// of one name. `None` for a rule that is not in force.
-fn known_as(whole: &Book<'_>, reference: &Reference) -> Option<String> {
-    let Reference { name, role, direction } = reference;
-    let lists = whole.of(*direction);
-    let all = lists.failsafe.iter().chain(&lists.deny).chain(&lists.allow);
-    match (all.filter(|rule| rule.rule.name == *name).count(), role.as_str()) {
-        (0, _) if !references::is_built_in(name) => None,
-        (0 | 1, _) | (_, "") => Some(name.clone()),
-        (_, role) => Some(format!("{role}/{name}")),
+/// Whether a name is given to two rules of one direction, or built in: seldom, and
+/// then which file sees what has to be looked at.
+fn is_doubtful(units: &Units, whole: &Book<'_>) -> bool {
+    [Direction::Ingress, Direction::Egress].into_iter().any(|direction| {
+        let failsafe = &whole.of(direction).failsafe;
+        let chains: Vec<&Chain> = units.all.iter().map(|unit| unit.chain(direction)).collect();
+        let count = chains.iter().map(|chain| chain.deny.len() + chain.allow.len()).sum::<usize>();
+        let mut known = HashSet::with_capacity(count + failsafe.len());
+        let written = chains.iter().flat_map(|chain| chain.deny.iter().chain(&chain.allow));
+        let mut all = written.chain(failsafe.iter().map(|rule| rule.written));
+        all.any(|rule| {
+            let name = rule.name.value.as_str();
+            references::is_built_in(name) || !known.insert(name)
+        })
+    })
+}
+
+/// How many rules in force have a name, by direction.
+struct InForce<'u> {
+    ingress: HashMap<&'u str, usize>,
+    egress: HashMap<&'u str, usize>,
+}
+
+impl<'u> InForce<'u> {
+    fn of(whole: &Book<'u>) -> Self {
+        let count = |lists: &Lists<'u>| {
+            let mut count = HashMap::new();
+            for rule in lists.failsafe.iter().chain(&lists.deny).chain(&lists.allow) {
+                *count.entry(rule.written.name.value.as_str()).or_default() += 1;
+            }
+            count
+        };
+        Self { ingress: count(&whole.ingress), egress: count(&whole.egress) }
+    }
+
+    /// The name that is unique in the policy: `role/name` where two roles have rules
+    /// of one name. `None` for a rule that is not in force.
+    fn known_as(&self, reference: &Reference) -> Option<String> {
+        let Reference { name, role, direction } = reference;
+        let count = match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        };
+        match (count.get(name.as_str()).copied().unwrap_or(0), role.as_str()) {
+            (0, _) if !references::is_built_in(name) => None,
+            (0 | 1, _) | (_, "") => Some(name.clone()),
+            (_, role) => Some(format!("{role}/{name}")),
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! union, difference and intersection are written once, and every statement the
 //! policy checks make about a policy is exact.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// An unsigned integer that a [`RangeSet`] can hold.
 pub trait Point: Copy + Ord + std::fmt::Debug {
@@ -29,14 +31,30 @@ macro_rules! point {
 point!(u32, u128);
 
 /// A set of integers: sorted, disjoint, non-adjacent inclusive ranges.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// Copies are cheap: most sets are one range, and many ranges are shared.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RangeSet<T> {
-    ranges: Vec<(T, T)>,
+    ranges: Ranges<T>,
+}
+
+/// None, one or more than one range, so that equal sets are equally kept.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Ranges<T> {
+    None,
+    One((T, T)),
+    Many(Arc<Vec<(T, T)>>),
 }
 
 impl<T> Default for RangeSet<T> {
     fn default() -> Self {
-        Self { ranges: Vec::new() }
+        Self { ranges: Ranges::None }
+    }
+}
+
+impl<T: Point> fmt::Debug for RangeSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.ranges()).finish()
     }
 }
 
@@ -50,13 +68,13 @@ impl<T: Point> RangeSet<T> {
     /// Every value.
     #[must_use]
     pub fn full() -> Self {
-        Self { ranges: vec![(T::MIN, T::MAX)] }
+        Self { ranges: Ranges::One((T::MIN, T::MAX)) }
     }
 
     /// The values from `first` to `last`, both included; empty if `first > last`.
     #[must_use]
     pub fn range(first: T, last: T) -> Self {
-        Self { ranges: if first <= last { vec![(first, last)] } else { Vec::new() } }
+        Self { ranges: if first <= last { Ranges::One((first, last)) } else { Ranges::None } }
     }
 
     /// The union of ranges in any order, overlapping or not.
@@ -64,53 +82,73 @@ impl<T: Point> RangeSet<T> {
     pub fn from_ranges(mut ranges: Vec<(T, T)>) -> Self {
         ranges.retain(|(first, last)| first <= last);
         ranges.sort_unstable();
-        let mut merged: Vec<(T, T)> = Vec::with_capacity(ranges.len());
-        for (first, last) in ranges {
-            match merged.last_mut() {
-                Some(previous) if previous.1.next().is_none_or(|after| first <= after) => {
-                    previous.1 = previous.1.max(last);
-                }
-                _ => merged.push((first, last)),
+        ranges.dedup_by(|(first, last), previous| {
+            let touches = previous.1.next().is_none_or(|after| *first <= after);
+            if touches {
+                previous.1 = previous.1.max(*last);
             }
-        }
-        Self { ranges: merged }
+            touches
+        });
+        Self::of(ranges)
+    }
+
+    /// Of ranges that are sorted, disjoint and not adjacent.
+    fn of(ranges: Vec<(T, T)>) -> Self {
+        let ranges = match *ranges {
+            [] => Ranges::None,
+            [one] => Ranges::One(one),
+            _ => Ranges::Many(Arc::new(ranges)),
+        };
+        Self { ranges }
     }
 
     /// The ranges, ascending.
     #[must_use]
     pub fn ranges(&self) -> &[(T, T)] {
-        &self.ranges
+        match &self.ranges {
+            Ranges::None => &[],
+            Ranges::One(one) => std::slice::from_ref(one),
+            Ranges::Many(ranges) => ranges,
+        }
     }
 
     /// Whether nothing is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.ranges().is_empty()
     }
 
     /// Whether every value is in the set.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.ranges == [(T::MIN, T::MAX)]
+        self.ranges() == [(T::MIN, T::MAX)]
     }
 
     /// Whether `value` is in the set.
     #[must_use]
     pub fn contains(&self, value: T) -> bool {
-        let after = self.ranges.partition_point(|&(first, _)| first <= value);
-        after > 0 && value <= self.ranges[after - 1].1
+        let ranges = self.ranges();
+        let after = ranges.partition_point(|&(first, _)| first <= value);
+        after > 0 && value <= ranges[after - 1].1
     }
 
     /// What is in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self::from_ranges(self.ranges.iter().chain(&other.ranges).copied().collect())
+        match (self.is_empty(), other.is_empty()) {
+            (true, _) => other.clone(),
+            (_, true) => self.clone(),
+            _ => Self::from_ranges([self.ranges(), other.ranges()].concat()),
+        }
     }
 
     /// What is in both sets.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
-        let (mut a, mut b) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
+        if self.is_full() || other.is_full() {
+            return if self.is_full() { other.clone() } else { self.clone() };
+        }
+        let (mut a, mut b) = (self.ranges().iter().peekable(), other.ranges().iter().peekable());
         let mut ranges = Vec::new();
         while let (Some(&&(a0, a1)), Some(&&(b0, b1))) = (a.peek(), b.peek()) {
             if a0.max(b0) <= a1.min(b1) {
@@ -122,15 +160,15 @@ impl<T: Point> RangeSet<T> {
                 b.next();
             }
         }
-        Self { ranges }
+        Self::of(ranges)
     }
 
     /// What is not in the set.
     #[must_use]
     pub fn complement(&self) -> Self {
-        let mut ranges = Vec::with_capacity(self.ranges.len() + 1);
+        let mut ranges = Vec::with_capacity(self.ranges().len() + 1);
         let mut from = Some(T::MIN);
-        for &(first, last) in &self.ranges {
+        for &(first, last) in self.ranges() {
             if let (Some(start), Some(end)) = (from, first.prev())
                 && start <= end
             {
@@ -141,21 +179,21 @@ impl<T: Point> RangeSet<T> {
         if let Some(start) = from {
             ranges.push((start, T::MAX));
         }
-        Self { ranges }
+        Self::of(ranges)
     }
 
     /// What is in this set and not in the other.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
-        self.intersect(&other.complement())
+        if other.is_empty() { self.clone() } else { self.intersect(&other.complement()) }
     }
 
     /// Whether everything in this set is in the other.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
-        let mut rest = other.ranges.as_slice();
+        let mut rest = other.ranges();
         // Ranges never touch, so one of the other set holds all of one of this.
-        self.ranges.iter().all(|&(first, last)| {
+        self.ranges().iter().all(|&(first, last)| {
             rest = from(rest, first);
             matches!(rest, [(from, to), ..] if *from <= first && last <= *to)
         })
@@ -164,12 +202,12 @@ impl<T: Point> RangeSet<T> {
     /// Whether nothing is in both sets.
     #[must_use]
     pub fn is_disjoint(&self, other: &Self) -> bool {
-        let (few, mut rest) = if self.ranges.len() <= other.ranges.len() {
-            (self, other.ranges.as_slice())
+        let (few, mut rest) = if self.ranges().len() <= other.ranges().len() {
+            (self.ranges(), other.ranges())
         } else {
-            (other, self.ranges.as_slice())
+            (other.ranges(), self.ranges())
         };
-        few.ranges.iter().all(|&(first, last)| {
+        few.iter().all(|&(first, last)| {
             rest = from(rest, first);
             rest.first().is_none_or(|&(from, _)| last < from)
         })
@@ -279,6 +317,9 @@ impl AddrSet {
     /// What is in any of the sets.
     #[must_use]
     pub fn union_all(sets: &[Self]) -> Self {
+        if let [one] = sets {
+            return one.clone();
+        }
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for set in sets {
             v4.extend_from_slice(set.v4.ranges());

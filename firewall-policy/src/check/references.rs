@@ -1,6 +1,7 @@
 //! Names of rules: given once, and used by rates and tests.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use firewall_common::verdict::Reason;
 
@@ -16,8 +17,10 @@ use crate::suggest;
 
 /// Names that decide without a rule being written.
 pub(crate) fn is_built_in(name: &str) -> bool {
-    matches!(name, "established" | "default-in" | "default-out")
-        || Reason::ALL.iter().any(|reason| reason.is_baseline() && reason.name() == name)
+    static BASELINE: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        Reason::ALL.iter().filter(|reason| reason.is_baseline()).map(|one| one.name()).collect()
+    });
+    matches!(name, "established" | "default-in" | "default-out") || BASELINE.contains(&name)
 }
 
 /// A rule, by whom it was written.

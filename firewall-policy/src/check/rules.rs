@@ -27,6 +27,8 @@ pub(crate) struct Resolved<'u> {
     pub(crate) written: &'u Rule,
     pub(crate) rule: ir::Rule,
     pub(crate) direction: Direction,
+    /// The unit it is written in.
+    pub(crate) unit: usize,
     /// A list is in it, so that what it covers today says nothing of tomorrow.
     pub(crate) changes: bool,
 }
@@ -93,7 +95,7 @@ fn one<'u>(
         let items = peer.items.iter().chain(&peer.except);
         items.into_iter().any(|item| scope.is_changing(item))
     });
-    Some(Resolved { written, rule, direction, changes })
+    Some(Resolved { written, rule, direction, unit: scope.unit, changes })
 }
 
 /// The addresses of `from:` or `to:`; any if not written.
@@ -226,6 +228,7 @@ pub(crate) fn tcp() -> ServiceSet {
 fn service_words(written: &Rule) -> String {
     match written.service.as_ref().and_then(|services| services.names.as_ref()) {
         None => "all".into(),
+        Some(names) if names.len() == 1 => names[0].value.clone(),
         Some(names) => names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(", "),
     }
 }

@@ -71,7 +71,7 @@ impl<T> Vec1<T> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope<'n> {
     names: &'n Names<'n>,
-    unit: usize,
+    pub(crate) unit: usize,
 }
 
 impl<'u> Names<'u> {

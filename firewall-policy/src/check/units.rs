@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::Context;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
+use crate::ir::Direction;
 use crate::load::HOST_FILE;
 use crate::read::{self, Node};
 use crate::schema::file::{File, Kind};
 use crate::schema::reader::Reader;
+use crate::schema::rule::Chain;
 use crate::source::{BadPath, ROOT, Refusal, Source, Span, Spanned, resolve_path};
 use crate::text;
 
@@ -30,6 +32,14 @@ impl Unit {
         match &self.file.kind {
             Kind::Role(name) => &name.value,
             Kind::Shared => "",
+        }
+    }
+
+    /// The rules of one direction.
+    pub(crate) fn chain(&self, direction: Direction) -> &Chain {
+        match direction {
+            Direction::Ingress => &self.file.ingress,
+            Direction::Egress => &self.file.egress,
         }
     }
 }
