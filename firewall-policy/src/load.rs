@@ -8,6 +8,7 @@ use crate::check::Context;
 use crate::check::units::{self, Units};
 use crate::diagnostic::{Diagnostic, Report, Sink};
 use crate::ir::Policy;
+use crate::read;
 use crate::schema::host::HostFile;
 use crate::schema::reader::Reader;
 use crate::set::{AddrSet, ServiceSet};
@@ -154,7 +155,8 @@ fn role_path(role: &str) -> String {
 }
 
 fn read_host(context: &mut Context<'_>) -> Option<HostFile> {
-    let (_, root) = units::tree(context, HOST_FILE, None)?;
+    let source = units::text(context, HOST_FILE, None)?;
+    let root = read::parse(&source, context.sink)?;
     let allow_unsupported = context.allow_unsupported;
     Reader { sink: context.sink, allow_unsupported }.host_file(&root)
 }

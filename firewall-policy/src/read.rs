@@ -5,6 +5,9 @@
 //! the key it stands under to say. Tags, anchors, aliases, directives, second
 //! documents and duplicate keys are errors. Depth and length are bounded.
 
+mod quick;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
@@ -18,25 +21,25 @@ use crate::text;
 
 /// A place of the tree.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) value: Value,
+pub(crate) struct Node<'s> {
+    pub(crate) value: Value<'s>,
     pub(crate) span: Span,
 }
 
 /// What stands at a place.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
+pub(crate) enum Value<'s> {
     /// Nothing: `key:`, `key: ~` or `key: null`.
     Empty,
     /// A word, as it was written.
-    Scalar(Scalar),
+    Scalar(Scalar<'s>),
     /// `[a, b]`, or lines that begin with `- `.
-    List(Vec<Node>),
+    List(Vec<Node<'s>>),
     /// `{ a: b }`, or lines of the form `key: value`.
-    Map(Vec<Entry>),
+    Map(Vec<Entry<'s>>),
 }
 
-impl Node {
+impl Node<'_> {
     /// The items of a list; a single item may stand without brackets.
     pub(crate) fn items(&self) -> &[Self] {
         match &self.value {
@@ -58,22 +61,27 @@ impl Node {
 
 /// A word.
 #[derive(Clone, Debug)]
-pub(crate) struct Scalar {
-    pub(crate) text: String,
+pub(crate) struct Scalar<'s> {
+    pub(crate) text: Cow<'s, str>,
     /// Without quotes, so that other YAML tools may read something else in it.
     pub(crate) plain: bool,
 }
 
 /// A key and its value.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) key: Scalar,
+pub(crate) struct Entry<'s> {
+    pub(crate) key: Scalar<'s>,
     pub(crate) key_span: Span,
-    pub(crate) value: Node,
+    pub(crate) value: Node<'s>,
 }
 
 /// The tree of a file; `None` if it cannot be read, which has been reported.
-pub(crate) fn parse(source: &Arc<Source>, sink: &mut Sink) -> Option<Node> {
+pub(crate) fn parse<'s>(source: &'s Arc<Source>, sink: &mut Sink) -> Option<Node<'s>> {
+    quick::parse(source).or_else(|| parse_any(source, sink))
+}
+
+/// The same of any text, slowly.
+fn parse_any<'s>(source: &'s Arc<Source>, sink: &mut Sink) -> Option<Node<'s>> {
     let has_tabs = text::has_tabs(source, sink);
     let has_directives = syntax::has_directives(source, sink);
     if has_tabs || has_directives {
@@ -120,29 +128,29 @@ fn byte_offsets(text: &str) -> Vec<usize> {
 struct Stop;
 
 /// A collection whose end is still to come.
-struct Frame {
+struct Frame<'a> {
     start: usize,
     /// Brackets, not indentation.
     is_flow: bool,
-    items: Items,
+    items: Items<'a>,
 }
 
-enum Items {
-    List(Vec<Node>),
-    Map(Pairs),
+enum Items<'a> {
+    List(Vec<Node<'a>>),
+    Map(Pairs<'a>),
 }
 
 /// A mapping being read.
 #[derive(Default)]
-struct Pairs {
-    entries: Vec<Entry>,
+struct Pairs<'a> {
+    entries: Vec<Entry<'a>>,
     /// Entry by key: a hostile file has a hundred thousand keys.
     index: HashMap<String, usize>,
     /// A key whose value is still to come.
-    key: Option<Node>,
+    key: Option<Node<'a>>,
 }
 
-impl Frame {
+impl Frame<'_> {
     /// The bracket that opened it; `None` for indented lines.
     fn opened(&self, source: &Arc<Source>) -> Option<Open> {
         let bracket = source.text[self.start..].chars().next().filter(|_| self.is_flow)?;
@@ -155,14 +163,14 @@ struct Builder<'a, 's> {
     source: &'a Arc<Source>,
     bytes: Vec<usize>,
     sink: &'s mut Sink,
-    open: Vec<Frame>,
-    root: Option<Node>,
+    open: Vec<Frame<'a>>,
+    root: Option<Node<'a>>,
     documents: usize,
     /// What stands in its place is not known, so nothing more can be said.
     has_alias: bool,
 }
 
-impl Builder<'_, '_> {
+impl<'a> Builder<'a, '_> {
     fn span(&self, start: usize, end: usize) -> Span {
         let byte = |index: usize| self.bytes.get(index).copied().unwrap_or(self.source.text.len());
         let (start, end) = (byte(start), byte(end));
@@ -171,7 +179,7 @@ impl Builder<'_, '_> {
         Span { source: self.source.clone(), start, end: start + trimmed }
     }
 
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+    fn take(&mut self, event: Event<'a>, span: Span) -> Result<(), Stop> {
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
@@ -196,7 +204,7 @@ impl Builder<'_, '_> {
                 let value = if empty && (!is_key || text.is_empty()) {
                     Value::Empty
                 } else {
-                    Value::Scalar(Scalar { text: text.into_owned(), plain })
+                    Value::Scalar(Scalar { text, plain })
                 };
                 self.add(Node { value, span });
             }
@@ -227,7 +235,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn start(&mut self, items: Items, span: &Span) -> Result<(), Stop> {
+    fn start(&mut self, items: Items<'a>, span: &Span) -> Result<(), Stop> {
         if self.open.len() == MAX_DEPTH {
             self.sink.push(syntax::too_deep(span, format!("this is level {}", MAX_DEPTH + 1)));
             return Err(Stop);
@@ -259,7 +267,7 @@ impl Builder<'_, '_> {
         self.add(Node { value, span: Span { source: self.source.clone(), start, end } });
     }
 
-    fn add(&mut self, node: Node) {
+    fn add(&mut self, node: Node<'a>) {
         let Some(frame) = self.open.last_mut() else {
             self.root = Some(node);
             return;
@@ -274,14 +282,14 @@ impl Builder<'_, '_> {
     }
 }
 
-impl Pairs {
-    fn add(&mut self, key: Node, value: Node, sink: &mut Sink) {
+impl<'a> Pairs<'a> {
+    fn add(&mut self, key: Node<'a>, value: Node<'a>, sink: &mut Sink) {
         let key_span = key.span;
         let Value::Scalar(scalar) = key.value else {
             sink.push(syntax::not_a_key(&key_span));
             return;
         };
-        match self.index.entry(scalar.text.clone()) {
+        match self.index.entry(scalar.text.to_string()) {
             Slot::Occupied(first) => {
                 let first = &mut self.entries[*first.get()];
                 sink.push(syntax::duplicate_key(&scalar.text, &first.key_span, &key_span));
@@ -305,31 +313,30 @@ mod tests {
     use super::*;
 
     /// Whether another YAML reader sees the same; it retypes words, we do not.
-    fn same(node: &Node, other: &Other) -> bool {
+    fn same(node: &Node<'_>, other: &Other) -> bool {
         match (&node.value, other) {
             (Value::Empty, Other::Null) => true,
             (Value::Scalar(word), Other::String(text)) => word.text == *text,
-            (Value::Scalar(word), Other::Number(number)) => word.text == number.to_string(),
-            (Value::Scalar(word), Other::Bool(flag)) => word.text == flag.to_string(),
+            (Value::Scalar(word), Other::Number(number)) => *word.text == number.to_string(),
+            (Value::Scalar(word), Other::Bool(flag)) => *word.text == flag.to_string(),
             (Value::List(items), Other::Sequence(others)) => {
                 items.len() == others.len() && items.iter().zip(others).all(|(a, b)| same(a, b))
             }
             (Value::Map(entries), Other::Mapping(others)) => {
                 entries.len() == others.len()
                     && entries.iter().all(|entry| {
-                        others.get(&entry.key.text).is_some_and(|other| same(&entry.value, other))
+                        others.get(&*entry.key.text).is_some_and(|other| same(&entry.value, other))
                     })
             }
             _ => false,
         }
     }
 
-    fn tree(text: &str) -> Option<Node> {
-        let source = Source { name: "test".into(), text: text.into() };
-        parse(&Arc::new(source), &mut Sink::default())
+    fn source(text: &str) -> Arc<Source> {
+        Arc::new(Source { name: "test".into(), text: text.into() })
     }
 
-    fn spans(node: &Node, found: &mut Vec<String>) {
+    fn spans(node: &Node<'_>, found: &mut Vec<String>) {
         found.push(node.span.text().to_owned());
         match &node.value {
             Value::List(items) => items.iter().for_each(|item| spans(item, found)),
@@ -352,7 +359,9 @@ mod tests {
             if path.extension().is_some_and(|extension| extension == "yaml") {
                 let text = fs::read_to_string(&path).unwrap();
                 let other: Other = serde_yaml::from_str(&text).unwrap();
-                assert!(same(&tree(&text).unwrap(), &other), "{}", path.display());
+                let source = source(&text);
+                let tree = parse(&source, &mut Sink::default()).unwrap();
+                assert!(same(&tree, &other), "{}", path.display());
             }
         }
     }
@@ -362,7 +371,8 @@ mod tests {
         let text =
             "a: { name: x y,  z: [1, \"2\u{e9}\", fd00::1] } # end\nb:\n  - k: v\n\nc: 'w'\n";
         let mut found = Vec::new();
-        spans(&tree(text).unwrap(), &mut found);
+        let source = source(text);
+        spans(&parse(&source, &mut Sink::default()).unwrap(), &mut found);
         assert_eq!(
             found[1..],
             [

@@ -11,15 +11,18 @@ pub(crate) const MAX_BYTES: usize = 1 << 20;
 
 /// The text of a file, unless it is not UTF-8. Byte order mark and hidden
 /// characters are reported; the text can be read on all the same.
-pub(crate) fn decode(name: String, bytes: &[u8], sink: &mut Sink) -> Option<Arc<Source>> {
-    let (text, bad) = match std::str::from_utf8(bytes) {
-        Ok(text) => (text.to_owned(), None),
-        Err(error) => (String::from_utf8_lossy(bytes).into_owned(), Some(error.valid_up_to())),
+pub(crate) fn decode(name: String, bytes: Vec<u8>, sink: &mut Sink) -> Option<Arc<Source>> {
+    let (text, bad) = match String::from_utf8(bytes) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let (start, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+            let byte = bytes.get(start).copied().unwrap_or_default();
+            (String::from_utf8_lossy(bytes).into_owned(), Some((start, byte)))
+        }
     };
     let source = Arc::new(Source { name, text });
-    if let Some(start) = bad {
+    if let Some((start, byte)) = bad {
         let span = Span { end: start + char::REPLACEMENT_CHARACTER.len_utf8(), start, source };
-        let byte = bytes.get(start).copied().unwrap_or_default();
         sink.push(
             Diagnostic::new(Code::NotUtf8, format!("{} is not UTF-8 text", span.source.name))
                 .at(&span, format!("the byte 0x{byte:02x} begins no UTF-8 character"))
@@ -32,6 +35,9 @@ pub(crate) fn decode(name: String, bytes: &[u8], sink: &mut Sink) -> Option<Arc<
 }
 
 fn hidden(source: &Arc<Source>, sink: &mut Sink) {
+    if all_bytes(source.text.as_bytes(), |byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return;
+    }
     for (start, c) in source.text.char_indices() {
         if !is_hidden(c) || matches!(c, '\n' | '\t') {
             continue;
@@ -48,6 +54,11 @@ fn hidden(source: &Arc<Source>, sink: &mut Sink) {
             hidden_character(&span)
         });
     }
+}
+
+/// Whether all bytes are so; asked of many at a time.
+pub(crate) fn all_bytes(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    bytes.chunks(256).all(|bytes| bytes.iter().fold(true, |all, &byte| all & is(byte)))
 }
 
 /// The character of a span, which does not show.
@@ -71,6 +82,9 @@ pub(crate) fn hidden_text(c: char) -> &'static str {
 
 /// Reports indentation by tabs; whether there was any.
 pub(crate) fn has_tabs(source: &Arc<Source>, sink: &mut Sink) -> bool {
+    if !source.text.contains('\t') {
+        return false;
+    }
     let mut start = 0;
     let mut first = None;
     let mut more = 0;

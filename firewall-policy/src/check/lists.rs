@@ -31,7 +31,7 @@ pub(crate) fn read(context: &mut Context<'_>, from: &str, list: &List) -> Option
         }
     };
     check_age(context, list, &shown, &file);
-    let source = text::decode(shown, &file.bytes, context.sink)?;
+    let source = text::decode(shown, file.bytes, context.sink)?;
     let before = context.sink.errors();
     let sets = entries(context, &source);
     if context.sink.errors() > before {

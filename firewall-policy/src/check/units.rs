@@ -7,7 +7,7 @@ use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::ir::Direction;
 use crate::load::HOST_FILE;
-use crate::read::{self, Node};
+use crate::read;
 use crate::schema::file::{File, Kind};
 use crate::schema::reader::Reader;
 use crate::schema::rule::Chain;
@@ -125,7 +125,8 @@ impl Units {
         path: &str,
         named: Option<&Span>,
     ) -> Option<Unit> {
-        let (source, root) = tree(context, path, named)?;
+        let source = text(context, path, named)?;
+        let root = read::parse(&source, context.sink)?;
         let allow_unsupported = context.allow_unsupported;
         let file = Reader { sink: context.sink, allow_unsupported }.file(&source, &root)?;
         self.stack.push(path.to_owned());
@@ -185,13 +186,12 @@ impl Units {
     }
 }
 
-/// The text and the nodes of a YAML file; `None` if it cannot be read, which is
-/// reported.
-pub(crate) fn tree(
+/// The text of a YAML file; `None` if it cannot be read, which is reported.
+pub(crate) fn text(
     context: &mut Context<'_>,
     path: &str,
     named: Option<&Span>,
-) -> Option<(Arc<Source>, Node)> {
+) -> Option<Arc<Source>> {
     let shown = context.files.shown(path);
     let file = match context.files.read(path, text::MAX_BYTES) {
         Ok(file) => file,
@@ -203,9 +203,7 @@ pub(crate) fn tree(
             return None;
         }
     };
-    let source = text::decode(shown, &file.bytes, context.sink)?;
-    let root = read::parse(&source, context.sink)?;
-    Some((source, root))
+    text::decode(shown, file.bytes, context.sink)
 }
 
 /// The place in the tree that a written path names.

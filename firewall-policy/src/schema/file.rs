@@ -45,7 +45,7 @@ const VERSION: &str = "1";
 
 impl Reader<'_> {
     /// A role file or a shared file.
-    pub(crate) fn file(&mut self, source: &Arc<Source>, root: &Node) -> Option<File> {
+    pub(crate) fn file(&mut self, source: &Arc<Source>, root: &Node<'_>) -> Option<File> {
         let Value::Map(entries) = &root.value else {
             self.no_policy(source, root);
             return None;
@@ -85,7 +85,7 @@ impl Reader<'_> {
         Some(file)
     }
 
-    fn no_policy(&mut self, source: &Arc<Source>, root: &Node) {
+    fn no_policy(&mut self, source: &Arc<Source>, root: &Node<'_>) {
         let diagnostic = match root.value {
             Value::Empty => Diagnostic::new(Code::Shape, format!("{} is empty", source.name))
                 .at(&root.span, "nothing is written here"),
@@ -96,7 +96,7 @@ impl Reader<'_> {
     }
 
     /// `version: 1`.
-    pub(crate) fn version(&mut self, fields: &Fields<'_>, root: &Node) {
+    pub(crate) fn version(&mut self, fields: &Fields<'_>, root: &Node<'_>) {
         let Some(node) = fields.get("version") else {
             self.sink.push(
                 Diagnostic::new(Code::MissingKey, "`version:` is missing")
@@ -123,7 +123,12 @@ impl Reader<'_> {
         });
     }
 
-    fn kind(&mut self, fields: &Fields<'_>, level: &'static Level, root: &Node) -> Option<Kind> {
+    fn kind(
+        &mut self,
+        fields: &Fields<'_>,
+        level: &'static Level,
+        root: &Node<'_>,
+    ) -> Option<Kind> {
         if level.id == keys::SHARED.id {
             self.choice(fields.get("kind")?, &[("site", ())])?;
             return Some(Kind::Shared);
@@ -199,7 +204,7 @@ impl Reader<'_> {
 }
 
 /// The first line of a node: a place for what is missing in all of it.
-fn first_line(node: &Node) -> Span {
+fn first_line(node: &Node<'_>) -> Span {
     let length = node.span.text().split('\n').next().unwrap_or_default().trim_end().len();
     Span { end: node.span.start + length, ..node.span.clone() }
 }

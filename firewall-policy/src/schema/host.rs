@@ -23,7 +23,7 @@ pub(crate) struct HostFile {
 
 impl Reader<'_> {
     /// host.yaml.
-    pub(crate) fn host_file(&mut self, root: &Node) -> Option<HostFile> {
+    pub(crate) fn host_file(&mut self, root: &Node<'_>) -> Option<HostFile> {
         let fields = self.fields(root, &keys::HOST)?;
         self.version(&fields, root);
         for key in ["description", "owner"] {
@@ -58,8 +58,8 @@ impl Reader<'_> {
         })
     }
 
-    fn roles(&mut self, node: &Node) -> Vec<Spanned<String>> {
-        let items: &[Node] = if let Value::Empty = node.value { &[] } else { node.items() };
+    fn roles(&mut self, node: &Node<'_>) -> Vec<Spanned<String>> {
+        let items: &[Node<'_>] = if let Value::Empty = node.value { &[] } else { node.items() };
         if items.is_empty() {
             self.sink.push(
                 Diagnostic::new(Code::EmptySet, "no role is named")
@@ -93,7 +93,7 @@ impl Reader<'_> {
         let known = ["otlp", "sumo", "datadog", "alertmanager", "webhooks", "syslog", "buffer"];
         let mut rest = Vec::new();
         for entry in entries {
-            if known.contains(&entry.key.text.as_str()) {
+            if known.contains(&&*entry.key.text) {
                 self.feature(Feature::Monitoring, &entry.key_span);
             } else {
                 rest.push(entry.clone());

@@ -38,7 +38,7 @@ const COUNTED: [(&str, Counted); 3] =
 
 impl Reader<'_> {
     /// `limit: { new: 50/s, burst: 200, per: source/64, over: ban 10m }`.
-    pub(crate) fn limit(&mut self, node: &Node) -> Option<Limit> {
+    pub(crate) fn limit(&mut self, node: &Node<'_>) -> Option<Limit> {
         let (limit, sound) = self.soundly(|reader| reader.checked_limit(node));
         if sound {
             self.feature(Feature::Limit, &node.span);
@@ -46,7 +46,7 @@ impl Reader<'_> {
         limit
     }
 
-    fn checked_limit(&mut self, node: &Node) -> Option<Limit> {
+    fn checked_limit(&mut self, node: &Node<'_>) -> Option<Limit> {
         let fields = self.fields(node, &keys::LIMIT)?;
         let (counted, rate) = self.limit_rate(&fields)?;
         if let (Some(burst), Some(rate)) = (fields.get("burst"), &rate) {
@@ -101,7 +101,7 @@ impl Reader<'_> {
         Some((Spanned { value: counted, span }, self.value(node, "a rate", parse)))
     }
 
-    fn burst(&mut self, node: &Node, rate: &Spanned<Rate>) {
+    fn burst(&mut self, node: &Node<'_>, rate: &Spanned<Rate>) {
         let bytes = rate.value.bytes;
         let parse = |text: &str| {
             if bytes && !is_digits(text) {
@@ -124,7 +124,7 @@ impl Reader<'_> {
     }
 
     /// `log: off | first | { rate: 1/s }`.
-    pub(crate) fn log(&mut self, node: &Node) -> Option<Log> {
+    pub(crate) fn log(&mut self, node: &Node<'_>) -> Option<Log> {
         if let Value::Map(_) = node.value {
             let fields = self.fields(node, &keys::LOG)?;
             let rate = self.required(&fields, "rate")?;

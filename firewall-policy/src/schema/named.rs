@@ -66,14 +66,14 @@ const HINTS: [(&str, Hint); 5] = [
 
 impl Reader<'_> {
     /// An entry of `groups:`.
-    pub(crate) fn group(&mut self, entry: &Entry) -> Option<Group> {
+    pub(crate) fn group(&mut self, entry: &Entry<'_>) -> Option<Group> {
         let ((name, items), sound) =
             self.soundly(|reader| (reader.key_name(entry), reader.addresses(&entry.value)));
         Some(Group { name: name?, items: items.unwrap_or_default(), sound })
     }
 
     /// An entry of `lists:`.
-    pub(crate) fn list_file(&mut self, entry: &Entry) -> Option<List> {
+    pub(crate) fn list_file(&mut self, entry: &Entry<'_>) -> Option<List> {
         let (list, sound) = self.soundly(|reader| {
             let name = reader.key_name(entry);
             let fields = reader.fields(&entry.value, &keys::LIST)?;
@@ -110,7 +110,7 @@ impl Reader<'_> {
     }
 
     /// An entry of `services:`.
-    pub(crate) fn service(&mut self, entry: &Entry) -> Option<Service> {
+    pub(crate) fn service(&mut self, entry: &Entry<'_>) -> Option<Service> {
         let (service, sound) = self.soundly(|reader| {
             let name = reader.key_name(entry);
             let fields = reader.fields(&entry.value, &keys::SERVICE)?;
@@ -161,7 +161,7 @@ impl Reader<'_> {
         ServiceSet::from_ranges(ranges)
     }
 
-    fn count(&mut self, node: &Node, set: &ServiceSet) -> Option<Spanned<Count>> {
+    fn count(&mut self, node: &Node<'_>, set: &ServiceSet) -> Option<Spanned<Count>> {
         let hint = self.choice(node, &HINTS)?;
         if let Some((message, label)) = uncountable(hint.value, set) {
             self.sink.push(Diagnostic::new(Code::Count, message).at(&node.span, label));

@@ -43,7 +43,7 @@ impl Peer {
 
 impl Reader<'_> {
     /// The value of `from:` or `to:`.
-    pub(crate) fn peer(&mut self, node: &Node) -> Option<Peer> {
+    pub(crate) fn peer(&mut self, node: &Node<'_>) -> Option<Peer> {
         let (items, except) = match &node.value {
             Value::Map(entries) if !is_unquoted_address(entries) => {
                 let fields = self.fields(node, &keys::PEER)?;
@@ -59,7 +59,7 @@ impl Reader<'_> {
 
     /// One address or name, or a list of them; `None` if one is broken.
     /// Emptiness is not judged here.
-    pub(crate) fn addresses(&mut self, node: &Node) -> Option<Vec<Spanned<Item>>> {
+    pub(crate) fn addresses(&mut self, node: &Node<'_>) -> Option<Vec<Spanned<Item>>> {
         if let Value::Empty = node.value {
             return Some(Vec::new());
         }
@@ -67,7 +67,7 @@ impl Reader<'_> {
         items.into_iter().collect()
     }
 
-    fn address(&mut self, node: &Node) -> Option<Spanned<Item>> {
+    fn address(&mut self, node: &Node<'_>) -> Option<Spanned<Item>> {
         if let Value::Map(entries) = &node.value
             && is_unquoted_address(entries)
         {
@@ -80,7 +80,7 @@ impl Reader<'_> {
             return None;
         }
         let scalar = self.word(node, "an address, a network, a range or a group")?;
-        let text = scalar.text.as_str();
+        let text = &*scalar.text;
         let parsed = if address::is_meant(text) {
             address::parse(text).map(Item::Addresses)
         } else {
@@ -115,7 +115,7 @@ impl Reader<'_> {
 }
 
 /// `[fe80::, x]` is a list of a mapping and a word to YAML.
-fn is_unquoted_address(entries: &[crate::read::Entry]) -> bool {
+fn is_unquoted_address(entries: &[crate::read::Entry<'_>]) -> bool {
     matches!(entries, [only] if only.key.plain
         && only.key.text.ends_with(':')
         && matches!(only.value.value, Value::Empty))

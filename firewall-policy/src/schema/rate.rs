@@ -40,12 +40,12 @@ pub(crate) const UNITS: [(&str, Unit); 7] = [
 
 impl Reader<'_> {
     /// `rates:`, a list.
-    pub(crate) fn rates(&mut self, node: &Node) -> Vec<Rate> {
+    pub(crate) fn rates(&mut self, node: &Node<'_>) -> Vec<Rate> {
         let items = self.list(node, "a list of rates, each beginning with `- { name:`");
         items.iter().filter_map(|item| self.rate(item)).collect()
     }
 
-    fn rate(&mut self, node: &Node) -> Option<Rate> {
+    fn rate(&mut self, node: &Node<'_>) -> Option<Rate> {
         let fields = self.fields(node, &keys::RATE)?;
         let name = self.required(&fields, "name").and_then(|node| self.name(node));
         let rule = self.required(&fields, "rule").and_then(|node| self.rule_name(node));
@@ -60,7 +60,7 @@ impl Reader<'_> {
     }
 
     /// The name of a rule, short or as `role/name`.
-    pub(crate) fn rule_name(&mut self, node: &Node) -> Option<Spanned<String>> {
+    pub(crate) fn rule_name(&mut self, node: &Node<'_>) -> Option<Spanned<String>> {
         let parse = |text: &str| {
             for part in text.splitn(2, '/') {
                 name::parse(part, false)?;
@@ -70,7 +70,7 @@ impl Reader<'_> {
         self.value(node, "the name of a rule", parse)
     }
 
-    fn alert(&mut self, node: &Node) {
+    fn alert(&mut self, node: &Node<'_>) {
         let Some(fields) = self.fields(node, &keys::ALERT) else { return };
         if fields.get("drop-below").is_none() && fields.get("rise-above").is_none() {
             self.sink.push(
@@ -100,7 +100,7 @@ impl Reader<'_> {
     }
 
     /// `syn-flood: { protect: [https], above: 5000/s, action: syncookie }`.
-    pub(crate) fn syn_flood(&mut self, node: &Node) -> Option<SynFlood> {
+    pub(crate) fn syn_flood(&mut self, node: &Node<'_>) -> Option<SynFlood> {
         let (protect, sound) = self.soundly(|reader| {
             let fields = reader.fields(node, &keys::SYN_FLOOD)?;
             if let Some(above) = reader.required(&fields, "above") {

@@ -24,7 +24,7 @@ pub(crate) struct Reader<'s> {
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'n> {
     level: &'static Level,
-    entries: &'n [Entry],
+    entries: &'n [Entry<'n>],
     pub(crate) span: &'n Span,
     /// A key was reported as unknown; it may be the one that is missing.
     pub(crate) has_unknown: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     /// The value under `key`, if that was written.
-    pub(crate) fn get(&self, key: &str) -> Option<&'n Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'n Node<'n>> {
         debug_assert!(self.level.keys.contains(&key), "{key} is no key of {}", self.level.name);
         self.entries.iter().find(|entry| entry.key.text == key).map(|entry| &entry.value)
     }
@@ -61,7 +61,7 @@ impl Reader<'_> {
     }
 
     /// Reports that something else is wanted at a place.
-    pub(crate) fn wrong(&mut self, node: &Node, wanted: &str) {
+    pub(crate) fn wrong(&mut self, node: &Node<'_>, wanted: &str) {
         let message = match node.value {
             Value::Empty => "nothing is written here",
             Value::Scalar(_) => "a single word cannot stand here",
@@ -75,7 +75,7 @@ impl Reader<'_> {
     /// The fields of a mapping; unknown keys are reported.
     pub(crate) fn fields<'n>(
         &mut self,
-        node: &'n Node,
+        node: &'n Node<'n>,
         level: &'static Level,
     ) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
@@ -84,7 +84,7 @@ impl Reader<'_> {
         };
         let mut has_unknown = false;
         for entry in entries {
-            if !level.keys.contains(&entry.key.text.as_str()) {
+            if !level.keys.contains(&&*entry.key.text) {
                 has_unknown = true;
                 if self.sink.is_full() {
                     self.sink.count(true);
@@ -97,7 +97,7 @@ impl Reader<'_> {
     }
 
     /// The value under a key that must be there.
-    pub(crate) fn required<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<&'n Node> {
+    pub(crate) fn required<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<&'n Node<'n>> {
         let found = fields.get(key);
         if found.is_none() && !fields.has_unknown {
             let message = format!("{} needs `{key}:`", fields.level.name);
@@ -109,7 +109,7 @@ impl Reader<'_> {
     }
 
     /// A word.
-    pub(crate) fn word<'n>(&mut self, node: &'n Node, wanted: &str) -> Option<&'n Scalar> {
+    pub(crate) fn word<'n>(&mut self, node: &'n Node<'n>, wanted: &str) -> Option<&'n Scalar<'n>> {
         if let Value::Scalar(scalar) = &node.value {
             return Some(scalar);
         }
@@ -120,7 +120,7 @@ impl Reader<'_> {
     /// A word that `parse` makes a value of.
     pub(crate) fn value<T>(
         &mut self,
-        node: &Node,
+        node: &Node<'_>,
         wanted: &str,
         parse: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Option<Spanned<T>> {
@@ -135,12 +135,12 @@ impl Reader<'_> {
     }
 
     /// Reports a fault under its exact bytes.
-    pub(crate) fn fault(&mut self, fault: &Fault, scalar: &Scalar, span: &Span) {
+    pub(crate) fn fault(&mut self, fault: &Fault, scalar: &Scalar<'_>, span: &Span) {
         self.sink.push(fault_at(fault, &within(span, scalar, fault)));
     }
 
     /// A name.
-    pub(crate) fn name(&mut self, node: &Node) -> Option<Spanned<String>> {
+    pub(crate) fn name(&mut self, node: &Node<'_>) -> Option<Spanned<String>> {
         let scalar = self.word(node, "a name")?;
         match name::parse(&scalar.text, scalar.plain) {
             Ok(value) => Some(Spanned { value, span: node.span.clone() }),
@@ -152,7 +152,7 @@ impl Reader<'_> {
     }
 
     /// The name that is a key of a mapping, such as a group's.
-    pub(crate) fn key_name(&mut self, entry: &Entry) -> Option<Spanned<String>> {
+    pub(crate) fn key_name(&mut self, entry: &Entry<'_>) -> Option<Spanned<String>> {
         match name::parse(&entry.key.text, entry.key.plain) {
             Ok(value) => Some(Spanned { value, span: entry.key_span.clone() }),
             Err(fault) => {
@@ -163,7 +163,7 @@ impl Reader<'_> {
     }
 
     /// Free text for people.
-    pub(crate) fn text(&mut self, node: &Node) -> Option<Spanned<String>> {
+    pub(crate) fn text(&mut self, node: &Node<'_>) -> Option<Spanned<String>> {
         let scalar = self.word(node, "text")?;
         let text = scalar.text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
         let text = text.trim();
@@ -184,7 +184,7 @@ impl Reader<'_> {
 
     /// Reports a hidden character; one that is not written as an escape has been
     /// reported by its place.
-    fn escaped(&mut self, c: char, node: &Node) {
+    fn escaped(&mut self, c: char, node: &Node<'_>) {
         if !node.span.text().contains(c) {
             let message = format!("hidden character U+{:04X}", u32::from(c));
             self.sink.push(
@@ -198,7 +198,7 @@ impl Reader<'_> {
     /// One of a few words.
     pub(crate) fn choice<T: Copy>(
         &mut self,
-        node: &Node,
+        node: &Node<'_>,
         choices: &[(&str, T)],
     ) -> Option<Spanned<T>> {
         let words: Vec<&str> = choices.iter().map(|&(word, _)| word).collect();
@@ -211,12 +211,12 @@ impl Reader<'_> {
     }
 
     /// `true` or `false`.
-    pub(crate) fn flag(&mut self, node: &Node) -> Option<bool> {
+    pub(crate) fn flag(&mut self, node: &Node<'_>) -> Option<bool> {
         Some(self.choice(node, &[("true", true), ("false", false)])?.value)
     }
 
     /// The items of a list that may be empty; anything else is reported.
-    pub(crate) fn list<'n>(&mut self, node: &'n Node, wanted: &str) -> &'n [Node] {
+    pub(crate) fn list<'n>(&mut self, node: &'n Node<'n>, wanted: &str) -> &'n [Node<'n>] {
         match &node.value {
             Value::List(items) => items,
             Value::Empty => &[],
@@ -228,7 +228,7 @@ impl Reader<'_> {
     }
 
     /// The entries of a mapping whose keys are names.
-    pub(crate) fn entries<'n>(&mut self, node: &'n Node, wanted: &str) -> &'n [Entry] {
+    pub(crate) fn entries<'n>(&mut self, node: &'n Node<'n>, wanted: &str) -> &'n [Entry<'n>] {
         match &node.value {
             Value::Map(entries) => entries,
             Value::Empty => &[],
@@ -261,7 +261,7 @@ pub(crate) fn fault_at(fault: &Fault, span: &Span) -> Diagnostic {
 
 /// The bytes of the file that a fault's bytes of the word stand for; the whole
 /// word if quotes and escapes make them differ.
-fn within(span: &Span, scalar: &Scalar, fault: &Fault) -> Span {
+fn within(span: &Span, scalar: &Scalar<'_>, fault: &Fault) -> Span {
     let raw = span.text();
     let shift = usize::from(!scalar.plain);
     if raw.get(shift..raw.len().saturating_sub(shift)) != Some(&scalar.text) {

@@ -71,7 +71,7 @@ pub(crate) struct Chain {
 
 impl Reader<'_> {
     /// `deny:` and `allow:` of a direction.
-    pub(crate) fn chain(&mut self, node: &Node) -> Chain {
+    pub(crate) fn chain(&mut self, node: &Node<'_>) -> Chain {
         if let Value::Empty = node.value {
             return Chain::default();
         }
@@ -81,12 +81,12 @@ impl Reader<'_> {
     }
 
     /// A list of rules.
-    pub(crate) fn rules(&mut self, node: &Node) -> Vec<Rule> {
+    pub(crate) fn rules(&mut self, node: &Node<'_>) -> Vec<Rule> {
         let items = self.list(node, "a list of rules, each beginning with `- name:`");
         items.iter().filter_map(|item| self.rule(item)).collect()
     }
 
-    fn rule(&mut self, node: &Node) -> Option<Rule> {
+    fn rule(&mut self, node: &Node<'_>) -> Option<Rule> {
         let (rule, sound) = self.soundly(|reader| {
             let fields = reader.fields(node, &keys::RULE)?;
             reader.rule_fields(&fields)
@@ -120,14 +120,15 @@ impl Reader<'_> {
         Some(rule)
     }
 
-    fn services(&mut self, node: &Node) -> Option<Services> {
+    fn services(&mut self, node: &Node<'_>) -> Option<Services> {
         let span = node.span.clone();
         if let Value::Empty = node.value {
             self.wrong(node, "the name of a service, or `all`");
             return None;
         }
         let items = node.items();
-        let is_all = |item: &Node| matches!(&item.value, Value::Scalar(word) if word.text == "all");
+        let is_all =
+            |item: &Node<'_>| matches!(&item.value, Value::Scalar(word) if word.text == "all");
         if let [only] = items
             && is_all(only)
         {
@@ -153,10 +154,10 @@ impl Reader<'_> {
     }
 
     /// A service by name; a port in its place has its own answer, later.
-    fn service_name(&mut self, node: &Node) -> Option<Spanned<String>> {
+    fn service_name(&mut self, node: &Node<'_>) -> Option<Spanned<String>> {
         let definition = match &node.value {
             Value::Scalar(word) if crate::value::is_digits(&word.text) => {
-                return Some(Spanned { value: word.text.clone(), span: node.span.clone() });
+                return Some(Spanned { value: word.text.to_string(), span: node.span.clone() });
             }
             Value::Scalar(word) => protocol_and_port(&word.text),
             Value::Map(_) => {
@@ -176,24 +177,24 @@ impl Reader<'_> {
     }
 
     /// Interface name globs.
-    pub(crate) fn globs(&mut self, node: &Node) -> Vec<String> {
+    pub(crate) fn globs(&mut self, node: &Node<'_>) -> Vec<String> {
         let items = node.items();
         let globs = items.iter().filter_map(|item| self.value(item, "an interface name", glob));
         globs.map(|glob| glob.value).collect()
     }
 
-    fn vlans(&mut self, node: &Node) -> Vec<u16> {
+    fn vlans(&mut self, node: &Node<'_>) -> Vec<u16> {
         let items = node.items();
         items.iter().filter_map(|item| self.vlan(item)).collect()
     }
 
     /// A VLAN id of IEEE 802.1Q: 0 and 4095 are reserved.
-    pub(crate) fn vlan(&mut self, node: &Node) -> Option<u16> {
+    pub(crate) fn vlan(&mut self, node: &Node<'_>) -> Option<u16> {
         let id = self.value(node, "a VLAN id", |text| amount::number(text, 1, 4094))?;
         u16::try_from(id.value).ok()
     }
 
-    fn tcp_flags(&mut self, node: &Node) -> Option<Spanned<TcpFlags>> {
+    fn tcp_flags(&mut self, node: &Node<'_>) -> Option<Spanned<TcpFlags>> {
         let mut all = TcpFlags { mask: 0, value: 0 };
         for item in node.items() {
             let flag = self.value(item, "a TCP flag such as syn or \"!ack\"", flags::parse)?.value;
@@ -212,14 +213,14 @@ impl Reader<'_> {
         Some(Spanned { value: all, span: node.span.clone() })
     }
 
-    fn expires(&mut self, node: &Node) -> Option<Spanned<Date>> {
+    fn expires(&mut self, node: &Node<'_>) -> Option<Spanned<Date>> {
         let date = self.value(node, "a date", date::parse)?;
         self.feature(Feature::Expires, &node.span);
         Some(date)
     }
 
     /// Whether `mode:` says `audit`.
-    pub(crate) fn mode(&mut self, node: &Node) -> bool {
+    pub(crate) fn mode(&mut self, node: &Node<'_>) -> bool {
         let mode = self.choice(node, &[("enforce", false), ("audit", true)]);
         let is_audit = mode.is_some_and(|mode| mode.value);
         if is_audit {

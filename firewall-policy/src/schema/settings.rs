@@ -81,7 +81,7 @@ impl Reader<'_> {
     }
 
     /// `interfaces:`.
-    pub(crate) fn interfaces(&mut self, node: &Node) -> Option<Spanned<Interfaces>> {
+    pub(crate) fn interfaces(&mut self, node: &Node<'_>) -> Option<Spanned<Interfaces>> {
         let fields = self.fields(node, &keys::INTERFACES)?;
         let matches = self.required(&fields, "match").map(|node| self.globs(node))?;
         if let Some(node) = fields.get("match")
@@ -117,7 +117,7 @@ impl Reader<'_> {
     }
 
     /// `default: { ingress: drop, egress: drop }`.
-    pub(crate) fn default(&mut self, node: &Node, settings: &mut Settings) {
+    pub(crate) fn default(&mut self, node: &Node<'_>, settings: &mut Settings) {
         let Some(fields) = self.fields(node, &keys::DEFAULT) else { return };
         let actions = [("drop", Action::Drop), ("allow", Action::Allow)];
         if let Some(node) = fields.get("ingress") {
@@ -129,7 +129,7 @@ impl Reader<'_> {
     }
 
     /// `failsafe: { ingress: [rule], egress: [rule] }`.
-    pub(crate) fn failsafe(&mut self, node: &Node, settings: &mut Settings) {
+    pub(crate) fn failsafe(&mut self, node: &Node<'_>, settings: &mut Settings) {
         let Some(fields) = self.fields(node, &keys::FAILSAFE) else { return };
         let mut rules = |key| {
             let node = fields.get(key)?;
@@ -149,7 +149,7 @@ impl Reader<'_> {
         }
     }
 
-    fn baseline(&mut self, node: &Node, settings: &mut Settings) {
+    fn baseline(&mut self, node: &Node<'_>, settings: &mut Settings) {
         let span = node.span.clone();
         if let Value::Scalar(_) = node.value {
             let host = self.choice(node, &[("host", ())]);
@@ -194,7 +194,7 @@ impl Reader<'_> {
         settings.baseline = Some(Spanned { value, span });
     }
 
-    fn state(&mut self, node: &Node) -> Option<Spanned<State>> {
+    fn state(&mut self, node: &Node<'_>) -> Option<Spanned<State>> {
         let fields = self.fields(node, &keys::STATE)?;
         let mut value = default_state();
         let flows = |text: &str| amount::number(text, 1024, 1 << 24);

@@ -81,12 +81,12 @@ const EXPECT: [(&str, Expect); 4] = [
 
 impl Reader<'_> {
     /// `tests:`, a list.
-    pub(crate) fn tests(&mut self, node: &Node) -> Vec<Test> {
+    pub(crate) fn tests(&mut self, node: &Node<'_>) -> Vec<Test> {
         let items = self.list(node, "a list of tests, each beginning with `- { name:`");
         items.iter().filter_map(|item| self.test(item)).collect()
     }
 
-    fn test(&mut self, node: &Node) -> Option<Test> {
+    fn test(&mut self, node: &Node<'_>) -> Option<Test> {
         let fields = self.fields(node, &keys::TEST)?;
         let name = self.required(&fields, "name").and_then(|node| self.text(node));
         let (direction, packet) = match (fields.get("in"), fields.get("out")) {
@@ -110,7 +110,7 @@ impl Reader<'_> {
         Some(Test { name, direction, packet, expect: expect.value, by, span: node.span.clone() })
     }
 
-    fn expect(&mut self, node: &Node) -> Option<Spanned<Option<Spanned<Action>>>> {
+    fn expect(&mut self, node: &Node<'_>) -> Option<Spanned<Option<Spanned<Action>>>> {
         let Spanned { value, span } = self.choice(node, &EXPECT)?;
         let value = match value {
             Expect::Verdict(value) => Some(Spanned { value, span: span.clone() }),
@@ -126,7 +126,7 @@ impl Reader<'_> {
         Some(Spanned { value, span })
     }
 
-    fn packet(&mut self, node: &Node) -> Option<Packet> {
+    fn packet(&mut self, node: &Node<'_>) -> Option<Packet> {
         let fields = self.fields(node, &keys::PACKET)?;
         let from = self.required(&fields, "from").and_then(|node| self.host(node));
         let to = self.required(&fields, "to").and_then(|node| self.host(node));
@@ -147,7 +147,7 @@ impl Reader<'_> {
         })
     }
 
-    fn host(&mut self, node: &Node) -> Option<Spanned<IpAddr>> {
+    fn host(&mut self, node: &Node<'_>) -> Option<Spanned<IpAddr>> {
         let parse = |text: &str| {
             if address::is_meant(text) && !address::is_host_name(text) && !text.contains('/') {
                 return address::one(text);
@@ -191,7 +191,7 @@ impl Reader<'_> {
     }
 
     /// Source and destination port.
-    fn ports(&mut self, node: &Node) -> Option<(u16, u16)> {
+    fn ports(&mut self, node: &Node<'_>) -> Option<(u16, u16)> {
         if let Value::Map(_) = node.value {
             let fields = self.fields(node, &keys::PORTS)?;
             let mut one = |key| {

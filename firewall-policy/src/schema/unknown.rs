@@ -25,8 +25,8 @@ pub(super) fn one_of(words: &[&str]) -> String {
 }
 
 /// A key that its mapping does not have.
-pub(super) fn unknown_key(entry: &Entry, level: &'static Level) -> Diagnostic {
-    let key = entry.key.text.as_str();
+pub(super) fn unknown_key(entry: &Entry<'_>, level: &'static Level) -> Diagnostic {
+    let key = &*entry.key.text;
     let message = format!("{} has no key `{key}`", level.name);
     let here = |code, label: &str| Diagnostic::new(code, &message).at(&entry.key_span, label);
     if let Some(diagnostic) = misread_key(entry, level) {
@@ -73,8 +73,8 @@ pub(super) fn unknown_key(entry: &Entry, level: &'static Level) -> Diagnostic {
 }
 
 /// A key that YAML made of something else.
-fn misread_key(entry: &Entry, level: &'static Level) -> Option<Diagnostic> {
-    let key = entry.key.text.as_str();
+fn misread_key(entry: &Entry<'_>, level: &'static Level) -> Option<Diagnostic> {
+    let key = &*entry.key.text;
     if key.contains(is_odd_space) {
         return syntax::odd_space(&entry.key_span);
     }
