@@ -92,12 +92,12 @@ impl Files for Directory {
         if self.strict_ownership {
             self.check_ownership(&root, &file)?;
         }
-        let mut bytes = Vec::new();
+        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(length.min(max_bytes).saturating_add(1));
         let bound = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
         let open = fs::File::open(&file).map_err(|error| refusal(&error))?;
         open.take(bound).read_to_end(&mut bytes).map_err(|error| refusal(&error))?;
         if bytes.len() > max_bytes {
-            let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
             return Err(Refusal::TooLong(length.max(bytes.len())));
         }
         Ok(Content { bytes, modified: metadata.modified().ok() })

@@ -1,20 +1,21 @@
 //! Lists: address sets in files of their own, bounded in length and age.
 
-use std::sync::Arc;
-
 use super::Context;
 use super::units::{path_of, refused};
 use crate::codes::Code;
+use crate::compile::parallel;
 use crate::diagnostic::Diagnostic;
 use crate::schema::named::List;
 use crate::schema::reader::fault_at;
-use crate::set::AddrSet;
-use crate::source::{Content, Refusal, Source, Span};
+use crate::set::{AddrSet, RangeSet};
+use crate::source::{Content, Refusal, Span};
 use crate::text;
-use crate::value::address;
+use crate::value::{Fault, address};
 
 /// Bytes of a list file: a million entries of 64 bytes.
 const MAX_BYTES: usize = 64 << 20;
+/// Bytes of a list whose halves are read at the same time.
+const WORTH_A_THREAD: usize = 256 << 10;
 /// Bad lines shown of one list.
 const MAX_SHOWN: usize = 10;
 
@@ -32,40 +33,92 @@ pub(crate) fn read(context: &mut Context<'_>, from: &str, list: &List) -> Option
     };
     check_age(context, list, &shown, &file);
     let source = text::decode(shown, file.bytes, context.sink)?;
-    let before = context.sink.errors();
-    let sets = entries(context, &source);
-    if context.sink.errors() > before {
+    let entries = Entries::of(&source.text);
+    for Bad { fault, line } in entries.bad.iter().take(MAX_SHOWN) {
+        let (start, end) = (line + fault.at.start, line + fault.at.end);
+        let span = Span { source: source.clone(), start, end };
+        context.sink.push(fault_at(fault, &span));
+    }
+    if !entries.bad.is_empty() {
         return None;
     }
-    check_length(context, list, &source.name, sets.len());
-    Some(AddrSet::union_all(&sets))
+    check_length(context, list, &source.name, entries.count);
+    Some(AddrSet { v4: RangeSet::from_ranges(entries.v4), v6: RangeSet::from_ranges(entries.v6) })
 }
 
-/// One address, network or range per line; `#` begins a comment.
-fn entries(context: &mut Context<'_>, source: &Arc<Source>) -> Vec<AddrSet> {
-    let mut sets = Vec::new();
-    let mut start = 0;
-    let mut bad = 0;
-    for line in source.text.split('\n') {
-        let written = line.split('#').next().unwrap_or_default();
-        let entry = written.trim();
-        if !entry.is_empty() {
-            match address::parse(entry) {
-                Ok(set) => sets.push(set),
-                Err(fault) => {
-                    bad += 1;
-                    let first = start + (written.len() - written.trim_start().len());
-                    let (start, end) = (first + fault.at.start, first + fault.at.end);
-                    let span = Span { source: source.clone(), start, end };
-                    if bad <= MAX_SHOWN {
-                        context.sink.push(fault_at(&fault, &span));
-                    }
-                }
-            }
-        }
-        start += line.len() + 1;
+/// What the lines of a list say: one address, network or range each; `#` begins a
+/// comment.
+#[derive(Default)]
+struct Entries {
+    count: usize,
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
+    /// The first bad lines.
+    bad: Vec<Bad>,
+}
+
+/// An entry that is none.
+struct Bad {
+    fault: Fault,
+    /// Where the entry begins.
+    line: usize,
+}
+
+impl Entries {
+    fn of(text: &str) -> Self {
+        let middle = text.get(text.len() / 2..).and_then(|half| half.find('\n'));
+        let middle = middle.map_or(text.len(), |at| text.len() / 2 + at + 1);
+        let (first, second) = text.split_at(if text.len() < WORTH_A_THREAD { 0 } else { middle });
+        let (first, second) = parallel::both(
+            !first.is_empty(),
+            || Self::of_lines(first, 0),
+            || Self::of_lines(second, first.len()),
+        );
+        first.and(second)
     }
-    sets
+
+    /// Of lines that begin so far into the file.
+    fn of_lines(text: &str, mut start: usize) -> Self {
+        let mut entries = Self::default();
+        for line in text.split('\n') {
+            let written = line.split('#').next().unwrap_or_default();
+            let entry = written.trim();
+            if !entry.is_empty() {
+                let before = written.len() - written.trim_start().len();
+                entries.add(entry, start + before);
+            }
+            start += line.len() + 1;
+        }
+        entries.v4.sort_unstable();
+        entries
+    }
+
+    fn add(&mut self, entry: &str, line: usize) {
+        self.count += 1;
+        if let Some(range) = address::plain_v4(entry) {
+            self.v4.push(range);
+            return;
+        }
+        match address::parse(entry) {
+            Ok(set) => {
+                self.v4.extend(set.v4.ranges());
+                self.v6.extend(set.v6.ranges());
+            }
+            Err(fault) if self.bad.len() < MAX_SHOWN => self.bad.push(Bad { fault, line }),
+            Err(_) => {}
+        }
+    }
+
+    fn and(mut self, mut other: Self) -> Self {
+        if self.count == 0 {
+            return other;
+        }
+        self.count += other.count;
+        self.v4.append(&mut other.v4);
+        self.v6.append(&mut other.v6);
+        self.bad.append(&mut other.bad);
+        self
+    }
 }
 
 fn check_length(context: &mut Context<'_>, list: &List, shown: &str, length: usize) {

@@ -15,6 +15,40 @@ pub(crate) fn parse(text: &str) -> Result<AddrSet, Fault> {
     exact(text).map_err(|fault| other_form(text).unwrap_or(fault))
 }
 
+/// An IPv4 address or network as almost all are written, to the same range as
+/// [`parse`] has; `None` if there is more to say.
+pub(crate) fn plain_v4(text: &str) -> Option<(u32, u32)> {
+    let mut bytes = text.bytes().peekable();
+    let mut number = |most: u32| {
+        let first = bytes.next_if(u8::is_ascii_digit)?;
+        let mut value = u32::from(first - b'0');
+        while let Some(digit) = bytes.next_if(u8::is_ascii_digit) {
+            value = value * 10 + u32::from(digit - b'0');
+            if value > most || first == b'0' {
+                return None;
+            }
+        }
+        Some((value, bytes.next()))
+    };
+    let mut address = 0;
+    for after in [Some(b'.'), Some(b'.'), Some(b'.')] {
+        let (octet, next) = number(255)?;
+        address = address << 8 | octet;
+        if next != after {
+            return None;
+        }
+    }
+    let (octet, next) = number(255)?;
+    address = address << 8 | octet;
+    let length = match next {
+        None => 32,
+        Some(b'/') => number(32).filter(|(_, next)| next.is_none())?.0,
+        Some(_) => return None,
+    };
+    let host = u32::MAX.checked_shr(length).unwrap_or(0);
+    (address & host == 0).then_some((address, address | host))
+}
+
 fn exact(text: &str) -> Result<AddrSet, Fault> {
     if is_host_name(text) {
         return Err(host_name(text));
@@ -341,4 +375,41 @@ pub(crate) fn is_host_name(text: &str) -> bool {
 /// Whether a text is meant as an address rather than as a name.
 pub(crate) fn is_meant(text: &str) -> bool {
     is_digits(text) || text.contains([':', '/', '%']) || text.contains('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_addresses_are_the_same_either_way(
+            octets in proptest::array::uniform4(prop_oneof![0_u32..300, Just(0), Just(255)]),
+            length in proptest::option::of(0_u32..40),
+            at in 0_usize..20,
+            with in "[0-9./: -]{0,2}",
+        ) {
+            let [a, b, c, d] = octets;
+            let length = length.map(|length| format!("/{length}")).unwrap_or_default();
+            let mut text = format!("{a}.{b}.{c}.{d}{length}");
+            for text in [text.clone(), { text.insert_str(at.min(text.len()), &with); text }] {
+                if let Some((first, last)) = plain_v4(&text) {
+                    let set = AddrSet { v4: RangeSet::range(first, last), v6: RangeSet::empty() };
+                    prop_assert_eq!(parse(&text).ok(), Some(set), "{}", text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_addresses_are_plain() {
+        assert_eq!(plain_v4("10.0.0.1"), Some((0x0a00_0001, 0x0a00_0001)));
+        assert_eq!(plain_v4("10.2.0.0/16"), Some((0x0a02_0000, 0x0a02_ffff)));
+        assert_eq!(plain_v4("0.0.0.0/0"), Some((0, u32::MAX)));
+        for text in ["10.0.0.01", "10.0.0.1/24", "10.0.0", "10.0.0.256", "10.0.0.1/33", "fd00::"] {
+            assert_eq!(plain_v4(text), None, "{text}");
+        }
+    }
 }
