@@ -128,7 +128,6 @@ fn context<'a>(files: &'a dyn Files, sink: &'a mut Sink, options: &'a Options) -
 
 /// A policy without its warnings.
 fn compose(context: &mut Context<'_>, subject: &Subject) -> Option<Loaded> {
-    let mut units = Units::default();
     let mut host = None;
     let wanted: Vec<(String, Option<Span>)> = match subject {
         Subject::Host => {
@@ -139,6 +138,8 @@ fn compose(context: &mut Context<'_>, subject: &Subject) -> Option<Loaded> {
         Subject::Roles(roles) => roles.iter().map(|role| (role_path(role), None)).collect(),
         Subject::File(path) => vec![(path.clone(), None)],
     };
+    let paths: Vec<String> = wanted.iter().map(|(path, _)| path.clone()).collect();
+    let mut units = Units::ahead(context, &paths);
     let mut roles = Vec::new();
     for (path, named) in wanted {
         if let Some(role) = units.role(context, &path, named.as_ref())
@@ -155,7 +156,7 @@ fn role_path(role: &str) -> String {
 }
 
 fn read_host(context: &mut Context<'_>) -> Option<HostFile> {
-    let source = units::text(context, HOST_FILE, None)?;
+    let source = units::host_text(context)?;
     let root = read::parse(&source, context.sink)?;
     let allow_unsupported = context.allow_unsupported;
     Reader { sink: context.sink, allow_unsupported }.host_file(&root)

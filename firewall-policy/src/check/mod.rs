@@ -3,6 +3,7 @@
 //! One module per class of error. A part that was reported as broken is left
 //! out of every later check, so that one mistake makes one message.
 
+mod ahead;
 pub(crate) mod compose;
 pub(crate) mod counting;
 pub(crate) mod expiry;

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::Context;
+use super::ahead::{Ahead, Taken};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::ir::Direction;
 use crate::load::HOST_FILE;
-use crate::read;
 use crate::schema::file::{File, Kind};
-use crate::schema::reader::Reader;
 use crate::schema::rule::Chain;
 use crate::source::{BadPath, ROOT, Refusal, Source, Span, Spanned, resolve_path};
 use crate::text;
@@ -54,6 +53,8 @@ pub(crate) struct Units {
     broken: Vec<String>,
     /// It was said that there are too many files.
     too_many: bool,
+    /// Files whose turn is still to come.
+    ahead: Ahead,
 }
 
 impl Units {
@@ -70,6 +71,11 @@ impl Units {
             next += 1;
         }
         order
+    }
+
+    /// None yet, but these role files and what they include are read.
+    pub(crate) fn ahead(context: &Context<'_>, roles: &[String]) -> Self {
+        Self { ahead: Ahead::read(context, roles, MAX_UNITS + roles.len()), ..Self::default() }
     }
 
     /// Reads a role file; `named` is where the role was asked for, if in a file.
@@ -125,10 +131,15 @@ impl Units {
         path: &str,
         named: Option<&Span>,
     ) -> Option<Unit> {
-        let source = text(context, path, named)?;
-        let root = read::parse(&source, context.sink)?;
-        let allow_unsupported = context.allow_unsupported;
-        let file = Reader { sink: context.sink, allow_unsupported }.file(&source, &root)?;
+        let Taken { file, found } = match self.ahead.take(context, path) {
+            Ok(taken) => taken,
+            Err(refusal) => {
+                say_refused(context, path, &refusal, named);
+                return None;
+            }
+        };
+        context.sink.absorb(found);
+        let file = file?;
         self.stack.push(path.to_owned());
         let includes = file.include.iter().filter_map(|name| self.include(context, path, name));
         let includes = includes.collect();
@@ -186,24 +197,23 @@ impl Units {
     }
 }
 
-/// The text of a YAML file; `None` if it cannot be read, which is reported.
-pub(crate) fn text(
-    context: &mut Context<'_>,
-    path: &str,
-    named: Option<&Span>,
-) -> Option<Arc<Source>> {
-    let shown = context.files.shown(path);
-    let file = match context.files.read(path, text::MAX_BYTES) {
-        Ok(file) => file,
+/// The text of host.yaml; `None` if it cannot be read, which is reported.
+pub(crate) fn host_text(context: &mut Context<'_>) -> Option<Arc<Source>> {
+    let path = HOST_FILE;
+    match context.files.read(path, text::MAX_BYTES) {
+        Ok(file) => text::decode(context.files.shown(path), file.bytes, context.sink),
         Err(refusal) => {
-            context.sink.push(match (&refusal, named) {
-                (Refusal::Missing, None) => missing(&context.files.whole(path), path),
-                _ => refused(&shown, &refusal, named),
-            });
-            return None;
+            say_refused(context, path, &refusal, None);
+            None
         }
-    };
-    text::decode(shown, file.bytes, context.sink)
+    }
+}
+
+fn say_refused(context: &mut Context<'_>, path: &str, refusal: &Refusal, named: Option<&Span>) {
+    context.sink.push(match (refusal, named) {
+        (Refusal::Missing, None) => missing(&context.files.whole(path), path),
+        _ => refused(&context.files.shown(path), refusal, named),
+    });
 }
 
 /// The place in the tree that a written path names.

@@ -34,7 +34,7 @@ mod layout;
 mod limit;
 mod lists;
 mod memory;
-mod parallel;
+pub(crate) mod parallel;
 mod ports;
 mod reply;
 mod resolve;

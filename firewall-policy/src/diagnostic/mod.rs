@@ -145,6 +145,16 @@ impl Sink {
         self.more += 1;
     }
 
+    /// Takes in what another one has collected.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        let kept = other.found.iter().filter(|one| one.is_error()).count();
+        for diagnostic in other.found {
+            self.push(diagnostic);
+        }
+        self.errors += other.errors - kept;
+        self.more += other.more;
+    }
+
     /// Errors so far. What was read without a new one is sound.
     pub(crate) fn errors(&self) -> usize {
         self.errors

@@ -31,8 +31,10 @@ impl Peer {
     /// The words of the user, for people: `admins, 10.0.0.0/8 except bastion`.
     pub(crate) fn words(&self) -> String {
         let join = |items: &[Spanned<Item>]| {
-            let words = items.iter().map(|item| item.span.text().trim_matches(['"', '\'']));
-            words.collect::<Vec<_>>().join(", ")
+            let mut words = items.iter().map(|item| item.span.text().trim_matches(['"', '\'']));
+            let mut text = words.next().unwrap_or_default().to_owned();
+            words.for_each(|word| text.extend([", ", word]));
+            text
         };
         match &*self.except {
             [] => join(&self.items),
@@ -63,8 +65,10 @@ impl Reader<'_> {
         if let Value::Empty = node.value {
             return Some(Vec::new());
         }
-        let items: Vec<_> = node.items().iter().map(|item| self.address(item)).collect();
-        items.into_iter().collect()
+        let items = node.items();
+        let mut sound = Vec::with_capacity(items.len());
+        sound.extend(items.iter().filter_map(|item| self.address(item)));
+        (sound.len() == items.len()).then_some(sound)
     }
 
     fn address(&mut self, node: &Node<'_>) -> Option<Spanned<Item>> {

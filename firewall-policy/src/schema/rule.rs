@@ -23,7 +23,7 @@ pub(crate) struct Rule {
     pub(crate) interfaces: Vec<String>,
     pub(crate) vlans: Vec<u16>,
     pub(crate) tcp_flags: Option<Spanned<TcpFlags>>,
-    pub(crate) limit: Option<Limit>,
+    pub(crate) limit: Option<Box<Limit>>,
     pub(crate) log: Log,
     pub(crate) expires: Option<Spanned<Date>>,
     /// Observed only; see the language reference on `mode: audit`.
@@ -83,7 +83,9 @@ impl Reader<'_> {
     /// A list of rules.
     pub(crate) fn rules(&mut self, node: &Node<'_>) -> Vec<Rule> {
         let items = self.list(node, "a list of rules, each beginning with `- name:`");
-        items.iter().filter_map(|item| self.rule(item)).collect()
+        let mut rules = Vec::with_capacity(items.len());
+        rules.extend(items.iter().filter_map(|item| self.rule(item)));
+        rules
     }
 
     fn rule(&mut self, node: &Node<'_>) -> Option<Rule> {
@@ -106,7 +108,7 @@ impl Reader<'_> {
             interfaces: fields.get("iface").map(|node| self.globs(node)).unwrap_or_default(),
             vlans: fields.get("vlan").map(|node| self.vlans(node)).unwrap_or_default(),
             tcp_flags: fields.get("tcp-flags").and_then(|node| self.tcp_flags(node)),
-            limit: fields.get("limit").and_then(|node| self.limit(node)),
+            limit: fields.get("limit").and_then(|node| self.limit(node)).map(Box::new),
             log: fields.get("log").and_then(|node| self.log(node)).unwrap_or_default(),
             expires: fields.get("expires").and_then(|node| self.expires(node)),
             audit: fields.get("mode").is_some_and(|node| self.mode(node)),
@@ -142,7 +144,8 @@ impl Reader<'_> {
             );
             return None;
         }
-        let names = items.iter().filter_map(|item| self.service_name(item)).collect();
+        let mut names = Vec::with_capacity(items.len());
+        names.extend(items.iter().filter_map(|item| self.service_name(item)));
         if items.is_empty() {
             self.sink.push(
                 Diagnostic::new(Code::EmptySet, "no service is named")
