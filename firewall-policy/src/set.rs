@@ -149,19 +149,21 @@ impl<T: Point> RangeSet<T> {
         if self.is_full() || other.is_full() {
             return if self.is_full() { other.clone() } else { self.clone() };
         }
-        let (mut a, mut b) = (self.ranges().iter().peekable(), other.ranges().iter().peekable());
-        let mut ranges = Vec::new();
-        while let (Some(&&(a0, a1)), Some(&&(b0, b1))) = (a.peek(), b.peek()) {
-            if a0.max(b0) <= a1.min(b1) {
-                ranges.push((a0.max(b0), a1.min(b1)));
-            }
-            if a1 <= b1 {
-                a.next();
-            } else {
-                b.next();
+        let [few, many] = self.fewer_first(other);
+        let (mut rest, mut ranges) = (many.ranges(), Vec::new());
+        for &(first, last) in few.ranges() {
+            rest = from(rest, first);
+            for &(start, end) in rest.iter().take_while(|&&(start, _)| start <= last) {
+                ranges.push((first.max(start), last.min(end)));
             }
         }
         Self::of(ranges)
+    }
+
+    /// Both, the one of fewer ranges first.
+    fn fewer_first<'a>(&'a self, other: &'a Self) -> [&'a Self; 2] {
+        let is_first = self.ranges().len() <= other.ranges().len();
+        if is_first { [self, other] } else { [other, self] }
     }
 
     /// What is not in the set.
@@ -186,7 +188,25 @@ impl<T: Point> RangeSet<T> {
     /// What is in this set and not in the other.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
-        if other.is_empty() { self.clone() } else { self.intersect(&other.complement()) }
+        let mut rest = other.ranges();
+        let mut ranges = Vec::new();
+        for &(first, last) in self.ranges() {
+            rest = from(rest, first);
+            // What is left of this range begins here.
+            let mut left = Some(first);
+            for &(start, end) in rest.iter().take_while(|&&(start, _)| start <= last) {
+                if let (Some(first), Some(last)) = (left, start.prev())
+                    && first <= last
+                {
+                    ranges.push((first, last));
+                }
+                left = end.next();
+            }
+            if let Some(first) = left.filter(|&first| first <= last) {
+                ranges.push((first, last));
+            }
+        }
+        Self::of(ranges)
     }
 
     /// Whether everything in this set is in the other.
@@ -203,21 +223,24 @@ impl<T: Point> RangeSet<T> {
     /// Whether nothing is in both sets.
     #[must_use]
     pub fn is_disjoint(&self, other: &Self) -> bool {
-        let (few, mut rest) = if self.ranges().len() <= other.ranges().len() {
-            (self.ranges(), other.ranges())
-        } else {
-            (other.ranges(), self.ranges())
-        };
-        few.iter().all(|&(first, last)| {
+        let [few, many] = self.fewer_first(other);
+        let mut rest = many.ranges();
+        few.ranges().iter().all(|&(first, last)| {
             rest = from(rest, first);
             rest.first().is_none_or(|&(from, _)| last < from)
         })
     }
 }
 
-/// The ranges that do not end before `first`.
+/// The ranges that do not end before `first`: soon found if it is one of the next.
 fn from<T: Point>(ranges: &[(T, T)], first: T) -> &[(T, T)] {
-    &ranges[ranges.partition_point(|&(_, last)| last < first)..]
+    let ends_before = |&(_, last): &(T, T)| last < first;
+    let mut near = 1;
+    while ranges.get(near).is_some_and(ends_before) {
+        near *= 2;
+    }
+    let near = &ranges[..ranges.len().min(near + 1)];
+    &ranges[near.partition_point(ends_before)..]
 }
 
 /// A set of services: ranges of [`ServiceIndex`](firewall_common::service::ServiceIndex) values.
@@ -358,6 +381,14 @@ mod tests {
             prop_assert_eq!(a.is_disjoint(&b), a.intersect(&b).is_empty());
             prop_assert_eq!(b.is_disjoint(&a), a.is_disjoint(&b));
             prop_assert!(a.intersect(&b).is_subset(&a) && a.subtract(&b).is_disjoint(&b));
+            for value in 0..100 {
+                let (in_a, in_b) = (a.contains(value), b.contains(value));
+                prop_assert_eq!(a.intersect(&b).contains(value), in_a && in_b);
+                prop_assert_eq!(a.subtract(&b).contains(value), in_a && !in_b);
+                prop_assert_eq!(a.union(&b).contains(value), in_a || in_b);
+                prop_assert_eq!(a.complement().contains(value), !in_a);
+            }
+            prop_assert_eq!(a.subtract(&b), a.intersect(&b.complement()));
         }
     }
 }

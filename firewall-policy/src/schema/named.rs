@@ -68,7 +68,7 @@ impl Reader<'_> {
     /// An entry of `groups:`.
     pub(crate) fn group(&mut self, entry: &Entry<'_>) -> Option<Group> {
         let ((name, items), sound) =
-            self.soundly(|reader| (reader.key_name(entry), reader.addresses(&entry.value)));
+            self.soundly(|reader| (reader.key_name(entry), reader.members(&entry.value)));
         Some(Group { name: name?, items: items.unwrap_or_default(), sound })
     }
 

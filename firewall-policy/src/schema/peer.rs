@@ -5,7 +5,7 @@ use super::reader::Reader;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::read::{Node, Value};
-use crate::set::AddrSet;
+use crate::set::{AddrSet, RangeSet};
 use crate::source::{Span, Spanned};
 use crate::value::{address, name};
 
@@ -71,6 +71,34 @@ impl Reader<'_> {
         (sound.len() == items.len()).then_some(sound)
     }
 
+    /// The same of a group: what are no names become one item, since a group may have
+    /// very many and nothing asks for each.
+    pub(super) fn members(&mut self, node: &Node<'_>) -> Option<Vec<Spanned<Item>>> {
+        if let Value::Empty = node.value {
+            return Some(Vec::new());
+        }
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let mut members = Vec::new();
+        let mut place = None;
+        let mut is_sound = true;
+        for item in node.items() {
+            match self.address(item) {
+                Some(Spanned { value: Item::Addresses(set), span }) => {
+                    v4.extend(set.v4.ranges());
+                    v6.extend(set.v6.ranges());
+                    place.get_or_insert((members.len(), span));
+                }
+                Some(name) => members.push(name),
+                None => is_sound = false,
+            }
+        }
+        if let Some((at, span)) = place {
+            let set = AddrSet { v4: RangeSet::from_ranges(v4), v6: RangeSet::from_ranges(v6) };
+            members.insert(at, Spanned { value: Item::Addresses(set), span });
+        }
+        is_sound.then_some(members)
+    }
+
     fn address(&mut self, node: &Node<'_>) -> Option<Spanned<Item>> {
         if let Value::Map(entries) = &node.value
             && is_unquoted_address(entries)
@@ -85,7 +113,9 @@ impl Reader<'_> {
         }
         let scalar = self.word(node, "an address, a network, a range or a group")?;
         let text = &*scalar.text;
-        let parsed = if address::is_meant(text) {
+        let parsed = if let Some((first, last)) = address::plain_v4(text) {
+            Ok(Item::Addresses(AddrSet { v4: RangeSet::range(first, last), v6: RangeSet::empty() }))
+        } else if address::is_meant(text) {
             address::parse(text).map(Item::Addresses)
         } else {
             name::parse(text, scalar.plain).map(Item::Name)
