@@ -100,7 +100,7 @@ pub(crate) fn policy(
     Some(Loaded {
         policy,
         warnings: Vec::new(),
-        names: named(&names, &members),
+        names: if context.without_names { Names::default() } else { named(&names, &members) },
         memory_max: settings.memory_max.map(|one| one.span.clone()),
         acknowledged: host.map(|host| host.acknowledge.clone()).unwrap_or_default(),
     })

@@ -34,6 +34,9 @@ pub struct Options {
     /// Accept what is read and checked but not enforced yet. For tests of rule
     /// files that are ahead of the implementation; never for applying.
     pub allow_unsupported: bool,
+    /// Leave [`Loaded::names`] empty: there may be very many, and only people ask for
+    /// them.
+    pub without_names: bool,
     /// The time, for `expires:` and `max-age:`; `None` leaves both unjudged.
     pub now: Option<SystemTime>,
     /// This host's addresses, for `self`; `None` off the host.
@@ -123,6 +126,7 @@ fn context<'a>(files: &'a dyn Files, sink: &'a mut Sink, options: &'a Options) -
         now: options.now,
         own_addresses: options.own_addresses.as_ref(),
         allow_unsupported: options.allow_unsupported,
+        without_names: options.without_names,
     }
 }
 

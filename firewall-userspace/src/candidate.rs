@@ -14,7 +14,7 @@ use firewall_policy::diagnostic::{Diagnostic, Report};
 use firewall_policy::directory::Directory;
 use firewall_policy::ir::{Chain, Policy, Rule};
 use firewall_policy::set::AddrSet;
-use firewall_policy::source::{Content, Files, Refusal, Span};
+use firewall_policy::source::{Content, Files, Refusal};
 use firewall_policy::{Host, Loaded, Options, Subject};
 
 use crate::host::{addresses, interfaces};
@@ -74,10 +74,12 @@ pub(crate) struct Origin {
 /// # Errors
 /// A report of everything that is wrong.
 pub(crate) fn read(config: &Path, wanted: &Wanted) -> Result<Loaded, Report> {
-    read_with_origin(config, wanted).map(|(loaded, _)| loaded)
+    let (files, subject) = wanted.subject(config);
+    let addresses = own_addresses(&wanted.addresses);
+    firewall_policy::load(&files, &subject, &options(&addresses))
 }
 
-/// As [`read`], and remembers what was read.
+/// As [`read`] without the names, and remembers what was read.
 ///
 /// # Errors
 /// A report of everything that is wrong.
@@ -85,7 +87,8 @@ pub(crate) fn read_with_origin(config: &Path, wanted: &Wanted) -> Result<(Loaded
     let (files, subject) = wanted.subject(config);
     let recorder = Recorder { files, read: RefCell::default() };
     let addresses = own_addresses(&wanted.addresses);
-    let loaded = firewall_policy::load(&recorder, &subject, &options(&addresses))?;
+    let options = Options { without_names: true, ..options(&addresses) };
+    let loaded = firewall_policy::load(&recorder, &subject, &options)?;
     let files = recorder.read.into_inner();
     Ok((loaded, Origin { files, subject: Some(subject), addresses }))
 }
@@ -188,12 +191,14 @@ pub(crate) fn chain_rules(chain: &Chain) -> impl Iterator<Item = &Rule> {
 
 /// Names of the files that a policy came from.
 pub(crate) fn files(policy: &Policy) -> Vec<String> {
-    let name = |span: &Span| span.source.name.clone();
-    let defaults = [&policy.ingress, &policy.egress].map(|chain| name(&chain.default_span));
-    let rules = rules(policy).map(|rule| name(&rule.span));
-    let tests = policy.tests.iter().map(|test| name(&test.span));
-    let files: BTreeSet<String> = defaults.into_iter().chain(rules).chain(tests).collect();
-    files.into_iter().collect()
+    let defaults = [&policy.ingress, &policy.egress].map(|chain| &chain.default_span);
+    let rules = rules(policy).map(|rule| &rule.span);
+    let tests = policy.tests.iter().map(|test| &test.span);
+    let spans = defaults.into_iter().chain(rules).chain(tests);
+    let mut names: Vec<&String> = spans.map(|span| &span.source.name).collect();
+    // Neighbours are most often of one file.
+    names.dedup();
+    names.into_iter().collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! It is YAML like what it was copied from, never read while anything is pinned,
 //! and replaced by one rename, so that a crash leaves the old copy or the new one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -75,12 +76,15 @@ pub(crate) fn keep(origin: &Origin, hash: &str) -> Result<()> {
     let directory = paths::state().join(format!("{}{}", prefix(hash), clock::unix_ms()));
     let write = || -> io::Result<()> {
         make_directory(&directory)?;
+        let mut files = Vec::new();
         for (path, bytes) in content(origin) {
             let file = directory.join(path);
             make_directory(file.parent().unwrap_or(&directory))?;
-            write_file(&file, &bytes)?;
+            files.push(write_file(&file, &bytes)?);
         }
-        File::open(&directory)?.sync_all()
+        // All at once: then a file system has one transaction to wait for.
+        files.push(File::open(&directory)?);
+        files.iter().try_for_each(File::sync_all)
     };
     write().with_context(|| format!("could not write {}", directory.display()))
 }
@@ -115,16 +119,16 @@ pub(crate) fn is_chosen(origin: &Origin, hash: &str) -> bool {
     fs::read_link(&link).is_ok_and(of_this)
         && content(origin)
             .iter()
-            .all(|(name, bytes)| fs::read(link.join(name)).is_ok_and(|written| written == *bytes))
+            .all(|(name, bytes)| fs::read(link.join(name)).is_ok_and(|written| *bytes == written))
 }
 
 /// The files of a copy.
-fn content(origin: &Origin) -> BTreeMap<&str, Vec<u8>> {
+fn content(origin: &Origin) -> BTreeMap<&str, Cow<'_, [u8]>> {
     let addresses: Vec<String> = origin.addresses.iter().map(ToString::to_string).collect();
-    let files = origin.files.iter().map(|(path, bytes)| (path.as_str(), bytes.clone()));
+    let files = origin.files.iter().map(|(path, bytes)| (path.as_str(), Cow::from(bytes)));
     let notes = [
-        ("addresses", addresses.join("\n").into_bytes()),
-        ("subject", subject(origin).into_bytes()),
+        ("addresses", Cow::from(addresses.join("\n").into_bytes())),
+        ("subject", Cow::from(subject(origin).into_bytes())),
     ];
     files.chain(notes).collect()
 }
@@ -152,8 +156,8 @@ fn make_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }

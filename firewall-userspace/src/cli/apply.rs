@@ -10,6 +10,7 @@ use firewall_policy::diagnostic::Diagnostic;
 use serde::Serialize;
 
 use super::client::{Numbers, open_store, tell_agent};
+use super::work::{Work, micros};
 use super::{Context, Json, value};
 use crate::candidate::{self, Origin, Wanted};
 use crate::confirmed::{self, Confirmed};
@@ -110,11 +111,31 @@ struct Document {
     deadline_ms: Option<u64>,
     switch_us: Option<u64>,
     load_us: Option<u64>,
+    times_us: Times,
     attached: Vec<String>,
     detached: Vec<String>,
     /// What the policy does to containers.
     containers: Vec<String>,
     warnings: Vec<String>,
+}
+
+/// Microseconds that the parts took.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Times {
+    /// Reading and checking the files.
+    read: u64,
+    /// Compiling, against what is in force.
+    compile: u64,
+    /// The policy's own tests.
+    test: u64,
+    /// Creating and filling the tables.
+    tables: u64,
+    /// Loading the programs.
+    verify: u64,
+    /// All of installing: tables, programs, metadata, the switch.
+    install: u64,
+    /// Copying the files for the next boot.
+    keep: u64,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
@@ -137,8 +158,12 @@ pub(super) fn apply(
     arguments: &Arguments,
 ) -> Result<Exit> {
     let what = wanted.words();
-    let (loaded, origin) = candidate::read_with_origin(config, wanted)
-        .map_err(|report| super::check::refused(context, &report, &what))?;
+    let work = Work::new(context.out);
+    let mut times = Times::default();
+    let read = || candidate::read_with_origin(config, wanted);
+    let (read, took) = work.part("reading and checking the rules", read);
+    times.read = took;
+    let (loaded, origin) = read.map_err(|report| super::check::refused(context, &report, &what))?;
     require_root(if arguments.dry_run {
         "only root may load programs and read what is enforced"
     } else {
@@ -152,7 +177,10 @@ pub(super) fn apply(
     {
         settle(store)?;
     }
-    let ready = Ready::new(store.as_ref(), &loaded.policy)?;
+    let compile = || Ready::new(store.as_ref(), &loaded.policy);
+    let (ready, took) = work.part("compiling", compile);
+    times.compile = took;
+    let ready = ready?;
     for warning in &loaded.warnings {
         context.out.diagnostics(&format!("{}\n", warning.render(context.out.style())));
     }
@@ -173,16 +201,26 @@ pub(super) fn apply(
     let boot = arguments.occasion == Some(Occasion::Boot);
     if !ready.is_in_force() {
         somewhere(&loaded, arguments)?;
-        document.tests = test(context, &loaded, &ready, boot)?;
+        let test = || test(context, &loaded, &ready, boot);
+        let (passed, took) = work.part("running the policy's tests", test);
+        times.test = took;
+        document.tests = passed?;
         guard(context, &loaded, arguments)?;
         document.changed = true;
     }
     document.changed |= arguments.again || arguments.occasion.is_some();
+    document.times_us = times;
     if arguments.dry_run {
         return dry_run(context, arguments, &loaded, &document, store.as_ref());
     }
-    change(context, arguments, &loaded, store, ready, &mut document)?;
-    keep(&origin, &mut document);
+    let install = || change(context, arguments, &loaded, store, ready, &mut document);
+    let (installed, took) = work.part("loading", install);
+    installed?;
+    document.times_us.install = took;
+    let keep = || keep(&origin, &mut document);
+    let ((), took) = work.part("copying the rules for the next boot", keep);
+    document.times_us.keep = took;
+    drop(work);
     report(context, arguments, &loaded, &document)?;
     // At boot the agent waits for this process, and looks then.
     if !boot {
@@ -338,10 +376,11 @@ fn change(
         let who = arguments.on_behalf_of.clone().unwrap_or_else(users::who);
         let trial = arguments.confirm_within;
         let installed = enforce::install(&mut store, ready, policy, who, trial)?;
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         document.generation = Some(installed.meta.generation);
         document.switch_us = Some(micros(installed.timings.switch));
         document.load_us = Some(micros(installed.timings.tables + installed.timings.load));
+        document.times_us.tables = micros(installed.timings.tables);
+        document.times_us.verify = micros(installed.timings.load);
         document.token = installed.meta.token;
         document.deadline_ms = trial.map(|time| clock::unix_ms() + micros(time) / 1000);
     } else {

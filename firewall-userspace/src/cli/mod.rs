@@ -33,6 +33,7 @@ mod test;
 mod value;
 mod version;
 mod walk;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

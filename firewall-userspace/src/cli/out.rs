@@ -48,6 +48,12 @@ impl Out {
         self.line(&text)
     }
 
+    /// Whether somebody sees at once what is beside the output.
+    #[expect(clippy::unused_self, reason = "printing goes through this type")]
+    pub(crate) fn is_watched(self) -> bool {
+        io::stderr().is_terminal()
+    }
+
     /// Prints a remark beside the output.
     pub(crate) fn note(self, text: &str) {
         self.error_text(&format!("{text}\n"));

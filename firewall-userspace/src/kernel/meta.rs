@@ -56,14 +56,15 @@ impl Meta {
     /// If the kernel refuses the map.
     pub fn store(&self, path: &Path) -> Result<OwnedFd> {
         let json = serde_json::to_vec(self).context("could not write metadata")?;
-        let mut words = vec![u32::try_from(json.len())?];
-        words.extend(json.chunks(4).map(|chunk| {
-            let mut bytes = [0; 4];
-            for (to, from) in bytes.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            u32::from_ne_bytes(bytes)
-        }));
+        let mut words = Vec::with_capacity(json.len() / 4 + 2);
+        words.push(u32::try_from(json.len())?);
+        let (whole, rest) = json.as_chunks::<4>();
+        words.extend(whole.iter().map(|bytes| u32::from_ne_bytes(*bytes)));
+        let mut last = [0; 4];
+        for (to, from) in last.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        words.push(u32::from_ne_bytes(last));
         store_words("META", &words, path)
     }
 
@@ -83,11 +84,16 @@ impl Meta {
 fn bytes(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     let size = sys::shape(fd)?.value as usize;
     let mapping = Mapping::new(fd, size, false).context("could not map metadata")?;
-    let raw: Vec<u8> = (0..size / 8).flat_map(|i| mapping.word(i).to_ne_bytes()).collect();
-    let (length, rest) = raw.split_first_chunk::<4>().context("empty metadata")?;
+    let mut bytes = Vec::with_capacity(size);
+    for word in 0..size / 8 {
+        bytes.extend_from_slice(&mapping.word(word).to_ne_bytes());
+    }
+    let length = bytes.first_chunk::<4>().context("empty metadata")?;
     let length = u32::from_ne_bytes(*length) as usize;
-    ensure!(length <= rest.len(), "metadata cut short");
-    Ok(rest.get(..length).unwrap_or_default().to_vec())
+    ensure!(length <= bytes.len() - 4, "metadata cut short");
+    bytes.drain(..4);
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// Stores words in a new map of one value, freezes and pins it.
