@@ -40,7 +40,7 @@ fn memory(bench: &mut Bench<'_>, row: &str) -> Result<()> {
             "1,000 rules" => Ours::new(pair, "memory", &policy::rules(1_000, false))?,
             _ => {
                 let policy = synthetic::rules_and_set(100_000, 1_000_000)?;
-                synthetic::install(pair, "memory", &policy)?.ours
+                synthetic::install(pair, "memory", &policy)?
             }
         };
         let store = ours.store()?;

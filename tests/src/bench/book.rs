@@ -77,8 +77,10 @@ pub(super) const SECTIONS: [Section; 12] = [
     Section {
         id: "load",
         title: "Loading a policy",
-        about: "The quickest of three. Reading and checking YAML and `firewall apply` as a whole \
-                process, up to 1,000 rules (all with --long); the parts behind it for all.",
+        about: "`firewall apply`, each of its parts and the whole process, the quickest of three. \
+                Policies are YAML in files below 1 MiB, the set a group of hosts in several. \
+                Create and fill: the tables. Verify: loading the programs. Keep: the copy of the \
+                files for the next boot.",
     },
     Section {
         id: "swap",

@@ -5,14 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use firewall_common::abi::ban::Ban;
-use firewall_policy::ir::Policy;
-use firewall_userspace::kernel::bans as table;
+use firewall_userspace::kernel::{bans as table, sys};
 
 use super::Bench;
 use super::measure;
-use super::ours::Ours;
+use super::ours::{Applied, Ours};
 use super::policy::{self, Files};
-use super::synthetic::{self, Installed};
 use super::traffic::Random;
 
 /// Numbers of rules that are loaded.
@@ -27,50 +25,44 @@ const RULES: [(u32, &str); 4] = [
 pub(super) fn load(bench: &mut Bench<'_>) -> Result<()> {
     measure::unpin()?;
     for (count, row) in RULES {
-        // Reading and checking so many takes longer than a quick look may.
-        let read = count <= 1_000 || bench.options.long;
-        let files = read.then(|| policy::rules(count, false));
-        parts(bench, row, files.as_ref(), || synthetic::rules(count, false))?;
+        parts(bench, row, || policy::rules(count, false))?;
     }
-    parts(bench, "100,000 rules + 1M set", None, || synthetic::rules_and_set(100_000, 1_000_000))?;
+    parts(bench, "1,000 rules, with a test", || policy::tested(policy::rules(1_000, false)))?;
+    parts(bench, "100,000 rules + 1M set", || policy::rules_and_set(100_000, 1_000_000))?;
     measure::pin(bench.cpu)
 }
 
-/// Times of one policy: the quickest of three. With files, also those of reading
-/// them, and of `firewall apply` as a whole.
-fn parts(
-    bench: &mut Bench<'_>,
-    row: &str,
-    files: Option<&Files>,
-    policy: impl Fn() -> Result<Policy>,
-) -> Result<()> {
+/// Times of one policy, as `firewall apply` tells them: the quickest of three.
+fn parts(bench: &mut Bench<'_>, row: &str, files: impl Fn() -> Files) -> Result<()> {
     if !bench.wants("load", row) {
         return Ok(());
     }
     bench.settle("load");
-    let policy = policy()?;
-    let mut quickest: Vec<(&str, Duration)> = Vec::new();
-    let mut note = |part, time: Duration| match quickest.iter_mut().find(|(name, _)| *name == part)
-    {
-        Some((_, least)) => *least = time.min(*least),
-        None => quickest.push((part, time)),
-    };
+    let files = files();
+    let mut quickest: Vec<(&str, f64)> = Vec::new();
     for _ in 0..3 {
-        if let Some(files) = files {
-            let start = Instant::now();
-            drop(synthetic::read(files)?);
-            note("read and check", start.elapsed());
-            let ours = Ours::new(bench.pair, "load", &policy::ports())?;
-            note("`firewall apply`", ours.apply(files)?.wall);
+        let ours = Ours::new(bench.pair, "load", &policy::ports())?;
+        let Applied { wall, document } = ours.apply(&files)?;
+        let part = |name: &str| document["times_us"][name].as_f64().unwrap_or(f64::NAN) / 1e3;
+        let parts = [
+            ("read and check", part("read")),
+            ("compile", part("compile")),
+            ("tests", part("test")),
+            ("create and fill", part("tables")),
+            ("verify", part("verify")),
+            ("switch", document["switch_us"].as_f64().unwrap_or(f64::NAN) / 1e3),
+            ("keep", part("keep")),
+            ("`firewall apply`", wall.as_secs_f64() * 1e3),
+        ];
+        if quickest.is_empty() {
+            quickest.extend(parts);
         }
-        let Installed { compile, timings, .. } = synthetic::install(bench.pair, "parts", &policy)?;
-        note("compile", compile);
-        note("create and fill", timings.tables);
-        note("verify", timings.load);
-        note("switch", timings.switch);
+        for ((_, least), (_, time)) in quickest.iter_mut().zip(parts) {
+            *least = least.min(time);
+        }
     }
     for (part, time) in quickest {
-        bench.book.fact("load", row, part, (time.as_secs_f64() * 1e3, "ms"));
+        bench.book.fact("load", row, part, (time, "ms"));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use super::Bench;
 use super::bpf::{self, Kind};
 use super::instruments::{Fields, Records};
 use super::measure;
-use super::synthetic::{self, Installed};
+use super::synthetic;
 use super::traffic::{Flow, Random};
 use super::wire;
 use crate::packet::{Frame, Ipv4, Tcp, Udp, flags};
@@ -240,7 +240,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
             synthetic::install(bench.pair, &name, &policy(&rules, true)?).context("all denied")
         });
         match loaded {
-            Ok(Installed { ours, .. }) => kept.push((row, ours, traffic(&rules)?)),
+            Ok(ours) => kept.push((row, ours, traffic(&rules)?)),
             Err(error) => bench.book.skip(SECTION, row, &error),
         }
     }
@@ -267,7 +267,7 @@ fn traffic(rules: &[Rule]) -> Result<Vec<[u32; 4]>> {
 /// Puts headers to the programs and to the model: verdicts one by one, then every
 /// rule's counter.
 fn judged(bench: &mut Bench<'_>, row: &str, rules: &[Rule]) -> Result<()> {
-    let Installed { ours, .. } = synthetic::install(bench.pair, "judged", &policy(rules, false)?)?;
+    let ours = synthetic::install(bench.pair, "judged", &policy(rules, false)?)?;
     let (program, store) = (ours.judge("judge_xdp")?, ours.store()?);
     let mut random = Random::new(42);
     let mut hits = BTreeMap::<String, u64>::new();

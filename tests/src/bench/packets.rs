@@ -11,7 +11,7 @@ use super::ours::Ours;
 use super::peers;
 use super::policy::{self, FIRST_PORT, OPEN_PORTS};
 use super::range::{FEW, FEW_FLOWS, MANY, MANY_FLOWS, Range, Verdict};
-use super::synthetic::{self, Installed};
+use super::synthetic;
 use super::traffic::{Flow, Flow6, Random};
 use crate::packet::SERVER4;
 use crate::pair::Pair;
@@ -161,7 +161,7 @@ impl Rows<'_, '_> {
         self.bench.book.say(&format!("{RUN}: loading {ROW}"));
         let policy = synthetic::rules_and_set(1_000, 1_000_000)?;
         match synthetic::install(self.bench.pair, "set", &policy) {
-            Ok(Installed { ours, .. }) => {
+            Ok(ours) => {
                 let (few, many) = (rule_flows(1_000, FEW_FLOWS)?, rule_flows(1_000, MANY_FLOWS)?);
                 let (columns, dropped) = ([(FEW, &few), (MANY, &many)], self.range.drop());
                 self.add(ROW, &ours.judge("judge_xdp")?, columns, dropped)?;
@@ -178,7 +178,7 @@ pub(super) fn of_rules(pair: &Pair, name: &str, count: u32, egress: bool) -> Res
     if count <= 1_000 {
         return Ours::new(pair, name, &policy::rules(count, egress));
     }
-    Ok(synthetic::install(pair, name, &synthetic::rules(count, egress)?)?.ours)
+    synthetic::install(pair, name, &synthetic::rules(count, egress)?)
 }
 
 /// Flows to the ports of [`policy::ports`].

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::traffic::usable;
+use super::traffic::{Random, usable};
 
 /// Files below the configuration directory: path and text.
 pub(super) type Files = Vec<(String, String)>;
@@ -17,6 +17,9 @@ interfaces: { match: [none0] }
 default: { ingress: drop, egress: drop }
 failsafe: { ingress: [] }
 ";
+
+/// Where the role is written.
+const ROLE: &str = "rules/bench.yaml";
 
 /// Bytes of a file at which the next one is begun; the language reads 1 MiB.
 const FILE_BYTES: usize = 900 << 10;
@@ -49,7 +52,7 @@ fn host() -> (String, String) {
 
 /// One role file with this behind the settings.
 pub(super) fn role(rest: &str) -> Files {
-    vec![host(), ("rules/bench.yaml".into(), format!("{HEAD}{rest}"))]
+    vec![host(), (ROLE.into(), format!("{HEAD}{rest}"))]
 }
 
 /// Decided by port alone: ten ports denied to all, one admitted to all, one of
@@ -75,6 +78,44 @@ pub(super) fn rules(count: u32, egress: bool) -> Files {
     let (direction, peer) = if egress { ("egress", "to") } else { ("ingress", "from") };
     let peer = |rule| format!("{peer}: {}/24", Ipv4Addr::from(network(rule)));
     assemble(direction, &services(count), &allowed(count, peer))
+}
+
+/// The same on ingress, and a deny of hosts all over the address space: groups in
+/// files of their own.
+pub(super) fn rules_and_set(count: u32, hosts: u32) -> Files {
+    let mut random = Random::new(0x5e7);
+    let hosts: Vec<String> =
+        (0..hosts).map(|_| Ipv4Addr::from(random.address()).to_string()).collect();
+    let mut groups = Vec::new();
+    let crowd = chunks(&hosts, "    - ", |number, lines| {
+        groups.push(format!("crowd-{number}"));
+        let text = format!("version: 1\nkind: site\ngroups:\n  crowd-{number}:\n{lines}");
+        (format!("rules/crowd-{number}.yaml"), text)
+    });
+    let mut files = rules(count, false);
+    let include = format!("include: [{}, ", names(&crowd));
+    let from = groups.join(", ");
+    for (path, text) in &mut files {
+        if path == ROLE {
+            *text = text.replacen("include: [", &include, 1);
+            let _ = writeln!(
+                text,
+                "ingress:\n  deny:\n    - {{ name: crowd, from: [{from}], service: all }}"
+            );
+        }
+    }
+    files.extend(crowd);
+    files
+}
+
+/// A policy with a sentence about itself, so that its programs are asked before.
+pub(super) fn tested(mut files: Files) -> Files {
+    for (_, text) in files.iter_mut().filter(|(path, _)| path == ROLE) {
+        text.push_str(
+            "tests:\n  - { name: closed, in: { from: 192.0.2.1, to: 192.0.2.2, tcp: 7 }, expect: drop }\n",
+        );
+    }
+    files
 }
 
 /// The same over IPv6: a /64 to a port.
@@ -124,7 +165,11 @@ fn names(files: &Files) -> String {
 }
 
 /// Joins lines to files below the size that the language reads.
-fn chunks(lines: &[String], indent: &str, file: impl Fn(usize, &str) -> (String, String)) -> Files {
+fn chunks(
+    lines: &[String],
+    indent: &str,
+    mut file: impl FnMut(usize, &str) -> (String, String),
+) -> Files {
     let mut files = Files::new();
     let mut text = String::new();
     for line in lines {
@@ -156,5 +201,7 @@ mod tests {
         assert_eq!(count(&rules(1000, false)), 1000);
         assert_eq!(count(&rules(10, true)), 10);
         assert_eq!(count(&rules6(1000)), 1000);
+        assert_eq!(count(&rules_and_set(100, 100_000)), 101);
+        assert_eq!(count(&tested(rules(10, false))), 10);
     }
 }

@@ -4,28 +4,18 @@
 //! (section `load`) and which refuses what a person would not mean, such as an
 //! allow that a deny hides. From the compiler on everything is the product's.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result, anyhow};
 use firewall_policy::compile::{Environment, compile};
 use firewall_policy::ir::{Policy, Rule};
 use firewall_policy::set::{AddrSet, RangeSet, ServiceSet};
 use firewall_policy::source::MemoryFiles;
 use firewall_policy::{Options, Subject, load};
-use firewall_userspace::kernel::generation::Timings;
 use firewall_userspace::kernel::maps::{self, Capacity};
 
 use super::ours::Ours;
 use super::policy::{self, Files};
 use super::traffic::Random;
 use crate::pair::Pair;
-
-/// A large set in the kernel, and what it took.
-pub(super) struct Installed {
-    pub(super) ours: Ours,
-    pub(super) compile: Duration,
-    pub(super) timings: Timings,
-}
 
 /// Reads and checks files as `firewall apply` does.
 pub(super) fn read(files: &Files) -> Result<Policy> {
@@ -37,7 +27,7 @@ pub(super) fn read(files: &Files) -> Result<Policy> {
 }
 
 /// Compiles a policy and puts it in force, attached to nothing.
-pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Installed> {
+pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Ours> {
     // A first generation makes the shared maps and the roots.
     let ours = Ours::new(pair, name, &policy::ports())?;
     let mut store = ours.store()?;
@@ -49,17 +39,15 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Instal
         seed: 1,
         budget_bytes: Environment::BUDGET_BYTES,
     };
-    let start = Instant::now();
     let generation = compile(policy, &environment, &mut meta.slots)?;
-    let compile = start.elapsed();
     let (rules, requests) = (meta.slots.rules(), meta.slots.requests());
     meta.capacity = Capacity::new(policy.state.flows, rules, requests)?;
     meta.generation += 1;
     meta.hash.clone_from(&generation.hash);
     meta.rules.clone_from(&generation.rules);
     meta.memory_bytes = generation.memory.total_bytes();
-    let timings = store.install(&generation, &mut meta, None)?;
-    Ok(Installed { ours, compile, timings })
+    store.install(&generation, &mut meta, None)?;
+    Ok(ours)
 }
 
 /// A policy with this many rules, each a /24 and a port: the same as
