@@ -102,6 +102,7 @@ pub(crate) fn policy(
         warnings: Vec::new(),
         names: if context.without_names { Names::default() } else { named(&names, &members) },
         memory_max: settings.memory_max.map(|one| one.span.clone()),
+        interfaces: settings.interfaces.map(|one| one.span.clone()),
         acknowledged: host.map(|host| host.acknowledge.clone()).unwrap_or_default(),
     })
 }

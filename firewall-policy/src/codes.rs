@@ -248,6 +248,11 @@ codes! {
         "`lo` is never filtered: what a host says to itself does not leave it. Naming it under \
         `interfaces:` does nothing.";
 
+    StackedNames = "W0134", "stacked-names", "a VLAN device beside the interface below it",
+        "By its name one interface is a VLAN on another that matches as well. On a host where that \
+        is so the policy is refused (E0602), because each packet of the VLAN would be judged and \
+        counted twice.";
+
     DuplicateName = "E0202", "duplicate-name", "a name is given twice",
         "Rules are unique by name in each direction, groups, services, rates and tests by name. \
         Counters, events and messages speak of them by name, and a definition that silently \
@@ -373,6 +378,30 @@ codes! {
         "The tables that a policy compiles to take kernel memory, twice while it is changed. The \
         message says what takes most and which bound was met: `memory-max`, or what one table of \
         the kernel can hold. Nothing is loaded half-way.";
+    StackedInterfaces = "E0602", "stacked-interfaces", "an interface and what carries it are both named",
+        "Each packet of a VLAN passes the interface below it, each packet of a bond one of its \
+        members. Enforced on both, it would be judged and counted twice: rates would be double, \
+        and a rule that admits it on the one may not on the other. What no pattern of `match:` \
+        takes by itself is left to the other one without a word being needed; what is named apart \
+        must be settled by `ignore:`.";
+    NoInterface = "E0603", "no-interface", "no interface matches",
+        "A policy that is enforced nowhere lets every packet pass: most likely a slip in a name. \
+        At boot interfaces may come later, and the agent attaches them when they do.";
+    LoopbackOnly = "E0604", "loopback-only", "`lo` is asked for",
+        "The loopback carries what a host says to itself, and no policy is enforced there. Who \
+        names it may believe that it is. A pattern that takes other interfaces as well may take \
+        `lo`: it is left out.";
+    UnfitInterface = "E0605", "unfit-interface", "an interface cannot be filtered as asked",
+        "An interface has no Ethernet header, or an XDP program of somebody else sits on it or on \
+        a device that it carries: the kernel takes one. Half of a host would be open, so nothing \
+        is changed.";
+    JudgedElsewhere = "E0606", "judged-elsewhere", "a rule asks for an interface where no packet is judged",
+        "Packets of a VLAN or of a member of a bond are judged on the interface that carries them \
+        all, and `iface:` is compared with that one. A rule that names the other one would never \
+        match.";
+    VlanStripped = "W0607", "vlan-stripped", "a card takes VLAN tags off before they are seen",
+        "With rx-vlan-offload the card removes the tag and tells the kernel beside the frame. XDP \
+        does not see it, TC does. The rule would silently not match.";
 
     NotSupportedYet = "E0801", "not-supported-yet", "not supported yet",
         "This part of the language is read and checked, but this version of the firewall would \

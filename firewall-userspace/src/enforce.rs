@@ -13,6 +13,7 @@ use firewall_policy::compile::{Generation, SlotTable};
 use firewall_policy::ir::{Action, Policy};
 
 use crate::candidate;
+use crate::host::selection::Selection;
 use crate::host::{clock, interfaces};
 use crate::kernel::attach::Attachment;
 use crate::kernel::generation::Timings;
@@ -131,22 +132,27 @@ pub(crate) fn interfaces(store: &Store, remembered: &Remembered) -> Result<Attac
     let detached = Detached::read();
     let on_trial = store.trial()?.is_some();
     let mut outcome = Attached::default();
-    for one in &present {
-        let wanted = interfaces::selected(&one.name, &remembered.matches, &remembered.ignore);
-        let hooks: Vec<bool> = links
-            .iter()
-            .filter(|link| link.ifindex == one.ifindex)
-            .map(|link| link.hook.is_ingress())
-            .collect();
-        let whole = hooks.contains(&true) && hooks.contains(&false);
-        if wanted && !whole && !detached.contains(&one.name) {
-            match store.attach(one.ifindex, remembered.hook()) {
-                Ok(links) => outcome.made.push((one.name.clone(), links)),
-                Err(error) => outcome.failed.push((one.name.clone(), error)),
-            }
-        } else if !wanted && !on_trial && !hooks.is_empty() {
+    let wanted = Selection::of(&remembered.matches, &remembered.ignore);
+    let hooks = |ifindex| {
+        let of_this = links.iter().filter(move |link| link.ifindex == ifindex);
+        of_this.map(|link| link.hook.is_ingress()).collect::<Vec<bool>>()
+    };
+    // First: the kernel takes no XDP program below an interface that has one.
+    for one in present.iter().filter(|one| !on_trial && !wanted.judges(&one.name)) {
+        if !hooks(one.ifindex).is_empty() {
             store.detach(Some(one.ifindex))?;
             outcome.removed.push(one.name.clone());
+        }
+    }
+    for one in wanted.judged {
+        let hooks = hooks(one.ifindex);
+        let whole = hooks.contains(&true) && hooks.contains(&false);
+        if whole || detached.contains(&one.name) {
+            continue;
+        }
+        match store.attach(one.ifindex, remembered.hook()) {
+            Ok(links) => outcome.made.push((one.name, links)),
+            Err(error) => outcome.failed.push((one.name, error)),
         }
     }
     let gone: BTreeSet<u32> = links

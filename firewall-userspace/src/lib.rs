@@ -27,6 +27,7 @@ mod host;
 pub mod kernel;
 mod lock;
 mod paths;
+mod preflight;
 mod probe;
 mod remembered;
 pub mod report;

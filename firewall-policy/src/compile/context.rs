@@ -4,10 +4,10 @@ use firewall_common::abi::tables::IFACES;
 use firewall_common::policy::Context;
 
 use super::error::CompileError;
-use super::glob;
 use super::interner::Interner;
 use super::lists::{Lists, word};
 use super::resolve::Conditions;
+use crate::glob;
 
 /// One dimension, divided by the conditions that rules put on it.
 #[derive(Debug)]

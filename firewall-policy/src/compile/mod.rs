@@ -26,7 +26,6 @@ mod context;
 mod digest;
 mod error;
 mod generation;
-mod glob;
 mod hosts;
 mod interner;
 mod judge;

@@ -6,6 +6,7 @@ use super::rule::Rule;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::features::Feature;
+use crate::glob;
 use crate::ir::{Action, Baseline, IngressHook, Interfaces, State};
 use crate::read::{Node, Value};
 use crate::schema::reader::Fields;
@@ -102,6 +103,7 @@ impl Reader<'_> {
             );
         }
         let ignore = fields.get("ignore").map(|node| self.globs(node)).unwrap_or_default();
+        self.stacked_names(named, (&matches, &ignore));
         let hooks =
             [("auto", IngressHook::Auto), ("xdp", IngressHook::Xdp), ("tc", IngressHook::Tc)];
         let hook = fields.get("ingress-hook").and_then(|node| self.choice(node, &hooks));
@@ -114,6 +116,29 @@ impl Reader<'_> {
         let ingress_hook = hook.map_or(IngressHook::Auto, |hook| hook.value);
         let value = Interfaces { matches, ignore, ingress_hook };
         Some(Spanned { value, span: node.span.clone() })
+    }
+
+    /// Warns of a name such as `eth0.10` beside what takes `eth0`: by their names one
+    /// is a VLAN on the other. A host where it is refuses the policy.
+    fn stacked_names(&mut self, named: &[Node], (matches, ignore): (&[String], &[String])) {
+        let takes = |patterns: &[String], name: &str| {
+            patterns.iter().any(|pattern| glob::matches(pattern, name))
+        };
+        for item in named {
+            let name = item.span.text().trim_matches(['"', '\'']);
+            let Some((base, number)) = name.rsplit_once('.') else { continue };
+            let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+            let is_ignored = takes(ignore, name) || takes(ignore, base);
+            if !is_number || base.contains(['*', '?']) || is_ignored || !takes(matches, base) {
+                continue;
+            }
+            let message = format!("`{name}` looks like a VLAN on `{base}`, and both match");
+            self.sink.push(
+                Diagnostic::new(Code::StackedNames, message)
+                    .at(&item.span, "each of its packets would be judged and counted twice")
+                    .help(format!("delete it: its packets are judged on {base}, tag and all")),
+            );
+        }
     }
 
     /// `default: { ingress: drop, egress: drop }`.

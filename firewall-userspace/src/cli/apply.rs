@@ -18,12 +18,14 @@ use crate::enforce::{self, Attached, Detached, Ready};
 use crate::failure::{Exit, Failure, require_root};
 use crate::forwarded::Forwarded;
 use crate::host::containers::Containers;
+use crate::host::selection::Selection;
 use crate::host::session::Session;
 use crate::host::{addresses, clock, interfaces, users};
 use crate::kernel::meta::Meta;
 use crate::kernel::store::Store;
 use crate::lock::Lock;
 use crate::paths;
+use crate::preflight;
 use crate::probe::session::reach;
 use crate::remembered::Remembered;
 use crate::report::snapshot::SCHEMA;
@@ -200,7 +202,7 @@ pub(super) fn apply(
     }
     let boot = arguments.occasion == Some(Occasion::Boot);
     if !ready.is_in_force() {
-        somewhere(&loaded, arguments)?;
+        fits(context, &loaded, store.as_ref(), arguments)?;
         let test = || test(context, &loaded, &ready, boot);
         let (passed, took) = work.part("running the policy's tests", test);
         times.test = took;
@@ -264,33 +266,33 @@ fn keep(origin: &Origin, document: &mut Document) {
     }
 }
 
-/// Refuses a policy that would let go of every interface: most likely a slip in a
-/// name. Interfaces of a host that boots may still be to come.
-fn somewhere(loaded: &Loaded, arguments: &Arguments) -> Result<()> {
-    let policy = &loaded.policy.interfaces;
-    let present = interfaces::all();
-    let selected = |name: &str| interfaces::selected(name, &policy.matches, &policy.ignore);
-    if arguments.occasion.is_some() || present.iter().any(|one| selected(&one.name)) {
+/// Refuses a policy that this host cannot carry. One that boots may not be whole
+/// yet, and is worse off without a policy.
+fn fits(
+    context: &Context,
+    loaded: &Loaded,
+    store: Option<&Store>,
+    arguments: &Arguments,
+) -> Result<()> {
+    if arguments.occasion.is_some() {
         return Ok(());
     }
-    let names: Vec<&str> =
-        present.iter().map(|one| one.name.as_str()).filter(|name| *name != "lo").collect();
-    let globs = policy.matches.join(", ");
-    let message = format!("no interface of this host matches `interfaces: {{ match: [{globs}] }}`");
-    Err(Failure::new(message)
-        .detail("every packet would pass; nothing was changed")
-        .help(format!("this host has: {}", names.join(" ")))
-        .into())
+    let found = preflight::findings(loaded, store, arguments.confirm_within.is_some());
+    for one in &found {
+        context.out.diagnostics(&format!("{}\n", one.render(context.out.style())));
+    }
+    match found.iter().filter(|one| one.is_error()).count() {
+        0 => Ok(()),
+        _ => Err(Failure::new("nothing was changed").into()),
+    }
 }
 
 /// What the policy does to containers, a sentence each.
 fn containers(loaded: &Loaded, ready: &Ready) -> Vec<String> {
     let found = Containers::of_this_host();
     let mut sentences = Forwarded::by_generation(&found, &ready.generation).sentences();
-    let policy = &loaded.policy.interfaces;
-    let selected = |name: &str| interfaces::selected(name, &policy.matches, &policy.ignore);
-    let bridged = interfaces::all().into_iter().filter(interfaces::is_bridged);
-    sentences.extend(bridged.filter(|one| selected(&one.name)).map(|one| {
+    let judged = selection(loaded).judged.into_iter();
+    sentences.extend(judged.filter(interfaces::is_bridged).map(|one| {
         let name = one.name;
         format!(
             "{name} is part of a bridge: what containers send is judged there, by their addresses"
@@ -317,7 +319,8 @@ fn test(context: &Context, loaded: &Loaded, ready: &Ready, boot: bool) -> Result
 fn guard(context: &Context, loaded: &Loaded, arguments: &Arguments) -> Result<()> {
     let Some(session) = Session::current() else { return Ok(()) };
     let policy = &loaded.policy.interfaces;
-    // A session by an interface that the policy leaves alone is in no danger.
+    // A session by an interface that the policy leaves alone is in no danger. One that
+    // is left out may be judged on another.
     let enforced = addresses::interface_to(session.peer.ip())
         .is_none_or(|name| interfaces::selected(&name, &policy.matches, &policy.ignore));
     let reach = reach(&loaded.policy, &session);
@@ -459,11 +462,24 @@ fn report(
     for warning in &document.warnings {
         out.note(&format!("warning: {warning}"));
     }
-    let policy = &loaded.policy.interfaces;
-    for double in interfaces::doubled(&policy.matches, &policy.ignore) {
-        out.note(&format!("warning: {}", interfaces::doubled_text(&double)));
-    }
+    stacked(context, loaded);
     Ok(())
+}
+
+fn selection(loaded: &Loaded) -> Selection {
+    let policy = &loaded.policy.interfaces;
+    Selection::of(&policy.matches, &policy.ignore)
+}
+
+/// Says which interfaces are left out, and which are judged twice.
+fn stacked(context: &Context, loaded: &Loaded) {
+    let selection = selection(loaded);
+    for one in &selection.elsewhere {
+        context.out.note(&format!("note: {}", one.text()));
+    }
+    for double in &selection.doubles {
+        context.out.note(&format!("warning: {}", double.text()));
+    }
 }
 
 fn dry_run(
@@ -485,10 +501,10 @@ fn dry_run(
         Some(before) => out.line(&format!("policy {} → {hash}", short_hash(before)))?,
         None => out.line(&format!("no policy → {hash}"))?,
     }
-    let policy = &loaded.policy.interfaces;
+    let selection = selection(loaded);
     let attached = store.map_or_else(|| Ok(Vec::new()), Store::attached)?;
     for one in interfaces::all() {
-        let wanted = interfaces::selected(&one.name, &policy.matches, &policy.ignore);
+        let wanted = selection.judges(&one.name);
         let is = attached.iter().any(|link| link.ifindex == one.ifindex);
         match (wanted, is) {
             (true, false) => out.line(&format!("would attach {}", one.name))?,
@@ -496,6 +512,7 @@ fn dry_run(
             _ => {}
         }
     }
+    stacked(context, loaded);
     if let Some(session) = Session::current() {
         let reach = reach(&loaded.policy, &session);
         let verb = if reach.allowed { "stay connected" } else { "would be CUT" };

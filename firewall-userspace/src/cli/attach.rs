@@ -9,6 +9,7 @@ use crate::collect::Known;
 use crate::enforce::{self, Attached, Detached};
 use crate::failure::{Exit, Failure, require_root};
 use crate::host::interfaces;
+use crate::host::selection::Selection;
 use crate::lock::Lock;
 use crate::paths;
 use crate::report::snapshot::SCHEMA;
@@ -56,6 +57,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
             .into());
     };
     let remembered = &known.remembered;
+    let wanted = Selection::of(&remembered.matches, &remembered.ignore);
     for name in &arguments.interfaces {
         if interfaces::one(name).is_none() {
             return Err(Failure::new(format!("there is no interface `{name}`"))
@@ -69,12 +71,16 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
                 .help("add it there, then `firewall apply`")
                 .into());
         }
+        if let Some(one) = wanted.elsewhere.iter().find(|one| one.name == *name) {
+            return Err(Failure::new(one.text())
+                .help(format!("firewall attach {}", one.judged_on.join(" ")))
+                .into());
+        }
     }
     if arguments.dry_run {
         let links = store.attached()?;
-        let open = interfaces::all().into_iter().filter(|one| {
-            interfaces::selected(&one.name, &remembered.matches, &remembered.ignore)
-                && !links.iter().any(|link| link.ifindex == one.ifindex)
+        let open = wanted.judged.into_iter().filter(|one| {
+            !links.iter().any(|link| link.ifindex == one.ifindex)
                 && (arguments.interfaces.is_empty() || arguments.interfaces.contains(&one.name))
         });
         let attached: Vec<String> = open.map(|one| one.name).collect();

@@ -12,6 +12,7 @@ use crate::failure::Exit;
 use crate::forwarded::Forwarded;
 use crate::host::containers::Containers;
 use crate::host::kernel::{self, Version};
+use crate::host::selection::Selection;
 use crate::host::{ethtool, interfaces, netlink, users};
 use crate::kernel::store::Store;
 use crate::remembered::Remembered;
@@ -156,28 +157,32 @@ fn of_kernel(pins: &Path) -> Vec<Finding> {
 
 fn of_interfaces(context: &Context, remembered: Option<&Remembered>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let programs = netlink::xdp_programs().unwrap_or_default();
+    let links = netlink::links().unwrap_or_default();
     let ours = Store::open(&context.pins).ok().flatten().and_then(|store| store.attached().ok());
     let ours = ours.unwrap_or_default();
     let mut selected = 0;
+    let selection =
+        remembered.map(|remembered| Selection::of(&remembered.matches, &remembered.ignore));
+    let selection = selection.unwrap_or_default();
     for one in interfaces::all() {
-        let wanted = remembered.is_some_and(|remembered| {
-            interfaces::selected(&one.name, &remembered.matches, &remembered.ignore)
-        });
+        let wanted = selection.judges(&one.name);
         let attached = ours.iter().any(|link| link.ifindex == one.ifindex);
-        let foreign = programs.get(&one.ifindex).filter(|_| !attached);
+        let link = links.iter().find(|link| link.ifindex == one.ifindex && !attached);
+        let foreign = link.map_or(&[][..], |link| &link.programs);
         if !wanted && !attached {
             continue;
         }
         selected += 1;
         findings.extend(of_interface(&one, foreign));
     }
-    let globs = remembered.map(|remembered| (&remembered.matches, &remembered.ignore));
-    for double in
-        globs.into_iter().flat_map(|(matches, ignore)| interfaces::doubled(matches, ignore))
-    {
-        let finding = Finding::new(Level::Warn, &double.0, interfaces::doubled_text(&double));
-        findings.push(finding.help("interfaces: { ignore: [...] }    name one of the two"));
+    for one in &selection.elsewhere {
+        findings.push(Finding::new(Level::Note, &one.name, one.text()));
+    }
+    for double in &selection.doubles {
+        let (out, stays) = double.out_and_in();
+        let finding = Finding::new(Level::Warn, &double.upper, double.text());
+        let help = format!("interfaces: {{ ignore: [{out}] }}    judges on {stays}");
+        findings.push(finding.help(help));
     }
     if remembered.is_some() && selected == 0 {
         let finding =
@@ -187,11 +192,11 @@ fn of_interfaces(context: &Context, remembered: Option<&Remembered>) -> Vec<Find
     findings
 }
 
-fn of_interface(one: &interfaces::Interface, foreign: Option<&Vec<u32>>) -> Vec<Finding> {
+fn of_interface(one: &interfaces::Interface, foreign: &[u32]) -> Vec<Finding> {
     let name = one.name.as_str();
     let mut findings = Vec::new();
-    if let Some(ids) = foreign {
-        let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    if !foreign.is_empty() {
+        let ids: Vec<String> = foreign.iter().map(u32::to_string).collect();
         let shown = ids.join(", ");
         findings.push(if users::effective_uid() == 0 {
             let text = format!("another XDP program sits there: id {shown}");

@@ -14,6 +14,7 @@ use firewall_common::request::Metric;
 use firewall_common::verdict::{Direction, Reason};
 use firewall_policy::compile::RuleInfo;
 
+use crate::host::selection::Selection;
 use crate::host::{self, interfaces};
 use crate::kernel::attach::{Attachment, Hook as Attached};
 use crate::kernel::meta::Meta;
@@ -115,11 +116,9 @@ fn interfaces_of(
     known: Option<&Known>,
     history: &History<Series>,
 ) -> Vec<Interface> {
-    let wanted = |name: &str| {
-        known.is_some_and(|Known { remembered, .. }| {
-            interfaces::selected(name, &remembered.matches, &remembered.ignore)
-        })
-    };
+    let wanted = known
+        .map(|Known { remembered, .. }| Selection::of(&remembered.matches, &remembered.ignore));
+    let wanted = |name: &str| wanted.as_ref().is_some_and(|wanted| wanted.judges(name));
     let hook = |ifindex: u32, ingress: bool| {
         let of = |link: &&Attachment| link.ifindex == ifindex && link.hook.is_ingress() == ingress;
         sample.attached.iter().find(of).map(|link| shown(link.hook))

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+pub(crate) use firewall_policy::glob::matches as glob;
+
 use crate::kernel::store::interface_index;
 
 /// An interface as it is now.
@@ -60,80 +62,9 @@ pub(crate) fn selected(name: &str, matches: &[String], ignore: &[String]) -> boo
     name != "lo" && any(matches) && !any(ignore)
 }
 
-/// What an interface stands on: members of a bond or bridge, the device below a
-/// VLAN. Empty where `/sys` shows another network namespace.
-fn parts(name: &str) -> Vec<String> {
-    let Some(Interface { mtu: Some(_), .. }) = one(name) else { return Vec::new() };
-    let entries = std::fs::read_dir(file_of(name, "")).into_iter().flatten().flatten();
-    let part = |name: std::ffi::OsString| name.to_str()?.strip_prefix("lower_").map(str::to_owned);
-    entries.filter_map(|entry| part(entry.file_name())).collect()
-}
-
-/// Interfaces that a policy is enforced on together with one they stand on, whose
-/// packets are judged and counted on both: an interface and the one below it.
-pub(crate) fn doubled(matches: &[String], ignore: &[String]) -> Vec<(String, String)> {
-    let is_selected = |name: &String| selected(name, matches, ignore);
-    let names = all().into_iter().map(|one| one.name).filter(is_selected);
-    names
-        .flat_map(|name| {
-            let parts = parts(&name).into_iter().filter(is_selected);
-            parts.map(|part| (name.clone(), part)).collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-/// What there is to say about an interface and one it stands on.
-pub(crate) fn doubled_text((name, part): &(String, String)) -> String {
-    format!("{name} stands on {part} and both match: packets are judged and counted twice")
-}
-
-/// Whether a pattern with `*` and `?` matches the whole of a name.
-pub(crate) fn glob(pattern: &str, name: &str) -> bool {
-    let (mut pattern, mut name) = (pattern.as_bytes(), name.as_bytes());
-    // Where to go back to: behind the last star, and the name it has eaten.
-    let mut back: Option<(&[u8], &[u8])> = None;
-    loop {
-        match (pattern.split_first(), name.split_first()) {
-            (Some((b'*', rest)), _) => {
-                back = Some((rest, name));
-                pattern = rest;
-            }
-            (Some((wanted, after)), Some((found, left))) if *wanted == b'?' || wanted == found => {
-                (pattern, name) = (after, left);
-            }
-            (None, None) => return true,
-            _ => {
-                let Some((rest, [_, left @ ..])) = back else { return false };
-                back = Some((rest, left));
-                (pattern, name) = (rest, left);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn globs_match_whole_names() {
-        for (pattern, name, wanted) in [
-            ("eth*", "eth0", true),
-            ("eth*", "veth0", false),
-            ("eth?", "eth0", true),
-            ("eth?", "eth10", false),
-            ("*", "anything", true),
-            ("en*s*", "enp3s0", true),
-            ("en*s*1", "enp3s0", false),
-            ("br-*", "br-", true),
-            ("eth0", "eth0", true),
-            ("eth0", "eth00", false),
-            ("", "", true),
-            ("a*b*c", "aXbYbc", true),
-        ] {
-            assert_eq!(glob(pattern, name), wanted, "{pattern} {name}");
-        }
-    }
 
     #[test]
     fn the_loopback_is_never_selected() {

@@ -8,6 +8,7 @@ pub(crate) mod interfaces;
 pub(crate) mod kernel;
 pub(crate) mod netlink;
 pub(crate) mod process;
+pub(crate) mod selection;
 pub(crate) mod session;
 pub(crate) mod sockets;
 pub(crate) mod terminal;

@@ -1,13 +1,21 @@
-//! One question to the kernel's routing netlink: which XDP programs sit on which
-//! interfaces, ours or not.
+//! One question to the kernel's routing netlink: what interfaces are, what they
+//! stand on, and which XDP programs sit on them, ours or not.
+//!
+//! Unlike `/sys` it answers for the network namespace that asks.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
-/// `IFLA_XDP` and what it holds, `linux/if_link.h`.
+/// Attributes of a link, `linux/if_link.h`.
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
+/// What `IFLA_LINKINFO` holds.
+const IFLA_INFO_KIND: u16 = 1;
+/// What `IFLA_XDP` holds.
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
 const IFLA_XDP_DRV_PROG_ID: u16 = 5;
@@ -19,8 +27,26 @@ const TYPE: u16 = 0x3fff;
 const HEADER: usize = 16;
 const LINK: usize = 16;
 
-/// Ids of the XDP programs on each interface that has any, by interface index.
-pub(crate) fn xdp_programs() -> io::Result<BTreeMap<u32, Vec<u32>>> {
+/// An interface, as far as others concern it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Its index.
+    pub ifindex: u32,
+    /// Whether its frames begin with an Ethernet header.
+    pub is_ethernet: bool,
+    /// `vlan`, `bond`, `veth`; empty for hardware.
+    pub kind: String,
+    /// The interface that it was made on: below a VLAN. None if that is in another
+    /// network namespace.
+    pub base: Option<u32>,
+    /// The bond or bridge that it is part of.
+    pub master: Option<u32>,
+    /// Ids of XDP programs on it.
+    pub programs: Vec<u32>,
+}
+
+/// Every interface of this network namespace.
+pub(crate) fn links() -> io::Result<Vec<Link>> {
     // SAFETY: makes a new descriptor; no memory is involved.
     let fd = unsafe {
         libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE)
@@ -31,7 +57,7 @@ pub(crate) fn xdp_programs() -> io::Result<BTreeMap<u32, Vec<u32>>> {
     // SAFETY: the kernel has just given us this descriptor.
     let mut socket = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
     socket.write_all(&request())?;
-    let mut found = BTreeMap::new();
+    let mut found = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
         let length = socket.read(&mut buffer)?;
@@ -53,7 +79,7 @@ fn request() -> Vec<u8> {
 }
 
 /// Reads the messages of a datagram; false after the last one of the dump.
-fn messages(mut bytes: &[u8], found: &mut BTreeMap<u32, Vec<u32>>) -> io::Result<bool> {
+fn messages(mut bytes: &[u8], found: &mut Vec<Link>) -> io::Result<bool> {
     while let (Some(length), Some(kind)) = (u32_at(bytes, 0), u16_at(bytes, 4)) {
         let length = length as usize;
         let Some(message) = bytes.get(HEADER..length) else { break };
@@ -63,7 +89,7 @@ fn messages(mut bytes: &[u8], found: &mut BTreeMap<u32, Vec<u32>>) -> io::Result
                 let code = u32_at(message, 0).unwrap_or_default().cast_signed();
                 return Err(io::Error::from_raw_os_error(-code));
             }
-            _ if kind == libc::RTM_NEWLINK => link(message, found),
+            _ if kind == libc::RTM_NEWLINK => found.extend(link(message)),
             _ => {}
         }
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -71,29 +97,44 @@ fn messages(mut bytes: &[u8], found: &mut BTreeMap<u32, Vec<u32>>) -> io::Result
     Ok(true)
 }
 
-fn link(message: &[u8], found: &mut BTreeMap<u32, Vec<u32>>) {
-    let Some(ifindex) = u32_at(message, 4) else { return };
-    let attributes = message.get(LINK..).unwrap_or_default();
-    for (_, xdp) in attributes_of(attributes).filter(|(kind, _)| *kind == IFLA_XDP) {
-        let attached = attributes_of(xdp)
-            .any(|(kind, value)| kind == IFLA_XDP_ATTACHED && value.first() != Some(&0));
-        let ids = attributes_of(xdp).filter_map(|(kind, value)| {
-            let is_id = matches!(
-                kind,
-                IFLA_XDP_PROG_ID
-                    | IFLA_XDP_DRV_PROG_ID
-                    | IFLA_XDP_SKB_PROG_ID
-                    | IFLA_XDP_HW_PROG_ID
-            );
-            u32_at(value, 0).filter(|id| is_id && *id != 0)
-        });
-        let mut ids: Vec<u32> = ids.collect();
-        ids.sort_unstable();
-        ids.dedup();
-        if attached && !ids.is_empty() {
-            found.insert(ifindex, ids);
+fn link(message: &[u8]) -> Option<Link> {
+    let is_ethernet = u16_at(message, 2)? == libc::ARPHRD_ETHER;
+    let mut link = Link { ifindex: u32_at(message, 4)?, is_ethernet, ..Link::default() };
+    let mut is_elsewhere = false;
+    for (kind, value) in attributes_of(message.get(LINK..).unwrap_or_default()) {
+        match kind {
+            IFLA_LINK => link.base = u32_at(value, 0),
+            IFLA_LINK_NETNSID => is_elsewhere = true,
+            IFLA_MASTER => link.master = u32_at(value, 0),
+            IFLA_LINKINFO => link.kind = kind_of(value).unwrap_or_default(),
+            IFLA_XDP => link.programs = programs(value),
+            _ => {}
         }
     }
+    link.base = link.base.filter(|base| *base != 0 && !is_elsewhere);
+    Some(link)
+}
+
+fn kind_of(info: &[u8]) -> Option<String> {
+    let (_, name) = attributes_of(info).find(|(kind, _)| *kind == IFLA_INFO_KIND)?;
+    let name = name.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+fn programs(xdp: &[u8]) -> Vec<u32> {
+    let attached = attributes_of(xdp)
+        .any(|(kind, value)| kind == IFLA_XDP_ATTACHED && value.first() != Some(&0));
+    let ids = attributes_of(xdp).filter_map(|(kind, value)| {
+        let is_id = matches!(
+            kind,
+            IFLA_XDP_PROG_ID | IFLA_XDP_DRV_PROG_ID | IFLA_XDP_SKB_PROG_ID | IFLA_XDP_HW_PROG_ID
+        );
+        u32_at(value, 0).filter(|id| is_id && attached && *id != 0)
+    });
+    let mut ids: Vec<u32> = ids.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// Attributes: length with its header, type, value, padded to four bytes.
@@ -128,30 +169,37 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_read_from_a_link_message() {
+    fn a_link_message_is_read() {
         let xdp = [
             attribute(IFLA_XDP_ATTACHED, &[1]),
             attribute(IFLA_XDP_PROG_ID, &214_u32.to_ne_bytes()),
         ];
         let mut body = vec![0; LINK];
+        body[2] = 1;
         body[4..8].copy_from_slice(&7_u32.to_ne_bytes());
         body.extend(attribute(3, b"eth1\0"));
+        body.extend(attribute(IFLA_LINK, &2_u32.to_ne_bytes()));
+        body.extend(attribute(IFLA_MASTER, &5_u32.to_ne_bytes()));
+        body.extend(attribute(IFLA_LINKINFO, &attribute(IFLA_INFO_KIND, b"vlan\0")));
         body.extend(attribute(IFLA_XDP, &xdp.concat()));
         let length = u32::try_from(HEADER + body.len()).unwrap();
         let mut message = length.to_ne_bytes().to_vec();
         message.extend(libc::RTM_NEWLINK.to_ne_bytes());
         message.resize(HEADER, 0);
         message.extend(body);
-        let mut found = BTreeMap::new();
+        let mut found = Vec::new();
         assert!(messages(&message, &mut found).unwrap());
-        assert_eq!(found, BTreeMap::from([(7, vec![214])]));
+        let kind = "vlan".to_owned();
+        let (base, master, programs) = (Some(2), Some(5), vec![214]);
+        let wanted = Link { ifindex: 7, is_ethernet: true, kind, base, master, programs };
+        assert_eq!(found, [wanted]);
         for cut in 0..message.len() {
-            let _ = messages(&message[..cut], &mut BTreeMap::new());
+            let _ = messages(&message[..cut], &mut Vec::new());
         }
     }
 
     #[test]
     fn this_kernel_answers() {
-        xdp_programs().unwrap();
+        assert!(links().unwrap().iter().any(|link| link.ifindex == 1));
     }
 }

@@ -33,6 +33,7 @@ mod neighbours;
 mod path_mtu;
 mod reload;
 
+mod stacked;
 mod support;
 mod trial;
 mod vlan;

@@ -3,6 +3,8 @@
 //!
 //! Minutes, because the processor is emulated: one machine for everything.
 
+mod stacked;
+
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -41,6 +43,8 @@ fn a_machine_boots_behind_what_was_confirmed() -> Result<()> {
     assert!(!is_open(&machine)?);
     units(&machine)?;
     rights(&machine)?;
+
+    stacked::is_judged_once_or_refused(&machine)?;
 
     // Files that were broken and never applied, and a power failure.
     machine.sh("echo nonsense: true > /etc/firewall/host.yaml; sync")?;

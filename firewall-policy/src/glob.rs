@@ -1,7 +1,8 @@
 //! Interface name globs: `*` for any run of characters, `?` for one.
 
 /// Whether a name matches a glob.
-pub(super) fn matches(glob: &str, name: &str) -> bool {
+#[must_use]
+pub fn matches(glob: &str, name: &str) -> bool {
     let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
     let (mut g, mut n) = (0, 0);
     // Where to go back to: behind the last `*`, and what it has eaten up to.
