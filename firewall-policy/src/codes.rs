@@ -402,6 +402,18 @@ codes! {
     VlanStripped = "W0607", "vlan-stripped", "a card takes VLAN tags off before they are seen",
         "With rx-vlan-offload the card removes the tag and tells the kernel beside the frame. XDP \
         does not see it, TC does. The rule would silently not match.";
+    SilencesVrrp = "E0608", "silences-vrrp", "the policy would silence VRRP, which this host speaks",
+        "Load balancers that share an address hear from each other by VRRP (IP protocol 112, to \
+        224.0.0.18 or ff02::12). A host that hears nothing takes the address, and two hosts have \
+        it. Admit the protocol both ways; a deny that is meant says why by `reason:`.";
+    CutsDhcp = "E0609", "cuts-dhcp", "the policy would cut DHCP, which this host uses",
+        "A program waits for leases, and neither the baseline nor a rule admits them: the address \
+        is lost at the next renewal, hours later. Leave `dhcp:` on, or give the host a fixed \
+        address; a deny that is meant says why by `reason:`.";
+    OtherHostsRole = "W0610", "other-hosts-role", "a role on a host that is not in its group",
+        "The group of a role is the one named after it: `web`, `webs` or `web-servers` for role \
+        `web`. No address of this host is in it: most likely this is the role of another server, \
+        and the others do not let this host in as one of them. Nothing is changed without --force.";
 
     NotSupportedYet = "E0801", "not-supported-yet", "not supported yet",
         "This part of the language is read and checked, but this version of the firewall would \

@@ -25,7 +25,7 @@ use crate::kernel::meta::Meta;
 use crate::kernel::store::Store;
 use crate::lock::Lock;
 use crate::paths;
-use crate::preflight;
+use crate::preflight::Found;
 use crate::probe::session::reach;
 use crate::remembered::Remembered;
 use crate::report::snapshot::SCHEMA;
@@ -62,6 +62,9 @@ pub(super) struct Arguments {
     /// Apply even if that cuts the SSH session you are typing in
     #[arg(long)]
     i_have_console: bool,
+    /// Apply even if this host is not in the group of its role
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     json: Json,
     /// Who applies, if not the user who logged in (the agent says so)
@@ -92,6 +95,7 @@ impl Arguments {
             confirm_within: None,
             again: false,
             i_have_console: true,
+            force: true,
             json,
             on_behalf_of: Some(who.to_owned()),
             occasion: Some(Occasion::Boot),
@@ -277,14 +281,18 @@ fn fits(
     if arguments.occasion.is_some() {
         return Ok(());
     }
-    let found = preflight::findings(loaded, store, arguments.confirm_within.is_some());
-    for one in &found {
+    let Found { diagnostics, doubts } =
+        Found::on_this_host(loaded, store, arguments.confirm_within.is_some());
+    for one in diagnostics.iter().chain(&doubts) {
         context.out.diagnostics(&format!("{}\n", one.render(context.out.style())));
     }
-    match found.iter().filter(|one| one.is_error()).count() {
-        0 => Ok(()),
-        _ => Err(Failure::new("nothing was changed").into()),
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(Failure::new("nothing was changed").into());
     }
+    if !doubts.is_empty() && !arguments.force {
+        return Err(Failure::new("the role of another host? nothing was changed").into());
+    }
+    Ok(())
 }
 
 /// What the policy does to containers, a sentence each.

@@ -13,6 +13,7 @@ pub(crate) mod session;
 pub(crate) mod sockets;
 pub(crate) mod terminal;
 pub(crate) mod users;
+pub(crate) mod vrrp;
 
 use std::path::Path;
 

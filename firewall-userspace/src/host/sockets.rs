@@ -134,6 +134,11 @@ fn inode_of(line: &str, local: SocketAddr) -> Option<u64> {
     fields.get(9)?.parse().ok().filter(|inode| *inode != 0)
 }
 
+/// The process that holds a socket, as above.
+pub(crate) fn process_with(inode: u64) -> Option<String> {
+    holders().find(|(held, _)| *held == inode).map(|(_, name)| name)
+}
+
 /// Sockets that processes hold: inode, and the process as `name[pid]`.
 fn holders() -> impl Iterator<Item = (u64, String)> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -2,15 +2,33 @@
 //! before anything changes. `firewall check` cannot know it.
 
 mod interfaces;
+mod role;
 #[cfg(test)]
 mod tests;
+mod vital;
 
 use firewall_policy::Loaded;
 use firewall_policy::diagnostic::Diagnostic;
 
+use crate::host::addresses::Addresses;
 use crate::kernel::store::Store;
 
-/// Everything that is found: errors stop `apply`.
-pub(crate) fn findings(loaded: &Loaded, store: Option<&Store>, is_trial: bool) -> Vec<Diagnostic> {
-    interfaces::findings(loaded, &interfaces::Seen::of_this_host(loaded, store, is_trial))
+/// What is found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    /// Errors, which stop `apply`, and warnings, which do not.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Warnings that stop it unless somebody insists.
+    pub doubts: Vec<Diagnostic>,
+}
+
+impl Found {
+    /// Everything that stands against a policy.
+    pub(crate) fn on_this_host(loaded: &Loaded, store: Option<&Store>, is_trial: bool) -> Self {
+        let own = Addresses::of_this_host().own;
+        let seen = interfaces::Seen::of_this_host(loaded, store, is_trial);
+        let mut diagnostics = interfaces::findings(loaded, &seen);
+        diagnostics.extend(vital::findings(loaded, &vital::Seen::of_this_host(&own)));
+        Self { diagnostics, doubts: role::findings(loaded, &own) }
+    }
 }

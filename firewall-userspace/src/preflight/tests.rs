@@ -9,8 +9,10 @@ use firewall_policy::source::MemoryFiles;
 use firewall_policy::{Loaded, Options, Subject};
 
 use super::interfaces::{Seen, findings};
+use super::vital;
 use crate::host::interfaces::Interface;
 use crate::host::selection::{Double, Elsewhere, Selection, Tie};
+use crate::host::vrrp::Speaker;
 
 /// A role with these lines.
 pub(super) fn role(lines: &str) -> Loaded {
@@ -116,4 +118,90 @@ fn a_tag_that_the_card_takes_off_is_warned_about() {
     let mut seen = host(&["eth0"]);
     seen.strips = vec!["eth0".into()];
     compare("W0607-vlan-stripped", &findings(&role(VLANS), &seen));
+}
+
+const VRRP: &str = "services: { vrrp: { ip-proto: 112 }, ssh: { tcp: 22 } }\n";
+
+fn speaker(group: &str, is_multicast: bool) -> vital::Seen {
+    let process = Some("keepalived[812]".to_owned());
+    let vrrp = vec![Speaker { group: group.parse().unwrap(), is_multicast, process }];
+    let own = ["10.0.1.10", "fe80::10"].map(|address| address.parse().unwrap()).to_vec();
+    vital::Seen { vrrp, own, dhcp: Vec::new() }
+}
+
+fn chains(ingress: &str, egress: &str) -> Loaded {
+    role(&format!(
+        "{VRRP}default: {{ ingress: drop, egress: drop }}\ningress:\n{ingress}\negress:\n{egress}\n"
+    ))
+}
+
+const HEARS: &str =
+    "  allow: [ { name: heard, from: 10.0.1.0/24, to: 224.0.0.18, service: vrrp } ]";
+const SAYS: &str = "  allow: [ { name: said, to: 224.0.0.18, service: vrrp } ]";
+
+#[test]
+fn vrrp_that_a_host_speaks_must_be_heard_and_leave() {
+    let seen = speaker("224.0.0.18", true);
+    let deny = "  deny: [ { name: no-vrrp, from: any, service: vrrp } ]\n";
+    let open = format!("{VRRP}default: {{ ingress: allow, egress: allow }}\n");
+    let denies = role(&format!("{open}ingress:\n{deny}"));
+    compare("E0608-silences-vrrp", &vital::findings(&denies, &seen));
+    compare("row15-no-vrrp", &vital::findings(&chains("  allow: []", "  allow: []"), &seen));
+    let v6 = speaker("ff02::12", true);
+    compare("row15-no-vrrp-v6", &vital::findings(&chains(HEARS, SAYS), &v6));
+    let unicast = speaker("224.0.0.18", false);
+    compare("row15-no-vrrp-unicast", &vital::findings(&chains("  allow: []", SAYS), &unicast));
+    compare("row15-no-vrrp-by-default", &vital::findings(&role(VRRP), &seen));
+    for (ingress, egress) in [
+        (HEARS.to_owned(), SAYS.to_owned()),
+        (deny.replace("vrrp }", "vrrp, reason: alone }"), SAYS.to_owned()),
+        (
+            "  deny: [ { name: some, from: 10.0.1.9, service: all } ]\n".to_owned() + HEARS,
+            SAYS.to_owned(),
+        ),
+    ] {
+        let found = vital::findings(&chains(&ingress, &egress), &seen);
+        assert!(found.is_empty(), "{ingress} {egress} {found:?}");
+    }
+    let silent = vital::Seen::default();
+    assert!(vital::findings(&denies, &silent).is_empty(), "nobody speaks it");
+    // Only this host itself is admitted, or everybody but this host.
+    let only_me = HEARS.replace("10.0.1.0/24", "10.0.1.10");
+    assert_eq!(vital::findings(&chains(&only_me, SAYS), &seen).len(), 1);
+    assert!(vital::findings(&role(&open), &seen).is_empty());
+}
+
+#[test]
+fn leases_that_a_host_waits_for_must_come_in() {
+    let seen = vital::Seen { dhcp: vec![(68, "dhclient[411]".into())], ..vital::Seen::default() };
+    let off = role("baseline: { host: true, dhcp: off }\n");
+    compare("E0609-cuts-dhcp", &vital::findings(&off, &seen));
+    assert!(vital::findings(&role(""), &seen).is_empty());
+    assert!(vital::findings(&off, &vital::Seen::default()).is_empty());
+    let rule = "services: { lease: { udp: 68 } }\ningress: { allow: [ { name: lease, from: any, service: lease } ] }\n";
+    let by_rule = role(&format!("baseline: {{ host: true, dhcp: off }}\n{rule}"));
+    assert!(vital::findings(&by_rule, &seen).is_empty());
+}
+
+#[test]
+fn a_role_on_a_host_out_of_its_group_is_doubted() {
+    let groups = |name: &str| {
+        let line = format!("groups:\n  {name}: [10.0.2.11, 10.0.2.12, \"fd00:f00:2::/64\"]\n");
+        role(&format!("{line}  databases: [10.0.4.10]\n"))
+    };
+    let own =
+        |addresses: &[&str]| addresses.iter().map(|one| one.parse().unwrap()).collect::<Vec<_>>();
+    let database = own(&["127.0.0.1", "10.0.4.10", "fe80::1", "fd00:f00:4::10"]);
+    compare("W0610-other-hosts-role", &super::role::findings(&groups("web-servers"), &database));
+    for name in ["web", "webs"] {
+        assert_eq!(super::role::findings(&groups(name), &database).len(), 1, "{name}");
+    }
+    for (name, addresses) in [
+        ("web-servers", &["10.0.4.10", "fd00:f00:2::11"][..]),
+        ("web-servers", &["127.0.0.1", "fe80::1"]),
+        ("servers", &["10.0.4.10"]),
+    ] {
+        let found = super::role::findings(&groups(name), &own(addresses));
+        assert!(found.is_empty(), "{name} {addresses:?} {found:?}");
+    }
 }

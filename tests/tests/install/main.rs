@@ -5,5 +5,6 @@
 
 mod killed;
 mod lifecycle;
+mod login;
 mod rollout;
 mod site;

@@ -112,6 +112,15 @@ impl Site {
         Ok(())
     }
 
+    /// Says in the rules of a version who the web servers are.
+    pub(crate) fn name_group(&self, version: Version, addresses: &str) -> Result<()> {
+        let path = self.rules(version).join("web.yaml");
+        let text = std::fs::read_to_string(&path)?;
+        let text =
+            text.replace("services:", &format!("groups: {{ webs: [{addresses}] }}\nservices:"));
+        Ok(std::fs::write(path, text)?)
+    }
+
     fn rules(&self, version: Version) -> PathBuf {
         self.directory.join(format!("rules-{}", version.name()))
     }

@@ -158,3 +158,46 @@ fn a_policy_that_would_cut_the_session_it_comes_from_is_refused() -> Result<()> 
     assert!(status.contains("you         198.51.100.20:"), "{status}");
     Ok(())
 }
+
+#[test]
+fn the_role_of_another_host_needs_force() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("force")?;
+    let firewall = Firewall::on(&server)?;
+    let text = policy(&[WEB], &[]).replace("groups:", "groups:\n  labs: [203.0.113.1]");
+    firewall.write(&text)?;
+    for arguments in [&["apply"][..], &["apply", "--dry-run"]] {
+        let said = firewall.refused(arguments, 1)?;
+        let wanted = "\
+warning[W0610]: this host is not one of `labs`, the group of role `lab`
+  ╭─[rules/lab.yaml:6:3]
+6 │   labs: [203.0.113.1]
+  ·   ──┬─
+  ·     ╰── this host has 192.0.2.10, 2001:db8:1::10
+  ╰────
+  help: add it to the group; apply --force, if the role is meant all the same
+";
+        assert!(said.contains(wanted), "{said}");
+        assert!(said.contains("error: the role of another host? nothing was changed"), "{said}");
+    }
+    let said = firewall.check(&["apply", "--force"])?;
+    assert!(said.contains("generation 1"), "{said}");
+    // Nothing to do is nothing to doubt, and a host of the group needs no word.
+    assert!(firewall.check(&["apply"])?.starts_with("nothing to do"));
+    firewall.enforce(&text.replace("203.0.113.1]", "203.0.113.1, \"2001:db8:1::/64\"]"))?;
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_would_lose_the_lease_is_refused() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("lease")?;
+    let firewall = Firewall::on(&server)?;
+    let waiting = server.enter(|| std::net::UdpSocket::bind("0.0.0.0:68"))??;
+    let text = format!("{}baseline: {{ host: true, dhcp: off }}\n", policy(&[WEB], &[]));
+    firewall.write(&text)?;
+    let said = firewall.refused(&["apply"], 1)?;
+    assert!(said.contains("error[E0609]: DHCP is off, and "), "{said}");
+    assert!(said.contains("waits for leases on port 68"), "{said}");
+    drop(waiting);
+    firewall.enforce(&text)?;
+    Ok(())
+}

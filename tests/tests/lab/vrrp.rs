@@ -11,7 +11,7 @@ use firewall_tests::host::Host;
 use firewall_tests::lab::Lab;
 use firewall_tests::process::Process;
 
-use crate::support::wait_until;
+use crate::support::{policy, wait_until};
 
 const SHARED: [&str; 2] = ["203.0.113.10", "2001:db8:f00::10"];
 
@@ -53,6 +53,51 @@ fn one_balancer_has_the_address_and_the_other_takes_over() -> Result<()> {
     let heard = hearing.counters()?;
     assert!(heard.rule("ingress", "vrrp-peer").packets > 10, "{heard:?}");
     assert_eq!(heard.reason("ingress", "default-drop"), 0, "{heard:?}");
+    Ok(())
+}
+
+/// The rules that keepalived lives by are asked for before anything changes.
+#[test]
+fn a_policy_that_would_silence_keepalived_is_refused() -> Result<()> {
+    let keepalived = gate::tool("keepalived", "keepalived")?;
+    let lab = Lab::new("vrrp-refused")?;
+    let (host, far) = (lab.host("lb1")?, lab.host("far")?);
+    let port = host.port("eth0").address("10.0.1.10/24").address("fd00:f00:1::10/64");
+    lab.connect(&port, &far.port("eth0").address("10.0.1.20/24"))?;
+    let rules = |heard: &str, said: &str| {
+        policy(&[heard], &[said]).replace("services:", "services:\n  vrrp: { ip-proto: 112 }")
+    };
+    let none = "name: web, from: any, service: web";
+    let firewall = Firewall::with_policy(&host, &policy(&[none], &[]))?;
+    let running = balancer(&host, &keepalived, 100)?;
+    wait_until("keepalived speaks", Duration::from_secs(15), || Ok(held(&host)? == 2))?;
+    let v4 = [
+        "name: heard, from: 10.0.1.0/24, to: 224.0.0.18, service: vrrp",
+        "name: said, to: 224.0.0.18, service: vrrp",
+    ];
+    let both = [
+        "name: heard, from: [10.0.1.0/24, \"fe80::/10\"], to: [224.0.0.18, \"ff02::12\"], service: vrrp",
+        "name: said, to: [224.0.0.18, \"ff02::12\"], service: vrrp",
+    ];
+    for (text, way, group) in [
+        (rules(none, both[1]), "ingress", "224.0.0.18"),
+        (rules(both[0], "name: dns, to: any, service: dns"), "egress", "224.0.0.18"),
+        (rules(v4[0], both[1]), "ingress", "ff02::12"),
+        (rules(both[0], v4[1]), "egress", "ff02::12"),
+    ] {
+        firewall.write(&text)?;
+        let said = firewall.refused(&["apply"], 1)?;
+        let wanted =
+            format!("error[E0608]: no {way} rule admits VRRP to {group}, which keepalived[");
+        assert!(said.contains(&wanted) && said.contains("nothing was changed"), "{said}");
+        assert_eq!(firewall.generation()?, 1);
+    }
+    firewall.enforce(&rules(both[0], both[1]))?;
+    assert_eq!(firewall.generation()?, 2);
+    // Where nobody speaks it, nobody needs it.
+    running.signal(libc::SIGTERM)?;
+    running.wait(Duration::from_secs(10))?;
+    firewall.enforce(&policy(&[none], &[]))?;
     Ok(())
 }
 

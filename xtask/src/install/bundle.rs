@@ -40,6 +40,8 @@ pub(super) struct Options {
     pub(super) systemd: bool,
     /// Whether the connection that installs may be cut.
     pub(super) console: bool,
+    /// Whether a host may be out of the group of its role.
+    pub(super) force: bool,
 }
 
 /// What changes on a host.
@@ -114,7 +116,7 @@ impl<'a> Bundle<'a> {
         let mut copy = Command::new("cp");
         // Links: the binary is the same for all.
         exec::capture(copy.arg("-al").arg(self.common()).arg(&directory))?;
-        let Options { mode, within_s, systemd, console } = self.options;
+        let Options { mode, within_s, systemd, console, force } = self.options;
         let word = |yes: &bool| if *yes { "yes" } else { "no" };
         let mode = match mode {
             Mode::Install { host_files, .. } => {
@@ -126,10 +128,11 @@ impl<'a> Bundle<'a> {
             Mode::Upgrade => "upgrade",
         };
         let options = format!(
-            "mode={mode}\nwithin={within_s}\nsystemd={}\nconsole={}\nby={}\n",
+            "mode={mode}\nwithin={within_s}\nsystemd={}\nconsole={}\nby={}\nforce={}\n",
             word(systemd),
             word(console),
             super::target::line(&[&format!("{} by cargo xtask {mode}", user())]).trim(),
+            if *force { "--force" } else { "" },
         );
         self.write(&Path::new(&name).join("options"), options.as_bytes(), 0o644)?;
         Ok(directory)

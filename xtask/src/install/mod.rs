@@ -128,6 +128,9 @@ struct How {
     /// Go on even if the policy would cut the SSH connection that installs it
     #[arg(long)]
     i_have_console: bool,
+    /// Go on even if a host is not in the group of its role
+    #[arg(long)]
+    force: bool,
     /// Start the agent where there is no systemd; starting it at boot is up to you
     #[arg(long)]
     without_systemd: bool,
@@ -154,6 +157,7 @@ impl How {
             within_s: self.confirm_within,
             systemd: !self.without_systemd,
             console: self.i_have_console,
+            force: self.force,
         }
     }
 

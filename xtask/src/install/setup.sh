@@ -150,7 +150,7 @@ plan() {
         policy=$("$new" apply --dry-run --occasion upgrade 2>&1) || rc=$?
         ! same "$new" "$BINARY" || rc=0
     else
-        policy=$("$new" --config "$1/tree/etc/firewall" apply --dry-run 2>&1) || rc=$?
+        policy=$("$new" --config "$1/tree/etc/firewall" apply --dry-run $force 2>&1) || rc=$?
     fi
     unset FIREWALL_RUN
     rm -rf "$1/run"
@@ -241,7 +241,7 @@ try_policy() {
     if [ "$mode" = upgrade ]; then
         set -- "$@" --occasion upgrade
     else
-        set -- "$@" --again
+        set -- "$@" --again $force
     fi
     rc=0
     said=$("$BINARY" apply "$@" 2>"$BEGUN/errors") || rc=$?
@@ -295,7 +295,7 @@ finish() {
         rm -f "$STATE/confirmed"
     elif ! "$BINARY" confirm $token >>"$LOG" 2>&1; then
         # Too late for a trial: the same again, for good.
-        "$BINARY" apply --again --i-have-console --as install >>"$LOG" 2>&1
+        "$BINARY" apply --again --i-have-console $force --as install >>"$LOG" 2>&1
     fi
     agent_answers || [ ! -d "$PINS" ] || agent_start
     # What a removal takes away beside the files.
@@ -488,7 +488,7 @@ remove() {
 [ "$(id -u)" = 0 ] || exec sudo -n sh "$0" "$@"
 verb=${1:-}
 [ $# = 0 ] || shift
-mode=install within=60 systemd=yes console=no by=install
+mode=install within=60 systemd=yes console=no by=install force=
 for options in "${1:-/nowhere}/options" "$(dirname "$0")/options"; do
     if [ -e "$options" ]; then
         . "$options"

@@ -74,6 +74,7 @@ const PYTHON: Need = Need::program("python3", "python3-minimal");
 const QEMU: Need = Need::program("qemu-system-x86_64", "qemu-system-x86");
 const MMDEBSTRAP: Need = Need::program("mmdebstrap", "mmdebstrap");
 const MKE2FS: Need = Need::program("mke2fs", "e2fsprogs");
+const SUDO: Need = Need::program("sudo", "sudo");
 const SETPRIV: Need = Need::program("setpriv", "util-linux");
 
 /// The levels that are always there, in the order in which they run.
@@ -130,7 +131,7 @@ fn fixed() -> Vec<Level> {
             "install",
             "installing over SSH, and a kill at any moment of it",
             Kind::Rooted,
-            &[IP, SSHD, SSH, CURL, STRIP, PYTHON],
+            &[IP, SSHD, SSH, CURL, STRIP, PYTHON, SUDO],
             Some(1),
         ),
         level(
