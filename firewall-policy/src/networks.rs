@@ -27,7 +27,7 @@ pub struct Network {
 /// # Errors
 ///
 /// A [`Report`] of all bad lines; nothing of the list may be used.
-pub fn read(name: &str, bytes: &[u8]) -> Result<Vec<Network>, Report> {
+pub fn read(name: &str, bytes: Vec<u8>) -> Result<Vec<Network>, Report> {
     let mut sink = Sink::default();
     let networks =
         text::decode(name.to_owned(), bytes, &mut sink).map(|source| entries(&source, &mut sink));
@@ -93,7 +93,7 @@ mod tests {
     fn networks_of_both_families_are_read_with_their_lines() {
         let text = "# mine\n192.0.2.1\n\n  198.51.100.0/24 # theirs\r\n2001:db8::/32\n::1\n\
                     10.0.0.0-10.0.0.255\n0.0.0.0/0\n";
-        let found = read("list", text.as_bytes()).unwrap();
+        let found = read("list", text.into()).unwrap();
         let found: Vec<_> =
             found.iter().map(|one| (format!("{}/{}", one.address, one.length), one.line)).collect();
         let wanted = [
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn every_bad_line_is_shown_where_it_is() {
         let text = "192.0.2.1\n192.0.2.300\n  10.0.0.1/8\n10.0.0.1-10.0.0.9\n";
-        let report = read("bad.txt", text.as_bytes()).unwrap_err();
+        let report = read("bad.txt", text.into()).unwrap_err();
         let said = report.to_string();
         for place in ["[bad.txt:2:9]", "[bad.txt:3:", "[bad.txt:4:1]"] {
             assert!(said.contains(place), "{place}: {said}");

@@ -120,7 +120,7 @@ impl Reader<'_> {
 
     /// Warns of a name such as `eth0.10` beside what takes `eth0`: by their names one
     /// is a VLAN on the other. A host where it is refuses the policy.
-    fn stacked_names(&mut self, named: &[Node], (matches, ignore): (&[String], &[String])) {
+    fn stacked_names(&mut self, named: &[Node<'_>], (matches, ignore): (&[String], &[String])) {
         let takes = |patterns: &[String], name: &str| {
             patterns.iter().any(|pattern| glob::matches(pattern, name))
         };

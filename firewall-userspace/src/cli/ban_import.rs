@@ -92,7 +92,7 @@ pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
     }
     let (name, bytes) = contents(&arguments.file)?;
     let networks =
-        networks::read(&name, &bytes).map_err(|report| refused(context, &report, &name))?;
+        networks::read(&name, bytes).map_err(|report| refused(context, &report, &name))?;
     let store = store(context)?;
     let (wanted, skipped) =
         admissible(context, arguments, &name, &networks, &Protected::of(&store)?)?;
