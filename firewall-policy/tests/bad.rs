@@ -33,7 +33,7 @@ fn now() -> SystemTime {
 /// The text about a policy, good or bad.
 fn rendered(files: &dyn Files, subject: &Subject, name: &str) -> String {
     let allow_unsupported = !name.starts_with("E0801");
-    let options = Options { allow_unsupported, now: Some(now()), own_addresses: None };
+    let options = Options { allow_unsupported, now: Some(now()), ..Options::default() };
     let text = match load(files, subject, &options) {
         Ok(loaded) => {
             let warnings: Vec<String> =

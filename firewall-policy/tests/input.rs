@@ -150,7 +150,7 @@ fn exercise(text: Vec<u8>) {
 }
 
 fn exercise_files(files: &MemoryFiles, subject: &Subject) {
-    let options = Options { allow_unsupported: true, now: Some(UNIX_EPOCH), own_addresses: None };
+    let options = Options { allow_unsupported: true, now: Some(UNIX_EPOCH), ..Options::default() };
     let found = match load(files, subject, &options) {
         Ok(loaded) => loaded.warnings,
         Err(report) => {

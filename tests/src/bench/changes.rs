@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use firewall_common::abi::ban::Ban;
-use firewall_userspace::kernel::{bans as table, sys};
+use firewall_userspace::kernel::bans as table;
 
 use super::Bench;
 use super::measure;
