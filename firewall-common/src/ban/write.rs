@@ -42,24 +42,29 @@ impl<M: Memory> Writer<'_, M> {
     /// Where a ban stands, ended or not.
     #[must_use]
     pub fn find(&self, key: &BanKey) -> Option<u32> {
-        self.places(key).find(|&found| self.holds(found, key)).map(|(place, _)| place)
+        self.search(key, hash(self.seed, key)).ok()
     }
 
     /// Adds a ban, or renews it; its place, and whether it is new. `None` if there is
     /// no room where it would be looked for.
     pub fn insert(&mut self, key: &BanKey, until: u32) -> Option<(u32, bool)> {
-        let head = u64::from(tag(hash(self.seed, key), key)) << 32 | u64::from(until);
-        if let Some(place) = self.find(key) {
-            self.memory.store(place as usize * WIDTH, head);
-            return Some((place, false));
+        let hash = hash(self.seed, key);
+        let head = u64::from(tag(hash, key)) << 32 | u64::from(until);
+        match self.search(key, hash) {
+            Ok(place) => {
+                self.memory.store(place as usize * WIDTH, head);
+                Some((place, false))
+            }
+            Err(free) => {
+                let place = free?;
+                let first = place as usize * WIDTH;
+                self.memory.store(first + 1, key.hi);
+                self.memory.store(first + 2, key.lo);
+                self.memory.store(first + 3, 0);
+                self.memory.store(first, head);
+                Some((place, true))
+            }
         }
-        let (place, _) = self.places(key).find(|&(_, head)| !is_ban(head))?;
-        let first = place as usize * WIDTH;
-        self.memory.store(first + 1, key.hi);
-        self.memory.store(first + 2, key.lo);
-        self.memory.store(first + 3, 0);
-        self.memory.store(first, head);
-        Some((place, true))
     }
 
     /// Lifts the ban at a place.
@@ -102,27 +107,32 @@ impl<M: Memory> Writer<'_, M> {
         self.memory.store(place as usize * WIDTH + 3, hits);
     }
 
-    /// The places in which a key is looked for, with their heads.
-    fn places(&self, key: &BanKey) -> impl Iterator<Item = (u32, u64)> + use<'_, M> {
-        let mut bucket = first_bucket(hash(self.seed, key), self.table);
-        let mut is_last = false;
-        let buckets = core::iter::from_fn(move || {
-            let this = (!is_last).then_some(bucket)?;
+    /// The place of a key, or else the first where it could stand, if there is any.
+    fn search(&self, key: &BanKey, hash: u64) -> Result<u32, Option<u32>> {
+        let tag = tag(hash, key);
+        let mut bucket = first_bucket(hash, self.table);
+        let mut free = None;
+        for _ in 0..PROBES {
+            let mut is_last = false;
+            for place in bucket * SLOTS as u32..(bucket + 1) * SLOTS as u32 {
+                let first = place as usize * WIDTH;
+                let head = self.memory.load(first);
+                let is_it = (head >> 32) as u32 == tag
+                    && self.memory.load(first + 1) == key.hi
+                    && self.memory.load(first + 2) == key.lo;
+                if is_it {
+                    return Ok(place);
+                }
+                if !is_ban(head) {
+                    free = free.or(Some(place));
+                }
+                is_last |= head == EMPTY;
+            }
+            if is_last {
+                break;
+            }
             bucket = behind(bucket, self.table);
-            let first = this * SLOTS as u32;
-            let heads = core::array::from_fn::<_, SLOTS, _>(|slot| {
-                self.memory.load((first as usize + slot) * WIDTH)
-            });
-            is_last = heads.contains(&EMPTY);
-            Some((first..).zip(heads))
-        });
-        buckets.take(PROBES as usize).flatten()
-    }
-
-    fn holds(&self, (place, head): (u32, u64), key: &BanKey) -> bool {
-        let first = place as usize * WIDTH;
-        (head >> 32) as u32 == tag(hash(self.seed, key), key)
-            && self.memory.load(first + 1) == key.hi
-            && self.memory.load(first + 2) == key.lo
+        }
+        Err(free)
     }
 }

@@ -103,6 +103,9 @@ impl Table {
     }
 }
 
+/// Words of 1 MiB.
+const CACHED: usize = 1 << 18;
+
 /// What the filter has, and how large it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Filter {
@@ -113,13 +116,15 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// A filter for so many keys, at 16 to 32 bits for each.
+    /// A filter for so many keys, at 16 to 32 bits for each, but no larger than what
+    /// stays in most second-level caches unless that leaves less than four.
     pub(super) fn new(hosts: usize, networks: Option<u32>) -> Self {
         let keys = hosts + networks.unwrap_or_default() as usize;
         if hosts == 0 && networks.is_none() {
             return Self::default();
         }
-        let words = (keys / 2).next_power_of_two().max(16);
+        let most = CACHED.max((keys / 8).next_power_of_two());
+        let words = (keys / 2).next_power_of_two().clamp(16, most);
         Self { words, has_networks: networks.is_some() }
     }
 

@@ -99,19 +99,16 @@ pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
     let now = monotonic_ns();
     let until_ns = now.saturating_add(u64::try_from(arguments.time.as_nanos()).unwrap_or(u64::MAX));
     let ban = Ban { until_ns, since_ns: now, hits: 0, reason: reason(&arguments.reason) };
-    let mut batch: Vec<_> =
-        wanted.iter().map(|one| (bans::key(one.address, one.length), ban)).collect();
-    batch.sort_unstable_by_key(|(key, _)| (key.family, key.hi, key.lo, key.length));
-    batch.dedup_by_key(|(key, _)| *key);
+    let batch: Vec<_> = wanted.iter().map(|one| bans::key(one.address, one.length)).collect();
     let mut table = store.bans()?;
     let Added { new, renewed } = if arguments.dry_run {
         let mut added = Added::default();
-        for (key, _) in &batch {
+        for key in &batch {
             if table.get(key)?.is_some() { added.renewed += 1 } else { added.new += 1 }
         }
         added
     } else {
-        table.insert_all(&batch)?
+        table.insert_all(&batch, &ban)?
     };
     let imported = Imported { schema: SCHEMA, networks: batch.len(), new, renewed, skipped };
     if arguments.json.json {

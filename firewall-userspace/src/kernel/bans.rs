@@ -33,6 +33,9 @@ const TABLES: [&str; 2] = ["BAN_TABLE_0", "BAN_TABLE_1"];
 /// Bans that a new table has room for at least.
 const ROOM_MIN: usize = 2400;
 
+/// What nobody is banned by.
+const NONE: Ban = Ban { until_ns: 0, since_ns: 0, hits: 0, reason: [0; 40] };
+
 /// Words of [`Control`].
 const LENGTHS: usize = std::mem::offset_of!(Control, ban_v4_lengths) / 8;
 const TABLE: usize = std::mem::offset_of!(Control, ban_table) / 8;
@@ -152,28 +155,29 @@ impl Bans {
         if self.table.count() >= room(self.table.word)
             || self.table.insert(&key, &ban, self.seed()).is_none()
         {
-            let larger = self.rebuilt(&[(key, ban)])?;
+            let larger = self.rebuilt(&[key], &ban)?;
             self.replace(larger)?;
         }
         self.announce(&key);
         Ok(())
     }
 
-    /// Adds or renews all of these bans or, on an error, none: they are written to
-    /// another table, which is then put in this one's place.
+    /// Bans all of these networks alike or, on an error, none: they are written to
+    /// another table, which is then put in this one's place. A network that is there
+    /// twice is renewed the second time.
     ///
     /// # Errors
     /// If there is no room for all.
-    pub fn insert_all(&mut self, bans: &[(BanKey, Ban)]) -> Result<Added> {
+    pub fn insert_all(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Added> {
         let _lock = self.write()?;
         let before = self.table.count() as usize;
-        let table = self.rebuilt(bans)?;
+        let table = self.rebuilt(keys, ban)?;
         let new = table.count() as usize - before;
-        for (key, _) in bans {
+        for key in keys {
             self.announce(key);
         }
         self.replace(table)?;
-        Ok(Added { new, renewed: bans.len() - new })
+        Ok(Added { new, renewed: keys.len() - new })
     }
 
     /// Lifts a ban; false if there was none. What was announced of it stays until the
@@ -259,7 +263,7 @@ impl Bans {
         self.announce_only(&left);
         // After a wave of bans their memory is given back.
         if left.len().max(ROOM_MIN) * 8 < room(self.table.word) as usize {
-            let smaller = self.rebuilt(&[])?;
+            let smaller = self.rebuilt(&[], &NONE)?;
             self.replace(smaller)?;
         }
         Ok(ended.len())
@@ -287,13 +291,13 @@ impl Bans {
         Ok(())
     }
 
-    /// Another table with the bans of this one, these, and room for more.
-    fn rebuilt(&mut self, bans: &[(BanKey, Ban)]) -> Result<Table> {
+    /// Another table with the bans of this one, these networks, and room for more.
+    fn rebuilt(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Table> {
         let count = self.table.count() as usize;
         let capacity = CAPACITY as usize;
-        if count + bans.len() > capacity {
+        if count + keys.len() > capacity {
             let writer = self.table.writer(self.seed());
-            let new = bans.iter().filter(|(key, _)| writer.find(key).is_none()).count();
+            let new = keys.iter().filter(|key| writer.find(key).is_none()).count();
             if count + new > capacity {
                 bail!(
                     "the table of bans holds {CAPACITY}: {count} are there, {new} more would not fit"
@@ -303,7 +307,7 @@ impl Bans {
         self.forget_other()?;
         let seed = self.seed();
         // Room for as many again, unless they come all at once.
-        let wanted = (count + bans.len()).max(2 * count).min(capacity);
+        let wanted = (count + keys.len()).max(2 * count).min(capacity);
         let which = self.table.word.which() ^ 1;
         let mut size = buckets(wanted);
         'larger: loop {
@@ -315,7 +319,7 @@ impl Bans {
                 let Some(place) = table.insert(&entry.key, &ban, seed) else { continue 'larger };
                 table.writer(seed).set_hits(place, entry.hits);
             }
-            for (key, ban) in bans {
+            for key in keys {
                 if table.insert(key, ban, seed).is_none() {
                     continue 'larger;
                 }

@@ -146,8 +146,8 @@ fn banned_and_not(bench: &mut Bench<'_>, range: &mut Range, ours: &Ours) -> Resu
     let mut table = store.bans()?;
     let ban = Ban { until_ns: u64::MAX, since_ns: 0, hits: 0, reason: [0; 40] };
     let addresses: Vec<u32> = (0..count).map(|_| random.address()).collect();
-    let key = |&address: &u32| (bans::key(Ipv4Addr::from(address).into(), 32), ban);
-    table.insert_all(&addresses.iter().map(key).collect::<Vec<_>>())?;
+    let key = |&address: &u32| bans::key(Ipv4Addr::from(address).into(), 32);
+    table.insert_all(&addresses.iter().map(key).collect::<Vec<_>>(), &ban)?;
     let pick = |random: &mut Random| addresses[random.below(count) as usize];
     let to = |source| Flow { source, ..Flow::to(8081) };
     let hits = flows(MANY_FLOWS, || to(pick(&mut random)))?;
