@@ -17,6 +17,8 @@
 //! [`write`] is the writer, generic over its memory, so that tests hold it against the
 //! reader while both run.
 
+#![expect(clippy::cast_possible_truncation, reason = "bits of a hash, and halves of a word")]
+
 #[cfg(test)]
 mod tests;
 pub mod write;
@@ -75,7 +77,6 @@ pub const fn hash(seed: u64, key: &BanKey) -> u64 {
 /// length.
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "bits of a hash")]
 pub const fn tag(hash: u64, key: &BanKey) -> u32 {
     hash as u32 & !0x1ff | (key.family & 2) << 7 | key.length & 0xff
 }
@@ -83,9 +84,8 @@ pub const fn tag(hash: u64, key: &BanKey) -> u32 {
 /// The first bucket of a hash.
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "less than the buckets")]
 pub const fn first_bucket(hash: u64, table: TableWord) -> u32 {
-    ((hash >> 32) * table.buckets() as u64 >> 32) as u32
+    (((hash >> 32) * table.buckets() as u64) >> 32) as u32
 }
 
 /// Number of the filter's word for a hash, and its bits there.
@@ -210,7 +210,7 @@ pub fn place<B: Bans>(bans: &mut B, source: Address, family: Family, length: u32
             if (place.head >> 32) as u32 == tag && place.hi == key.hi && place.lo == key.lo {
                 let until = place.head & u64::from(u32::MAX);
                 let holds = bans.now().0 >> UNIT_SHIFT < until;
-                return if holds { number * SLOTS as u32 + slot } else { NOWHERE };
+                return if holds { number * SLOTS + slot } else { NOWHERE };
             }
             is_last |= place.head == EMPTY;
         }
@@ -226,8 +226,8 @@ pub fn place<B: Bans>(bans: &mut B, source: Address, family: Family, length: u32
 #[inline(always)]
 pub fn hit<B: Bans>(bans: &mut B, place: u32) {
     let table = bans.ban_table();
-    if let Some(bucket) = bans.ban_bucket(table, place / SLOTS as u32)
-        && let Some(slot) = bucket.slots.get_mut(place as usize & (SLOTS - 1))
+    if let Some(bucket) = bans.ban_bucket(table, place / SLOTS)
+        && let Some(slot) = bucket.slots.get_mut((place & (SLOTS - 1)) as usize)
     {
         slot.hits = slot.hits.wrapping_add(1);
     }

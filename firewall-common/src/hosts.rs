@@ -10,6 +10,8 @@
 //! address, and in it two bits for the /24 and two for the address. Bits that are not
 //! all set say that nobody named it; one line is one cache miss for both questions.
 
+#![expect(clippy::cast_possible_truncation, reason = "bits of a hash, and words of an address")]
+
 use crate::abi::tables::{Host, Setting};
 use crate::packet::{Address, Family};
 use crate::policy::Tables;

@@ -188,12 +188,12 @@ struct Buckets(Vec<Bucket>);
 
 impl Memory for Buckets {
     fn load(&self, word: usize) -> u64 {
-        let slot = self.0[word / 4 / SLOTS].slots[word / 4 % SLOTS];
+        let slot = self.0[word / 16].slots[word / 4 % SLOTS as usize];
         [slot.head, slot.hi, slot.lo, slot.hits][word % 4]
     }
 
     fn store(&mut self, word: usize, value: u64) {
-        let slot = &mut self.0[word / 4 / SLOTS].slots[word / 4 % SLOTS];
+        let slot = &mut self.0[word / 16].slots[word / 4 % SLOTS as usize];
         *[&mut slot.head, &mut slot.hi, &mut slot.lo, &mut slot.hits][word % 4] = value;
     }
 }

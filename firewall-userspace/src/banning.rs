@@ -133,7 +133,7 @@ impl Sieve {
 }
 
 /// Whether ascending ranges have nothing between two points.
-fn is_disjoint<T: Ord>(ranges: &[(T, T)], first: T, last: T) -> bool {
+fn is_disjoint<T: Ord + Copy>(ranges: &[(T, T)], first: T, last: T) -> bool {
     let next = ranges.partition_point(|(_, end)| *end < first);
     ranges.get(next).is_none_or(|(start, _)| *start > last)
 }

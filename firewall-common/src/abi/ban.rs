@@ -73,14 +73,14 @@ pub const LIFTED: u64 = 0xff << 32;
 pub const UNIT_SHIFT: u32 = 28;
 
 /// Places of a bucket.
-pub const SLOTS: usize = 4;
+pub const SLOTS: u32 = 4;
 
 /// The places in which a key is looked for at once: two cache lines.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// The places.
-    pub slots: [Slot; SLOTS],
+    pub slots: [Slot; SLOTS as usize],
 }
 assert_layout!(Bucket, 128, 64);
 

@@ -17,7 +17,7 @@ struct Shared(Vec<AtomicU64>);
 
 impl Shared {
     fn new(buckets: u32) -> Self {
-        Self((0..buckets as usize * SLOTS * 4).map(|_| AtomicU64::new(0)).collect())
+        Self((0..(buckets * SLOTS * 4) as usize).map(|_| AtomicU64::new(0)).collect())
     }
 }
 
@@ -61,7 +61,7 @@ impl Bans for Reader<'_> {
     }
 
     fn ban_bucket(&mut self, _: TableWord, number: u32) -> Option<&mut Bucket> {
-        let first = number as usize * SLOTS * 4;
+        let first = (number * SLOTS * 4) as usize;
         for (slot, start) in self.bucket.slots.iter_mut().zip((first..).step_by(4)) {
             // Not in the order of the writer, nor in its opposite.
             slot.lo = (&self.memory).load(start + 2);
@@ -99,7 +99,7 @@ fn a_table_holds_what_a_map_would() {
     for step in 0..60_000_u32 {
         let number = random(&mut state);
         // Prefixes of one address are other keys, and so is the other family.
-        let length = [32, 31, 24, 8][number as usize >> 20 & 3];
+        let length = *[32, 31, 24, 8].get((number >> 20 & 3) as usize).unwrap();
         let network = Address { hi: (number % 300) << 32, lo: 0 }.masked(length);
         let family = if number >> 40 & 1 == 0 { 4 } else { 6 };
         let key = BanKey { hi: network.hi, lo: network.lo, length, family };
@@ -138,7 +138,7 @@ fn a_full_table_says_so_and_keeps_what_it_has() {
     let mut words = &memory;
     let table = TableWord::new(0, PROBES);
     let mut writer = Writer { memory: &mut words, table, seed: SEED };
-    let room = PROBES * SLOTS as u32;
+    let room = PROBES * SLOTS;
     for address in 1..=room {
         assert!(writer.insert(&v4(address), 9).is_some());
     }
@@ -192,7 +192,7 @@ fn readers_find_what_stays_and_nothing_that_never_was() {
         let mut state = 3;
         for _ in 0..300_000 {
             let number = random(&mut state);
-            let key = v6(0x2002 << 48 | number % 24, 100 + number % 24);
+            let key = v6((0x2002 << 48) | (number % 24), 100 + number % 24);
             match writer.find(&key) {
                 Some(place) => writer.remove(place),
                 None => {

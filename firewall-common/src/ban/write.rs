@@ -69,20 +69,20 @@ impl<M: Memory> Writer<'_, M> {
 
     /// Lifts the ban at a place.
     pub fn remove(&mut self, place: u32) {
-        let bucket = place as usize / SLOTS * SLOTS;
+        let bucket = place / SLOTS * SLOTS;
         // Who looks past this bucket now would do so without an empty place in it.
-        let is_last = (bucket..bucket + SLOTS).any(|slot| self.memory.load(slot * WIDTH) == EMPTY);
+        let is_last =
+            (bucket..bucket + SLOTS).any(|slot| self.memory.load(slot as usize * WIDTH) == EMPTY);
         self.memory.store(place as usize * WIDTH, if is_last { EMPTY } else { LIFTED });
     }
 
     /// Every ban, ended or not.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        (0..self.table.buckets() * SLOTS as u32).filter_map(|place| self.entry(place))
+        (0..self.table.buckets() * SLOTS).filter_map(|place| self.entry(place))
     }
 
     /// The ban at a place.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the halves of the head")]
     pub fn entry(&self, place: u32) -> Option<Entry> {
         let first = place as usize * WIDTH;
         let head = self.memory.load(first);
@@ -114,7 +114,7 @@ impl<M: Memory> Writer<'_, M> {
         let mut free = None;
         for _ in 0..PROBES {
             let mut is_last = false;
-            for place in bucket * SLOTS as u32..(bucket + 1) * SLOTS as u32 {
+            for place in bucket * SLOTS..(bucket + 1) * SLOTS {
                 let first = place as usize * WIDTH;
                 let head = self.memory.load(first);
                 let is_it = (head >> 32) as u32 == tag

@@ -114,10 +114,16 @@ impl<'j, 'a> Stage<'j, 'a> {
             let number = self.numbers[rank as usize];
             match self.judge.locals_of(rank) {
                 None => everywhere ^= number,
-                Some(locals) => locals.iter().for_each(|&local| held[local as usize] ^= number),
+                Some(locals) => {
+                    for &local in locals {
+                        held[local as usize] ^= number;
+                    }
+                }
             }
         }
-        held.iter_mut().for_each(|set| *set ^= everywhere);
+        for set in held {
+            *set ^= everywhere;
+        }
     }
 
     /// The combined class of a remote class on a side, where these rules hold.
@@ -137,9 +143,9 @@ impl<'j, 'a> Stage<'j, 'a> {
     fn number(&mut self) -> u32 {
         let columns = self.next.len();
         let mut hash = Fold::default();
-        self.next.chunks(2).for_each(|pair| {
+        for pair in self.next.chunks(2) {
             hash.write_u64(pair.iter().fold(0, |both, &cell| both << 32 | u64::from(cell)));
-        });
+        }
         let mut hash = u128::from(hash.finish());
         while let Some(&known) = self.by_cells.get(&hash) {
             if self.cells[known as usize * columns..][..columns] == self.next {

@@ -16,7 +16,7 @@ use super::trie::Address;
 const HOSTS_MIN: usize = 8192;
 
 /// Steps to a slot, at most; more double the table.
-const PROBES_MAX: u32 = 32;
+const PROBES_MAX: u32 = 96;
 
 /// Keys of the filter above which it is no smaller than a bit for every /24.
 pub(super) const NETWORKS_MAX: u32 = 1 << 19;
@@ -83,11 +83,11 @@ impl Table {
         let mut longest = 0;
         for &(address, class) in entries {
             let aligned = Aligned::from_v6(address.aligned());
-            let first = hosts::hash(seed, aligned) as usize;
+            let first = quarter(hosts::hash(seed, aligned)) as usize;
             let found = (0..PROBES_MAX as usize)
-                .find(|probe| words[((first + probe & mask) << shift) + width] == NONE)?;
+                .find(|probe| words[(((first + probe) & mask) << shift) + width] == NONE)?;
             longest = longest.max(found);
-            let slot = &mut words[(first + found & mask) << shift..][..=width];
+            let slot = &mut words[((first + found) & mask) << shift..][..=width];
             let key = [aligned.hi >> 32, aligned.hi, aligned.lo >> 32, aligned.lo];
             for (part, key) in slot[..width].iter_mut().zip(key) {
                 *part = quarter(key);

@@ -136,13 +136,13 @@ impl Bans {
         let filter = Mapping::new(fd, size, true)
             .or_else(|_| Mapping::new(fd, size, false))
             .context("could not map the filter of bans")?;
-        let table = match sys::open(&directory.join(name(word)))? {
-            Some(fd) => Table::map(fd, word)?,
-            None => {
-                let fd = maps.fd(TABLE_NAME).context("the table of bans is not pinned")?;
-                Table::map(sys::duplicate(&fd)?, word)?
-            }
+        let fd = if let Some(fd) = sys::open(&directory.join(name(word)))? {
+            fd
+        } else {
+            let fd = maps.fd(TABLE_NAME).context("the table of bans is not pinned")?;
+            sys::duplicate(&fd)?
         };
+        let table = Table::map(fd, word)?;
         Ok(Self { maps: sys::duplicate(&maps.fd("BANS")?)?, control, filter, directory, table })
     }
 
@@ -251,9 +251,9 @@ impl Bans {
         let (mut ended, mut left) = (Vec::new(), Vec::new());
         for entry in writer.entries() {
             if u64::from(entry.until) <= now {
-                ended.push(entry.place)
+                ended.push(entry.place);
             } else {
-                left.push(entry.key)
+                left.push(entry.key);
             }
         }
         for &place in &ended {
@@ -388,15 +388,16 @@ struct Table {
 }
 
 /// Words of a bucket.
-const BUCKET: usize = size_of::<Bucket>() / 8;
+const BUCKET: u32 = 16;
+const _: () = assert!(size_of::<Bucket>() == 8 * BUCKET as usize);
 /// Words of a note: since when, and the reason.
-const NOTE: usize = 6;
+const NOTE: u32 = 6;
 
 impl Table {
     fn create(word: TableWord) -> Result<Self> {
         let shape = shape(entries(word.buckets()));
         let fd = sys::create_map("ban_table", &shape).with_context(|| {
-            let mebibytes = u64::from(shape.entries) * u64::from(shape.value) >> 20;
+            let mebibytes = (u64::from(shape.entries) * u64::from(shape.value)) >> 20;
             format!("the kernel refuses a table of bans of {mebibytes} MiB")
         })?;
         Self::map(fd, word)
@@ -455,7 +456,7 @@ impl Table {
 
     /// First word of a place's note.
     fn note(&self, place: u32) -> usize {
-        self.word.buckets() as usize * BUCKET + place as usize * NOTE
+        (self.word.buckets() * BUCKET + place * NOTE) as usize
     }
 
     fn count(&self) -> u32 {
@@ -490,7 +491,7 @@ fn shape(entries: u32) -> Shape {
     Shape {
         kind: bpf_map_type::BPF_MAP_TYPE_ARRAY,
         key: 4,
-        value: size_of::<Bucket>() as u32,
+        value: 8 * BUCKET,
         entries,
         // Each table may have a size of its own.
         flags: MMAPABLE | BPF_F_INNER_MAP,
@@ -501,17 +502,17 @@ const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// Entries of a table with so many buckets: these, their notes, and one for the count.
 fn entries(buckets: u32) -> u32 {
-    buckets + (buckets * (SLOTS * NOTE) as u32).div_ceil(BUCKET as u32) + 1
+    buckets + (buckets * SLOTS * NOTE).div_ceil(BUCKET) + 1
 }
 
 /// Buckets for so many bans: three places for two.
 fn buckets(bans: usize) -> u32 {
-    u32::try_from(bans.max(ROOM_MIN) * 3 / 2 / SLOTS + 1).unwrap_or(u32::MAX)
+    u32::try_from(bans.max(ROOM_MIN) * 3 / 2 / SLOTS as usize + 1).unwrap_or(u32::MAX)
 }
 
 /// Bans that a table takes before it is replaced: three of four places.
 fn room(word: TableWord) -> u32 {
-    word.buckets() * (SLOTS as u32) / 4 * 3
+    word.buckets() * SLOTS / 4 * 3
 }
 
 /// Word and bit that announce a ban's prefix length.

@@ -76,7 +76,6 @@ const SERVICES: [(u32, u32); 16] = [
 
 /// How a policy is to be.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "features of a policy, each on its own")]
 pub(crate) struct Kind {
     /// Rules ask for this host's address.
     pub(crate) locals: bool,
