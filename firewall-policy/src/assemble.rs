@@ -10,7 +10,8 @@ use crate::check::scope::{self, Addresses, Scope};
 use crate::check::units::{Unit, Units};
 use crate::check::{counting, expiry, exposure, impossible, lifeline, shadow, vital};
 use crate::codes::Code;
-use crate::diagnostic::Diagnostic;
+use crate::compile::parallel;
+use crate::diagnostic::{Diagnostic, Sink};
 use crate::ir::{self, Action, Direction, Policy};
 use crate::load::{Loaded, Named, Names};
 use crate::schema::file::Kind;
@@ -18,7 +19,7 @@ use crate::schema::host::HostFile;
 use crate::schema::named::Service;
 use crate::schema::rule::{Chain, Rule};
 use crate::schema::settings::{Settings, default_baseline, default_interfaces, default_state};
-use crate::source::{Span, Spanned};
+use crate::source::{MemoryFiles, Span, Spanned};
 
 /// The rules of one file or of one policy, in one direction.
 pub(crate) struct Lists<'u> {
@@ -64,10 +65,9 @@ pub(crate) fn policy(
         return None;
     };
     let names = scope::Names::new(context, units);
-    let all = || units.all.iter().enumerate().map(|(index, unit)| (unit, names.scope(index)));
-    let mut books: Vec<Book<'_>> = all().map(|(unit, scope)| book(context, scope, unit)).collect();
-    for (unit, scope) in all() {
-        syn_flood(context, scope, unit);
+    let mut books = books(context, &names, units);
+    for (index, unit) in units.all.iter().enumerate() {
+        syn_flood(context, names.scope(index), unit);
     }
     let settings = Agreed::new(context, units, roles, host);
     let members = members(units, roles);
@@ -143,6 +143,45 @@ fn members(units: &Units, roles: &[usize]) -> Vec<usize> {
         }
     }
     members
+}
+
+/// Rules whose resolving is worth a thread.
+const WORTH_A_THREAD: usize = 2_000;
+
+/// The rules of every file, their names resolved.
+fn books<'u>(
+    context: &mut Context<'_>,
+    names: &scope::Names<'u>,
+    units: &'u Units,
+) -> Vec<Book<'u>> {
+    let Context { now, own_addresses, allow_unsupported, without_names, .. } = *context;
+    let of = |index: usize| {
+        // Names are known by now, so that no file is asked for.
+        let (files, mut found) = (MemoryFiles::new(), Sink::default());
+        let mut context = Context {
+            files: &files,
+            sink: &mut found,
+            now,
+            own_addresses,
+            allow_unsupported,
+            without_names,
+        };
+        let book = book(&mut context, names.scope(index), &units.all[index]);
+        (index, book, found)
+    };
+    let size = |index: &usize| {
+        let chains = [&units.all[*index].file.ingress, &units.all[*index].file.egress];
+        chains.map(|chain| chain.deny.len() + chain.allow.len()).iter().sum()
+    };
+    let shares = parallel::shares((0..units.all.len()).collect(), size, WORTH_A_THREAD);
+    let all = |share: Vec<usize>| share.into_iter().map(of).collect::<Vec<_>>();
+    let mut books: Vec<_> = parallel::all(shares, all).into_iter().flatten().collect();
+    books.sort_unstable_by_key(|(index, ..)| *index);
+    let one = |(_, book, found)| {
+        context.sink.absorb(found);
+        book
+    };
+    books.into_iter().map(one).collect()
 }
 
 fn book<'u>(context: &mut Context<'_>, scope: Scope<'_>, unit: &'u Unit) -> Book<'u> {

@@ -34,9 +34,6 @@ pub struct Options {
     /// Accept what is read and checked but not enforced yet. For tests of rule
     /// files that are ahead of the implementation; never for applying.
     pub allow_unsupported: bool,
-    /// Leave [`Loaded::names`] empty: there may be very many, and only people ask for
-    /// them.
-    pub without_names: bool,
     /// The time, for `expires:` and `max-age:`; `None` leaves both unjudged.
     pub now: Option<SystemTime>,
     /// This host's addresses, for `self`; `None` off the host.
@@ -103,6 +100,24 @@ pub fn load(files: &dyn Files, subject: &Subject, options: &Options) -> Result<L
     Ok(Loaded { warnings, ..loaded })
 }
 
+/// Reads a policy as [`load`] does, and leaves [`Loaded::names`] empty: there may be
+/// very many, and only people ask for them.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_policy(
+    files: &dyn Files,
+    subject: &Subject,
+    options: &Options,
+) -> Result<Loaded, Report> {
+    let mut sink = Sink::default();
+    let mut context = Context { without_names: true, ..context(files, &mut sink, options) };
+    let read = compose(&mut context, subject);
+    let (loaded, warnings) = sink.finish(read)?;
+    Ok(Loaded { warnings, ..loaded })
+}
+
 /// Reads host.yaml alone.
 ///
 /// # Errors
@@ -128,7 +143,7 @@ fn context<'a>(files: &'a dyn Files, sink: &'a mut Sink, options: &'a Options) -
         now: options.now,
         own_addresses: options.own_addresses.as_ref(),
         allow_unsupported: options.allow_unsupported,
-        without_names: options.without_names,
+        without_names: false,
     }
 }
 

@@ -87,8 +87,7 @@ pub(crate) fn read_with_origin(config: &Path, wanted: &Wanted) -> Result<(Loaded
     let (files, subject) = wanted.subject(config);
     let recorder = Recorder { files, read: RefCell::default() };
     let addresses = own_addresses(&wanted.addresses);
-    let options = Options { without_names: true, ..options(&addresses) };
-    let loaded = firewall_policy::load(&recorder, &subject, &options)?;
+    let loaded = firewall_policy::load_policy(&recorder, &subject, &options(&addresses))?;
     let files = recorder.read.into_inner();
     Ok((loaded, Origin { files, subject: Some(subject), addresses }))
 }

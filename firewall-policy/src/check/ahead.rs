@@ -5,8 +5,6 @@
 //! others, and takes most of the time.
 
 use std::collections::HashMap;
-use std::num::NonZero;
-use std::thread;
 
 use super::Context;
 use crate::compile::parallel;
@@ -19,8 +17,6 @@ use crate::text;
 
 /// Bytes for which a thread is worth its while.
 const WORTH_A_THREAD: usize = 64 << 10;
-/// More threads than there are large files to read.
-const MAX_THREADS: usize = 8;
 
 /// A file by itself.
 #[derive(Debug)]
@@ -89,26 +85,10 @@ fn several(context: &Context<'_>, paths: Vec<String>) -> Vec<(String, Result<Tak
     let all = |texts: Vec<Text>| -> Vec<(String, Taken)> {
         texts.into_iter().map(|text| one(text, allow_unsupported)).collect()
     };
-    let taken = parallel::all(shares(texts), all).into_iter().flatten();
+    let shares = parallel::shares(texts, |text| text.bytes.len(), WORTH_A_THREAD);
+    let taken = parallel::all(shares, all).into_iter().flatten();
     read.extend(taken.map(|(path, taken)| (path, Ok(taken))));
     read
-}
-
-/// Divides files so that each thread has as much to read as the others.
-fn shares(mut texts: Vec<Text>) -> Vec<Vec<Text>> {
-    let size = |text: &Text| text.bytes.len();
-    let whole: usize = texts.iter().map(size).sum();
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let count = (whole / WORTH_A_THREAD).clamp(1, cores.min(MAX_THREADS));
-    let mut shares: Vec<(usize, Vec<Text>)> = (0..count).map(|_| (0, Vec::new())).collect();
-    texts.sort_by_key(|text| std::cmp::Reverse(size(text)));
-    for text in texts {
-        if let Some((bytes, share)) = shares.iter_mut().min_by_key(|(bytes, _)| *bytes) {
-            *bytes += size(&text);
-            share.push(text);
-        }
-    }
-    shares.into_iter().map(|(_, share)| share).collect()
 }
 
 fn one(text: Text, allow_unsupported: bool) -> (String, Taken) {

@@ -50,13 +50,13 @@ pub(crate) fn resolve<'u>(
 ) -> Vec<Resolved<'u>> {
     let mut rules = Vec::with_capacity(written.len());
     for rule in written {
-        let resolved = one(context, scope, rule, (stage, direction));
         // A rule that was reported broken is still resolved, for the sake of
         // what else is wrong with it.
-        rules.extend(resolved.filter(|_| rule.sound).map(|mut resolved| {
-            role.clone_into(&mut resolved.rule.role);
-            resolved
-        }));
+        if let Some(resolved) = one(context, scope, (rule, role), (stage, direction))
+            && rule.sound
+        {
+            rules.push(resolved);
+        }
     }
     rules
 }
@@ -64,7 +64,7 @@ pub(crate) fn resolve<'u>(
 fn one<'u>(
     context: &mut Context<'_>,
     scope: Scope<'_>,
-    written: &'u Rule,
+    (written, of_role): (&'u Rule, &str),
     (stage, direction): (Stage, Direction),
 ) -> Option<Resolved<'u>> {
     let remote = peer(context, scope, written.remote(direction), stage);
@@ -74,7 +74,7 @@ fn one<'u>(
     let remote_peer = written.remote(direction);
     let rule = ir::Rule {
         name: written.name.value.clone(),
-        role: String::new(),
+        role: of_role.to_owned(),
         remote,
         local,
         services,

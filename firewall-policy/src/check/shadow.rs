@@ -13,9 +13,13 @@ use super::region::{Region, covers, overlap};
 use super::rules::Resolved;
 use crate::assemble::Lists;
 use crate::codes::Code;
+use crate::compile::parallel;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Direction, Rule};
 use crate::set::AddrSet;
+
+/// Rules whose place among the others is worth a thread.
+const WORTH_A_THREAD: usize = 4_000;
 
 /// Denies named as the reason why an allow does nothing.
 const SHOWN: usize = 3;
@@ -123,12 +127,19 @@ fn never_hit(context: &mut Context<'_>, before: &[Resolved<'_>], rules: &[Resolv
         |rule: &Resolved<'_>| !rule.changes && !rule.written.audit && rule.written.limit.is_none();
     let places = all.iter().enumerate().filter(|(_, rule)| takes_all(rule));
     let index = Index::new(places.map(|(place, rule)| (place, &rule.rule)));
-    for (place, rule) in
-        all.iter().enumerate().skip(before.len()).filter(|(_, rule)| takes_all(rule))
-    {
-        let is_cover = |one: usize| takes_all(all[one]) && covers(&all[one].rule, &rule.rule);
-        let Some(first) = index.first_around(&rule.rule, place, is_cover) else { continue };
-        let first = all[first];
+    let first_before = |place: usize| {
+        let rule = &all[place].rule;
+        let is_cover = |one: usize| takes_all(all[one]) && covers(&all[one].rule, rule);
+        Some((place, index.first_around(rule, place, is_cover)?))
+    };
+    let places = (before.len()..all.len()).filter(|&place| takes_all(all[place])).collect();
+    let shares = parallel::shares(places, |_| 1, WORTH_A_THREAD);
+    let found = parallel::all(shares, |places| {
+        places.into_iter().filter_map(first_before).collect::<Vec<_>>()
+    });
+    let mut found: Vec<(usize, usize)> = found.into_iter().flatten().collect();
+    found.sort_unstable();
+    for (rule, first) in found.into_iter().map(|(place, first)| (all[place], all[first])) {
         let message = format!("rule `{}` never gets a hit", rule.rule.name);
         context.sink.push(
             Diagnostic::new(Code::Redundant, message)

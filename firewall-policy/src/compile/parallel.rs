@@ -2,6 +2,8 @@
 //!
 //! Where the system refuses a thread, the work is done without.
 
+use std::cmp::Reverse;
+use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -35,6 +37,25 @@ pub(crate) fn all<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync)
         let started: Vec<_> = jobs.iter().map(|job| job.start(scope)).collect();
         jobs.iter().zip(started).map(|(job, started)| job.finish(started)).collect()
     })
+}
+
+/// Divides work so that each thread has as much as the others: one thread per core,
+/// as long as each has something `worth` it.
+pub(crate) fn shares<T>(mut work: Vec<T>, size: impl Fn(&T) -> usize, worth: usize) -> Vec<Vec<T>> {
+    /// More than there are large parts in any policy.
+    const MOST: usize = 8;
+    let whole: usize = work.iter().map(&size).sum();
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let count = (whole / worth).clamp(1, cores.min(MOST));
+    let mut shares: Vec<(usize, Vec<T>)> = (0..count).map(|_| (0, Vec::new())).collect();
+    work.sort_by_key(|part| Reverse(size(part)));
+    for part in work {
+        if let Some((sum, share)) = shares.iter_mut().min_by_key(|(sum, _)| *sum) {
+            *sum += size(&part);
+            share.push(part);
+        }
+    }
+    shares.into_iter().map(|(_, share)| share).collect()
 }
 
 /// Work that is done once, by whoever comes first.

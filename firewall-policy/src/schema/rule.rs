@@ -93,7 +93,9 @@ impl Reader<'_> {
             let fields = reader.fields(node, &keys::RULE)?;
             reader.rule_fields(&fields)
         });
-        rule.map(|rule| Rule { sound, ..rule })
+        let mut rule = rule?;
+        rule.sound = sound;
+        Some(rule)
     }
 
     fn rule_fields(&mut self, fields: &Fields<'_>) -> Option<Rule> {

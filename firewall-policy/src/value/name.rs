@@ -102,9 +102,15 @@ fn look_alike(c: char) -> Option<char> {
 
 /// What a YAML 1.1 or 1.2 reader makes of a plain word that is not a string.
 pub(crate) fn other_reading(text: &str) -> Option<&'static str> {
+    const LONGEST_WORD: usize = 5;
+    let is_number_like = text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    if !is_number_like && text.len() > LONGEST_WORD {
+        return None;
+    }
     match text.to_ascii_lowercase().as_str() {
         "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" => Some("true or false"),
         "null" | "~" | "" => Some("nothing"),
+        _ if !is_number_like => None,
         number if is_number(number) => Some("a number"),
         date if super::date::parse(date).is_ok() => Some("a date"),
         _ => None,
