@@ -12,7 +12,7 @@ use crate::policy::Context;
 use crate::verdict::Reason;
 
 pub use ip::parse_v6;
-pub(crate) use transport::possible_flags;
+pub use transport::possible_flags;
 pub use transport::{Embedded, embedded};
 
 /// EtherTypes that the datapath treats by name (IEEE 802 numbers).

@@ -74,7 +74,8 @@ fn parse_tcp<F: Frame>(
 /// them, stacks do not. ECN bits (RFC 3168), URG, data on a SYN (RFC 7413) and
 /// RST without ACK are legal.
 #[inline(always)]
-pub(crate) const fn possible_flags(flags: u8) -> bool {
+#[must_use]
+pub const fn possible_flags(flags: u8) -> bool {
     POSSIBLE_FLAGS >> (flags & 63) & 1 != 0
 }
 
