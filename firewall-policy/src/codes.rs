@@ -152,6 +152,10 @@ codes! {
         "host.yaml finds the role `web` in rules/web.yaml. If the file says another name, \
         somebody may have copied it and forgotten to change the line, or the wrong role is about \
         to be applied to this server.";
+    Import = "E0021", "import", "rules of another firewall that cannot be read",
+        "`firewall import` reads what iptables-save, `nft -j list ruleset`, ufw and firewalld \
+        write. A line that this firewall cannot carry is listed, and the rest is imported; what \
+        cannot even be read, or does not end, is no rule set, and nothing is imported of it.";
 
     UnknownKey = "E0101", "unknown-key", "an unknown key",
         "A key that nobody reads is a rule that nobody enforces, so unknown keys are errors. The \

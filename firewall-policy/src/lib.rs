@@ -34,6 +34,7 @@ pub mod directory;
 mod features;
 pub mod glob;
 pub mod host;
+pub mod import;
 pub mod ir;
 mod load;
 pub mod model;

@@ -12,7 +12,7 @@ use crate::set::AddrSet;
 
 /// Ports that are attacked wherever they are found open, with the name people
 /// know them by.
-const SENSITIVE: [(u32, &str); 19] = [
+pub(crate) const SENSITIVE: [(u32, &str); 19] = [
     (22, "ssh"),
     (23, "telnet"),
     (1433, "Microsoft SQL Server"),

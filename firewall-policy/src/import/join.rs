@@ -1,0 +1,130 @@
+//! What becomes one rule, and what none.
+
+use firewall_common::service::{ServiceIndex, proto};
+
+use super::flatten::Flat;
+use super::program::{Line, Remarks};
+use super::space::{Boxed, Region, globs, protocol};
+use super::translate::{Carried, Side, interfaces};
+use crate::set::ServiceSet;
+
+/// Lines of one chain that differ in one end only become one rule.
+pub(super) fn merged(flats: Vec<Flat<'_>>) -> Vec<(Flat<'_>, Vec<&Line>)> {
+    let mut merged: Vec<(Flat<'_>, Vec<&Line>)> = Vec::new();
+    for flat in flats {
+        if let Some((last, lines)) = merged.last_mut()
+            && let ([into], [one]) = (last.region.boxes(), flat.region.boxes())
+            && (last.chain, last.action) == (flat.chain, flat.action)
+            && let (Some(first), Some(line)) = (last.line, flat.line)
+            && first.comment == line.comment
+            && let Some(both) = joined(into, one)
+        {
+            last.region = Region::one(both);
+            lines.push(line);
+            continue;
+        }
+        let lines = flat.line.into_iter().collect();
+        merged.push((flat, lines));
+    }
+    merged
+}
+
+/// The union of two boxes that differ in addresses of one end, neither of them
+/// everybody.
+fn joined(a: &Boxed, b: &Boxed) -> Option<Boxed> {
+    let source = Boxed { source: a.source.union(&b.source), ..a.clone() };
+    let destination = Boxed { destination: a.destination.union(&b.destination), ..a.clone() };
+    let is_wide = |one: &Boxed| {
+        let ends = [&one.source, &one.destination];
+        ends.iter().all(|end| end.v4.is_full() || end.v6.is_full())
+    };
+    if is_wide(a) || is_wide(b) {
+        return None;
+    }
+    if (Boxed { source: b.source.clone(), ..a.clone() }) == *b {
+        return Some(source);
+    }
+    ((Boxed { destination: b.destination.clone(), ..a.clone() }) == *b).then_some(destination)
+}
+
+/// Rules that say the same of IPv4 and of IPv6 become one.
+pub(super) fn both_families(rules: Vec<Carried<'_>>) -> Vec<Carried<'_>> {
+    let mut all: Vec<Carried<'_>> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        let twin = all.iter_mut().find_map(|known| Some((twins(known, &rule)?, known)));
+        match twin {
+            Some((both, known)) => {
+                known.boxes = vec![both];
+                // One line can be for both families.
+                let new = rule.lines.into_iter();
+                let new: Vec<_> = new
+                    .filter(|line| known.lines.iter().all(|one| one.place != line.place))
+                    .collect();
+                known.lines.extend(new);
+            }
+            None => all.push(rule),
+        }
+    }
+    all
+}
+
+/// What two rules say together, if they say the same of one family each. No packet
+/// has addresses of both, so that nothing is added.
+fn twins(a: &Carried<'_>, b: &Carried<'_>) -> Option<Boxed> {
+    let ([one], [other]) = (&*a.boxes, &*b.boxes) else { return None };
+    let comment = |rule: &Carried<'_>| rule.lines.first().and_then(|line| line.comment.clone());
+    let are_apart = other.source.v4.is_empty()
+        && other.destination.v4.is_empty()
+        && one.source.v6.is_empty()
+        && one.destination.v6.is_empty();
+    if !are_apart || a.lines.is_empty() != b.lines.is_empty() || comment(a) != comment(b) {
+        return None;
+    }
+    let is_wide = [one.source.v4.is_full(), one.destination.v4.is_full()];
+    let is_named = comment(a).is_some();
+    if is_wide != [other.source.v6.is_full(), other.destination.v6.is_full()]
+        || is_wide != [true, true] && !is_named
+    {
+        return None;
+    }
+    let services = same_services(&one.services, &other.services)?;
+    let source = one.source.union(&other.source);
+    let destination = one.destination.union(&other.destination);
+    let both = Boxed { source, destination, services, ..one.clone() };
+    let is_same = (&one.from, &one.to, one.cast) == (&other.from, &other.to, other.cast);
+    is_same.then_some(both)
+}
+
+/// The same services, of which ICMP has other numbers in IPv6.
+fn same_services(v4: &ServiceSet, v6: &ServiceSet) -> Option<ServiceSet> {
+    let echo = |first: u32, kind: u32| ServiceSet::range(first + kind, first + kind);
+    let pairs = [
+        (protocol(proto::ICMP), protocol(proto::ICMPV6)),
+        (echo(ServiceIndex::ICMP, 8), echo(ServiceIndex::ICMPV6, 128)),
+    ];
+    if v4 == v6 {
+        return Some(v4.clone());
+    }
+    pairs.contains(&(v4.clone(), v6.clone())).then(|| v4.union(v6))
+}
+
+/// Names of tunnels whose packets have no Ethernet header. Those are not judged.
+const TUNNELS: [&str; 7] = ["tun", "wg", "ppp", "sit", "tunl", "ip6tnl", "gre"];
+
+/// Takes rules out that are about tunnels only.
+pub(super) fn tunnels(side: &mut Side<'_>, remarks: &mut Remarks) {
+    let direction = side.direction;
+    let is_tunnel = |glob: &String| TUNNELS.iter().any(|name| glob.starts_with(name));
+    for rule in side.deny.iter_mut().chain(&mut side.allow) {
+        let before = rule.boxes.len();
+        rule.boxes.retain(|one| {
+            let globs = globs(interfaces(one, direction)).unwrap_or_default();
+            globs.is_empty() || !globs.iter().all(is_tunnel)
+        });
+        for line in rule.lines.iter().filter(|_| rule.boxes.len() < before) {
+            let reason =
+                "a tunnel without an Ethernet header cannot be judged: all inside it passes";
+            remarks.lost(&line.place, &line.text, reason);
+        }
+    }
+}
