@@ -20,6 +20,7 @@ mod detach;
 mod doctor;
 mod events;
 mod explain;
+mod import;
 mod man;
 mod out;
 mod rates;
@@ -113,6 +114,8 @@ enum Command {
     Ban(ban::Arguments),
     /// What stands behind the names: baseline, services, groups, policy, schema
     Show(show::Arguments),
+    /// Rules of iptables, nftables, ufw or firewalld as a role file
+    Import(import::Arguments),
     /// Enforce on interfaces
     Attach(attach::Arguments),
     /// Stop enforcing on interfaces: they are open afterwards
@@ -205,6 +208,7 @@ fn run(context: &mut Context, command: Command) -> Result<Exit> {
         Command::Audit(arguments) => audit::run(context, &arguments),
         Command::Ban(arguments) => ban::run(context, &arguments),
         Command::Show(arguments) => show::run(context, &arguments),
+        Command::Import(arguments) => import::run(context, &arguments),
         Command::Attach(arguments) => attach::run(context, &arguments),
         Command::Detach(arguments) => detach::run(context, &arguments),
         Command::Doctor(arguments) => doctor::run(context, &arguments),
