@@ -41,7 +41,7 @@ impl Sshd {
         std::fs::write(
             &configuration,
             format!(
-                "Port {port}\nHostKey {host_key}\nAuthorizedKeysFile {key}.pub\nPidFile none\n\
+                "Port {port}\nHostKey {host_key}\nAuthorizedKeysFile {key}.pub .ssh/authorized_keys\nPidFile none\n\
                  PermitRootLogin yes\nPasswordAuthentication no\nStrictModes no\nUsePAM no\n\
                  UseDNS no\n",
                 host_key = host_key.display(),

@@ -20,6 +20,13 @@ fn who_is_not_root_installs_by_sudo_and_is_refused_without_it() -> Result<()> {
     let [server] = site.servers.as_slice() else { unreachable!() };
     server.host.sh(USER)?;
     let (login, bare) = (format!("installer@{}", server.address), server.state()?);
+    // Whom ssh does not let in is told, and nothing waits.
+    let said = site.run(&mut site.install(Version::One, &[login.clone()], &[])?, 1)?;
+    let wanted = format!("cannot reach {login}");
+    assert!(said.contains(&wanted) && said.contains("Permission denied"), "{said}");
+    // The key of root lies where only root may read it.
+    let key = server.sshd.key().with_extension("pub");
+    server.host.write("/var/installer/.ssh/authorized_keys", std::fs::read(key)?)?;
     let said = site.run(&mut site.install(Version::One, &[login.clone()], &[])?, 1)?;
     assert!(said.contains(&format!("{login}  REFUSED: sudo: ")), "{said}");
     assert!(said.contains("password is required"), "{said}");

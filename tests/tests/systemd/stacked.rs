@@ -11,8 +11,8 @@ const SETUP: &str = "
 set -e
 modprobe -a 8021q bonding veth
 ip netns add s; ip netns add c
-ip link add eth0 netns s type veth peer name eth0 netns c
-ip link add port1 netns s type veth peer name port1 netns c
+ip -n s link add eth0 type veth peer name eth0 netns c
+ip -n s link add port1 type veth peer name port1 netns c
 for n in s c; do
     ip -n $n link set eth0 up
     ip -n $n link add link eth0 name eth0.10 type vlan id 10

@@ -247,6 +247,8 @@ fn send(target: &Target, bundle: &Path) -> Result<String> {
     let mut command = target.shell(unpack);
     let packed = pack.stdout.take().context("tar has no output")?;
     let place = exec::capture(command.stdin(packed));
+    // With it goes our end of the pipe: else tar waits for ever where ssh has ended.
+    drop(command);
     pack.wait()?;
     let place = place.with_context(|| format!("cannot reach {}", target.name()))?;
     Ok(place.trim().to_owned())
