@@ -48,6 +48,14 @@ pub trait Bans {
     fn ban_filter(&self, word: u32) -> u64;
     /// A bucket of a table.
     fn ban_bucket(&mut self, table: TableWord, number: u32) -> Option<&mut Bucket>;
+    /// Where the ban of one of some prefix lengths stands, or [`NOWHERE`]: [`find_by`],
+    /// which the kernel calls out of line.
+    fn ban_by(&mut self, source: Address, family: Family, lengths: u64, first: u32) -> u32
+    where
+        Self: Sized,
+    {
+        find_by(self, source, family, lengths, first)
+    }
     /// Where the ban of one prefix length stands, or [`NOWHERE`]: [`place`], which the
     /// kernel calls out of line.
     fn ban_place(&mut self, source: Address, family: Family, length: u32) -> u32
@@ -55,6 +63,11 @@ pub trait Bans {
         Self: Sized,
     {
         place(self, source, family, length)
+    }
+    /// The number itself, where the compiler is to make no branch of it.
+    #[must_use]
+    fn opaque(number: u64) -> u64 {
+        number
     }
 }
 
@@ -152,9 +165,8 @@ const fn lowest(bits: u64) -> u32 {
 #[inline(always)]
 pub fn find<B: Bans>(bans: &mut B, source: Address, family: Family) -> u32 {
     let [v4, v6_low, v6_high] = bans.ban_lengths();
-    let from = (source, family);
     match family {
-        Family::V4 => find_by(bans, from, v4, 0),
+        Family::V4 => bans.ban_by(source, family, v4, 0),
         // A /128 stands at bit 0.
         Family::V6 => {
             let mut place = NOWHERE;
@@ -162,18 +174,19 @@ pub fn find<B: Bans>(bans: &mut B, source: Address, family: Family) -> u32 {
                 place = bans.ban_place(source, family, 128);
             }
             if place == NOWHERE {
-                place = find_by(bans, from, v6_low & !1, 0);
+                place = bans.ban_by(source, family, v6_low & !1, 0);
             }
-            if place == NOWHERE { find_by(bans, from, v6_high, 64) } else { place }
+            if place == NOWHERE { bans.ban_by(source, family, v6_high, 64) } else { place }
         }
     }
 }
 
-/// Tries every prefix length whose bit is set.
+/// Tries every prefix length whose bit is set, from `first` on.
 #[inline(always)]
-fn find_by<B: Bans>(
+pub fn find_by<B: Bans>(
     bans: &mut B,
-    (source, family): (Address, Family),
+    source: Address,
+    family: Family,
     mut lengths: u64,
     first: u32,
 ) -> u32 {
@@ -205,21 +218,32 @@ pub fn place<B: Bans>(bans: &mut B, source: Address, family: Family, length: u32
     let mut number = first_bucket(hash, table);
     for _ in 0..PROBES {
         let Some(bucket) = bans.ban_bucket(table, number) else { return NOWHERE };
-        let mut is_last = false;
+        // Without a branch for each place: the verifier would follow every mixture.
+        let (mut until, mut found, mut free) = (0, 0, 0);
         for (slot, place) in (0..).zip(&bucket.slots) {
-            if (place.head >> 32) as u32 == tag && place.hi == key.hi && place.lo == key.lo {
-                let until = place.head & u64::from(u32::MAX);
-                let holds = bans.now().0 >> UNIT_SHIFT < until;
-                return if holds { number * SLOTS + slot } else { NOWHERE };
-            }
-            is_last |= place.head == EMPTY;
+            let head = place.head;
+            let differs = (head >> 32 ^ u64::from(tag)) | (place.hi ^ key.hi) | (place.lo ^ key.lo);
+            let other = is_not_zero::<B>(differs);
+            until |= head & other.wrapping_sub(1);
+            found |= (other ^ 1) << slot;
+            free |= is_not_zero::<B>(head) ^ 1;
         }
-        if is_last {
+        if found != 0 {
+            let holds = bans.now().0 >> UNIT_SHIFT < until & u64::from(u32::MAX);
+            return if holds { number * SLOTS + lowest(found) } else { NOWHERE };
+        }
+        if free != 0 {
             break;
         }
         number = behind(number, table);
     }
     NOWHERE
+}
+
+/// 1 or 0, by arithmetic.
+#[inline(always)]
+fn is_not_zero<B: Bans>(number: u64) -> u64 {
+    B::opaque(B::opaque(number | number.wrapping_neg()) >> 63)
 }
 
 /// Counts a packet that the ban at a place has dropped.

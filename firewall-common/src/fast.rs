@@ -2,7 +2,7 @@
 //! and an IP header without options, which rules, or the reversed look-up, decide.
 //!
 //! Nothing is decided here that [`pipeline`](crate::pipeline) would decide
-//! otherwise: whatever needs more than the policy is left to it, by `None`, before
+//! otherwise: whatever needs more than the policy is left to it, as [`Rest`], before
 //! anything was counted. What this saves is the scratch packet, the loops over tags
 //! and extension headers, and code that the processor would have to jump around.
 //! A test holds one against the other.
@@ -17,19 +17,52 @@ use crate::policy::{self, Tables, Tuple};
 use crate::service::{ServiceIndex, proto};
 use crate::verdict::{Decision, Direction, Reason, Verdict};
 
+/// Why a frame is not judged here.
+#[derive(Clone, Copy, Debug)]
+pub enum Rest {
+    /// It is for the whole pipeline.
+    Any,
+    /// As above, unless its source is banned, as it seems: [`drop_banned`] knows.
+    Suspect(Address, Family),
+}
+
 /// Judges and counts a frame if it is a common one.
+///
+/// # Errors
+/// Who is to judge it, if it is none.
 #[inline(always)]
 pub fn process<W: World + Tables, F: Frame>(
     world: &mut W,
     frame: &F,
     arrival: &Arrival,
-) -> Option<Decision> {
-    let header = frame.header::<{ V4::<()>::BYTES }>(0)?;
+) -> Result<Decision, Rest> {
+    let header = frame.header::<{ V4::<()>::BYTES }>(0).ok_or(Rest::Any)?;
     match header.u16::<12>() {
         ethertype::IPV4 => account(world, &V4(header), arrival),
-        ethertype::IPV6 => account(world, &V6(frame.header::<{ V6::<()>::BYTES }>(0)?), arrival),
-        _ => None,
+        ethertype::IPV6 => {
+            let header = frame.header::<{ V6::<()>::BYTES }>(0).ok_or(Rest::Any)?;
+            account(world, &V6(header), arrival)
+        }
+        _ => Err(Rest::Any),
     }
+}
+
+/// Drops and counts a common packet if its source is banned.
+#[inline(always)]
+pub fn drop_banned<W: World>(
+    world: &mut W,
+    (source, family): (Address, Family),
+    arrival: &Arrival,
+) -> Option<Decision> {
+    let place = world.bans(source, family);
+    let decision = Decision { reason: Reason::Banned, cell: Cell(Cell::NO_SLOT), new_flow: false };
+    // What a super-packet stands for is in its headers.
+    if place == ban::NOWHERE || arrival.segments != 1 || !world.keeps_back(source, &decision) {
+        return None;
+    }
+    world.count(&decision, 1, arrival.length.into());
+    world.ban_hit(place);
+    Some(decision)
 }
 
 /// Decides on a packet, and counts it.
@@ -38,18 +71,17 @@ fn account<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
     arrival: &Arrival,
-) -> Option<Decision> {
+) -> Result<Decision, Rest> {
     // Rules that ask for interface, VLAN or flags are rare, and a lot of code.
     if !packet.is_sound(arrival.length) || world.setting(Setting::ReplyContext) != 0 {
-        return None;
+        return Err(Rest::Any);
     }
-    let mut banned = ban::NOWHERE;
-    let decision = decide(world, packet, arrival.direction, &mut banned)?;
+    let decision = decide(world, packet, arrival.direction)?;
     if matches!(decision.reason.verdict(), Verdict::Drop)
         && !decision.cell.has(Cell::QUIET)
         && !world.keeps_back(packet.again().source(), &decision)
     {
-        return None;
+        return Err(Rest::Any);
     }
     let packets = u64::from(arrival.segments);
     let mut bytes = u64::from(arrival.length);
@@ -58,10 +90,7 @@ fn account<W: World + Tables, P: Common>(
         bytes += (packets - 1) * u64::from(packet.again().headers());
     }
     world.count(&decision, packets, bytes);
-    if banned != ban::NOWHERE {
-        world.ban_hit(banned);
-    }
-    Some(decision)
+    Ok(decision)
 }
 
 /// A packet that may be a common one: its fields, read where they are needed.
@@ -293,15 +322,13 @@ const fn is_dhcp(source_port: u16, destination_port: u16) -> bool {
     matches!((source_port, destination_port), (67, 68) | (68, 67) | (546, 547) | (547, 546))
 }
 
-/// Decides on a packet, if the policy is enough for it; `banned` is where the ban
-/// stands that drops it.
+/// Decides on a packet, if the policy is enough for it.
 #[inline(always)]
 fn decide<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
     direction: Direction,
-    banned: &mut u32,
-) -> Option<Decision> {
+) -> Result<Decision, Rest> {
     let service = service(packet.protocol(), packet.destination_port());
     let cell = match policy::on_port(world, direction, service) {
         Ok(cell) => cell,
@@ -312,11 +339,11 @@ fn decide<W: World + Tables, P: Common>(
     if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT)
         && (cell.has(Cell::BROKEN | Cell::SAMPLE) || packet.again().says_something())
     {
-        return None;
+        return Err(Rest::Any);
     }
     match direction {
-        Direction::Ingress => ingress(world, packet, cell, banned),
-        Direction::Egress => egress(world, packet, cell),
+        Direction::Ingress => ingress(world, packet, cell),
+        Direction::Egress => egress(world, packet, cell).ok_or(Rest::Any),
     }
 }
 
@@ -325,18 +352,16 @@ fn ingress<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
     cell: Cell,
-    banned: &mut u32,
-) -> Option<Decision> {
+) -> Result<Decision, Rest> {
     if !cell.has(Cell::FAILSAFE) && world.any_bans() {
-        *banned = world.bans(packet.again().source(), P::FAMILY);
-        if *banned != ban::NOWHERE {
-            let cell = Cell(Cell::NO_SLOT);
-            return Some(Decision { reason: Reason::Banned, cell, new_flow: false });
+        let source = packet.again().source();
+        if ban::may_be_banned(world, source, P::FAMILY) {
+            return Err(Rest::Suspect(source, P::FAMILY));
         }
     }
     let new_flow = packet.opens_tcp();
     if let Some(reason) = admitted_by(cell) {
-        return Some(Decision { reason, cell, new_flow });
+        return Ok(Decision { reason, cell, new_flow });
     }
     // Anything but a bare SYN may belong to a flow that this host opened, or, if it
     // is TCP, to one that is forgotten.
@@ -346,11 +371,11 @@ fn ingress<W: World + Tables, P: Common>(
         if port_may_have_flow(world, protocol, packet.destination_port())
             || (protocol == proto::TCP && world.admits(&opened(&packet)))
         {
-            return None;
+            return Err(Rest::Any);
         }
     }
     let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultDrop } else { Reason::Deny };
-    Some(Decision { reason, cell, new_flow: false })
+    Ok(Decision { reason, cell, new_flow: false })
 }
 
 /// Answers of this host to what its ingress policy admits. What it opens itself

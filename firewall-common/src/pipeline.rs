@@ -13,6 +13,8 @@
 use crate::abi::flow::{Flow, FlowKey};
 use crate::abi::tables::{Cell, Setting, features};
 use crate::ban::{self, Bans};
+use crate::baseline;
+use crate::fast::{self, Rest};
 use crate::flow::{self, Idle};
 use crate::fragment;
 use crate::frame::Frame;
@@ -25,7 +27,6 @@ use crate::request;
 use crate::service::proto;
 use crate::time::Nanos;
 use crate::verdict::{Decision, Direction, Reason, Verdict};
-use crate::{baseline, fast};
 
 /// State that a verdict reads or writes, beside the policy's tables.
 ///
@@ -117,8 +118,14 @@ pub fn process<W: World + Tables, F: Frame>(
     arrival: &Arrival,
     packet: &mut Packet,
 ) -> Decision {
-    if let Some(decision) = fast::process(world, frame, arrival) {
-        return decision;
+    match fast::process(world, frame, arrival) {
+        Ok(decision) => return decision,
+        Err(Rest::Suspect(source, family)) => {
+            if let Some(decision) = fast::drop_banned(world, (source, family), arrival) {
+                return decision;
+            }
+        }
+        Err(Rest::Any) => {}
     }
     let mut questions = Questions::EMPTY;
     if let Some(decision) = read(world, frame, arrival, packet, &mut questions) {

@@ -6,6 +6,7 @@
 //! | `root_ingress` | TC ingress | the same, where XDP is not wanted |
 //! | `root_egress` | TC egress | the same for what this host sends |
 //! | `judge_xdp`, `judge_ingress`, `judge_egress` | through a root | judges common packets at once ([`firewall_common::fast`]), hands on the rest |
+//! | `suspect_xdp`, `suspect_tc` | through a judge | drops what comes from banned sources |
 //! | `read_xdp`, `read_tc` | through a judge | parses, and finds what is asked of the policy |
 //! | `answer_xdp`, `answer_tc` | through `read_*` | asks the tables |
 //! | `conclude_xdp`, `conclude_tc` | through `answer_*` | decides and counts |
@@ -70,6 +71,18 @@ fn judge_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 fn judge_egress(ctx: TcContext) -> i32 {
     tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Egress))
+}
+
+/// Stage of a common packet whose source seems to be banned.
+#[xdp(frags)]
+fn suspect_xdp(ctx: XdpContext) -> u32 {
+    xdp_action(stages::suspect(&ctx, &XdpFrame::new(ctx.ctx)))
+}
+
+/// The same at TC.
+#[classifier]
+fn suspect_tc(ctx: TcContext) -> i32 {
+    tc_action(stages::suspect(&ctx, &TcFrame::pulled(ctx.skb.skb)))
 }
 
 /// First stage of a frame that is not a common one.

@@ -82,6 +82,13 @@ pub(crate) extern "C" fn find_ban(hi: u64, lo: u64, version: u32) -> u32 {
     ban::find(&mut SharedBans, Address { hi, lo }, family(version))
 }
 
+/// [`ban::find_by`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ban_by(hi: u64, lo: u64, version: u32, lengths: u64, first: u32) -> u32 {
+    ban::find_by(&mut SharedBans, Address { hi, lo }, family(version), lengths, first)
+}
+
 /// [`ban::place`].
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -8,6 +8,7 @@
 use aya_ebpf::EbpfContext;
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
+use firewall_common::fast::Rest;
 use firewall_common::verdict::{Direction, Reason, Verdict};
 use firewall_common::{fast, pipeline, question};
 
@@ -19,18 +20,39 @@ use crate::world::{self, Kernel, Slot, Words};
 #[inline(always)]
 pub(crate) fn judge<C: EbpfContext, H: Hook>(ctx: &C, frame: &H, direction: Direction) -> Verdict {
     let arrival = &frame.arrival(direction);
-    if let Some(decision) =
-        fast::process(&mut Kernel { frame, arrival, settings: Words }, frame, arrival)
-    {
-        return decision.reason.verdict();
-    }
+    let mut world = Kernel { frame, arrival, settings: Words };
+    let rest = match fast::process(&mut world, frame, arrival) {
+        Ok(decision) => return decision.reason.verdict(),
+        Err(rest) => rest,
+    };
     if let Some(scratch) = maps::scratch() {
         scratch.generation = maps::setting(Setting::Generation);
         scratch.direction = direction as u32;
-        // SAFETY: nothing here needs dropping.
+        if let Rest::Suspect(source, family) = rest {
+            (scratch.packet.source, scratch.packet.family) = (source, family);
+            // SAFETY: nothing here needs dropping.
+            unsafe { H::stages().tail_call(ctx, stage::SUSPECT) };
+        }
+        // SAFETY: as above.
         unsafe { H::stages().tail_call(ctx, stage::READ) };
     }
     world::count(arrival, pipeline::internal_error(&Words, direction))
+}
+
+/// Drops a packet if its source is banned; hands on any other.
+#[inline(always)]
+pub(crate) fn suspect<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
+    let Some(scratch) = maps::scratch() else { return Verdict::Drop };
+    let settings = Slot(scratch.generation);
+    let arrival = &frame.arrival(scratch.direction());
+    let from = (scratch.packet.source, scratch.packet.family);
+    let mut world = Kernel { frame, arrival, settings };
+    if let Some(decision) = fast::drop_banned(&mut world, from, arrival) {
+        return decision.reason.verdict();
+    }
+    // SAFETY: nothing here needs dropping.
+    unsafe { H::stages().tail_call(ctx, stage::READ) };
+    world::count(arrival, pipeline::internal_error(&settings, arrival.direction))
 }
 
 /// Parses a packet, and asks the generation that is to judge it.

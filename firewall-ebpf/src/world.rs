@@ -173,8 +173,18 @@ impl Bans for SharedBans {
     }
 
     #[inline(always)]
+    fn ban_by(&mut self, source: Address, family: Family, lengths: u64, first: u32) -> u32 {
+        outline::ban_by(source.hi, source.lo, family as u32, lengths, first)
+    }
+
+    #[inline(always)]
     fn ban_place(&mut self, source: Address, family: Family, length: u32) -> u32 {
         outline::ban_place(source.hi, source.lo, family as u32, length)
+    }
+
+    #[inline(always)]
+    fn opaque(number: u64) -> u64 {
+        maps::opaque(number)
     }
 }
 

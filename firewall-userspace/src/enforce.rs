@@ -18,7 +18,7 @@ use crate::host::{clock, interfaces};
 use crate::kernel::attach::Attachment;
 use crate::kernel::generation::Timings;
 use crate::kernel::maps::Capacity;
-use crate::kernel::meta::Meta;
+use crate::kernel::meta::{Before, Meta};
 use crate::kernel::pins::Pins;
 use crate::kernel::store::Store;
 use crate::paths;
@@ -31,15 +31,16 @@ pub(crate) struct Ready {
     pub generation: Generation,
     /// Counter slots as they will be.
     slots: SlotTable,
-    /// What is in force now.
-    pub before: Option<Meta>,
+    /// What is in force now; its counter slots are in the others.
+    pub before: Option<Before>,
 }
 
 impl Ready {
     /// Compiles a policy against what is pinned now.
     pub(crate) fn new(store: Option<&Store>, policy: &Policy) -> Result<Self> {
-        let before = store.map_or(Ok(None), Store::meta)?;
-        let mut slots = before.as_ref().map_or_else(SlotTable::default, |meta| meta.slots.clone());
+        let mut before = store.map_or(Ok(None), Store::before)?;
+        let slots = before.as_mut().map(|meta| std::mem::take(&mut meta.slots));
+        let mut slots = slots.unwrap_or_default();
         let free = before.as_ref().map_or(0, |meta| u8::from(meta.slot == 0));
         let generation = candidate::compile(policy, free, &mut slots)?;
         Ok(Self { generation, slots, before })

@@ -87,10 +87,9 @@ assert_layout!(Bucket, 128, 64);
 /// Buckets in which a key is looked for, from the one that its hash names on.
 pub const PROBES: u32 = 8;
 
-/// Words of the filter: 1 MiB, which stays in most second-level caches. With a million
-/// bans it is wrong about one source in twenty, with a tenth of that about one in a
-/// thousand; twice the size would cost every random source more than that.
-pub const FILTER_WORDS: u32 = 1 << 17;
+/// Words of the filter: 2 MiB. With a million bans it is wrong about one source in
+/// fifty; half of it would be wrong about one in twenty, which costs more than it saves.
+pub const FILTER_WORDS: u32 = 1 << 18;
 
 /// Which of the two tables is in force, and its size; as one word, so that no packet
 /// sees one with the other's.

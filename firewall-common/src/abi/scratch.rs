@@ -45,6 +45,9 @@ pub mod stage {
     pub const READ: u32 = 0;
     /// Decides and counts.
     pub const CONCLUDE: u32 = 1;
+    /// Drops what comes from a banned source, which the packet in the scratch memory
+    /// names; hands on any other.
+    pub const SUSPECT: u32 = 2;
     /// Places there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }

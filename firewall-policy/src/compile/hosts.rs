@@ -103,8 +103,8 @@ impl Table {
     }
 }
 
-/// Words of 1 MiB.
-const CACHED: usize = 1 << 18;
+/// Words of 2 MiB.
+const ENOUGH: usize = 1 << 19;
 
 /// What the filter has, and how large it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,14 +116,14 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// A filter for so many keys, at 16 to 32 bits for each, but no larger than what
-    /// stays in most second-level caches unless that leaves less than four.
+    /// A filter for so many keys, at 16 to 32 bits for each, but no larger than 2 MiB
+    /// unless that leaves less than four.
     pub(super) fn new(hosts: usize, networks: Option<u32>) -> Self {
         let keys = hosts + networks.unwrap_or_default() as usize;
         if hosts == 0 && networks.is_none() {
             return Self::default();
         }
-        let most = CACHED.max((keys / 8).next_power_of_two());
+        let most = ENOUGH.max((keys / 8).next_power_of_two());
         let words = (keys / 2).next_power_of_two().clamp(16, most);
         Self { words, has_networks: networks.is_some() }
     }

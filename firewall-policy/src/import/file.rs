@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{Imported, Request, write};
 use crate::ir::{Action, Direction};
 use crate::set::ServiceSet;
+use crate::value::name::other_reading;
 
 /// The whole role file.
 pub(super) fn file(
@@ -28,7 +29,9 @@ pub(super) fn file(
         write::clean(&names.join(", "))
     );
     text.push_str(&listed(imported));
-    let _ = write!(text, "version: 1\nrole: {}\n\n", request.role);
+    // Some names are numbers or truths to a reader of YAML.
+    let quote = if other_reading(&request.role).is_some() { "\"" } else { "" };
+    let _ = write!(text, "version: 1\nrole: {quote}{}{quote}\n\n", request.role);
     text.push_str(INTERFACES);
     let _ = write!(
         text,

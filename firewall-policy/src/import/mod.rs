@@ -1,7 +1,7 @@
 //! Rules of other firewalls to a role file: `firewall import`.
 //!
 //! Every source becomes a `program`: chains of lines of which the first that
-//! matches decides. `flatten` follows the jumps, [`translate`] makes lists of
+//! matches decides. `flatten` follows the jumps, `translate` makes lists of
 //! it in which order does not matter, `write` a file. Whatever is not known on
 //! the way makes the file stricter than its source, and is listed.
 //!

@@ -213,6 +213,13 @@ fn limits_may_be_taken_for_never_reached() {
 }
 
 #[test]
+fn a_role_may_be_called_as_a_truth() {
+    let request = text(Language::Iptables, "rules.v4", &filter(""));
+    let imported = import(&Request { role: "y".into(), ..request }).unwrap();
+    assert!(imported.policy.contains("\nrole: \"y\"\n"), "{}", imported.policy);
+}
+
+#[test]
 fn a_rewritten_port_is_not_believed() {
     let rules = filter("-A INPUT -p tcp --dport 2222 -j ACCEPT\n")
         + "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 2222 -j REDIRECT --to-ports 22\nCOMMIT\n";

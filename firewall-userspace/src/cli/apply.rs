@@ -46,6 +46,7 @@ The policy is read, checked, compiled and tested first; any error leaves what
 is enforced as it is. The swap is one store for both directions and all CPUs.
 A policy equal to the one in force changes nothing. Exit code 0 done or
 nothing to do, 1 refused, 2 --dry-run found changes, 3 in force, unconfirmed.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Arguments {
     #[command(flatten)]
     wanted: Wanted,

@@ -28,9 +28,9 @@ Examples:
 
 Reads, and changes nothing. What cannot be carried (NAT, marks, owners, limits,
 source ports, …) is listed with its line, in the file and on standard error;
-without it the file admits less than its source, never more. Exit code 0 if
-everything is carried, 2 if not, 1 if a file cannot be read. Next:
-firewall check web.yaml; read its TO DECIDE; docs/operations.md.")]
+without it the file admits fewer connections than its source, never more. Exit
+code 0 if everything is carried, 2 if not, 1 if a file cannot be read. Next:
+read TO DECIDE in the file, firewall check web.yaml, docs/operations.md.")]
 pub(super) struct Arguments {
     /// What is imported from
     #[arg(value_enum)]

@@ -224,9 +224,12 @@ impl Host<'_> {
 mod tests {
     use super::*;
 
+    /// Index, name, kind, base, master.
+    type Row = (u32, &'static str, &'static str, Option<u32>, Option<u32>);
+
     /// eth0 and eth1 in bond0, VLANs on it; eth2 with a VLAN, which has one itself;
     /// eth3 in a bridge.
-    const HOST: [(u32, &str, &str, Option<u32>, Option<u32>); 10] = [
+    const HOST: [Row; 10] = [
         (1, "lo", "", None, None),
         (2, "eth0", "", None, Some(4)),
         (3, "eth1", "", None, Some(4)),

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use aya_obj::generated::bpf_map_type;
 use firewall_policy::compile::{RuleInfo, SlotTable};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::maps::{self, Capacity, MMAPABLE};
@@ -73,12 +74,40 @@ impl Meta {
     /// # Errors
     /// If it is there and cannot be read.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        let Some(fd) = sys::open(path)? else { return Ok(None) };
-        let bytes = bytes(fd.as_fd())?;
-        let meta = serde_json::from_slice(&bytes)
-            .with_context(|| format!("the metadata at {} is broken", path.display()))?;
-        Ok(Some(meta))
+        read(path)
     }
+}
+
+/// What the next generation has to know of the one in force: not the rules, of which
+/// there may be very many.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Before {
+    /// As in [`Meta`].
+    pub generation: u64,
+    /// As in [`Meta`].
+    pub slot: u8,
+    /// As in [`Meta`].
+    pub hash: String,
+    /// As in [`Meta`].
+    pub slots: SlotTable,
+}
+
+impl Before {
+    /// Reads it from the metadata of a pinned generation; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        read(path)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let Some(fd) = sys::open(path)? else { return Ok(None) };
+    let bytes = bytes(fd.as_fd())?;
+    let meta = serde_json::from_slice(&bytes)
+        .with_context(|| format!("the metadata at {} is broken", path.display()))?;
+    Ok(Some(meta))
 }
 
 fn bytes(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {

@@ -62,11 +62,13 @@ impl Hook {
 
     /// The other programs through which a packet may go at this hook: that of the
     /// generation with the array in which it is found, and those of none.
-    fn stages(self) -> ((&'static str, &'static str), [&'static str; 2]) {
+    fn stages(self) -> ((&'static str, &'static str), [&'static str; 3]) {
         match self {
-            Self::Xdp => (("ANSWERS_XDP", "answer_xdp"), ["read_xdp", "conclude_xdp"]),
+            Self::Xdp => {
+                (("ANSWERS_XDP", "answer_xdp"), ["read_xdp", "conclude_xdp", "suspect_xdp"])
+            }
             Self::TcIngress | Self::TcEgress => {
-                (("ANSWERS_TC", "answer_tc"), ["read_tc", "conclude_tc"])
+                (("ANSWERS_TC", "answer_tc"), ["read_tc", "conclude_tc", "suspect_tc"])
             }
         }
     }
@@ -155,11 +157,10 @@ impl Sandbox {
         }
         let start = Instant::now();
         let ((array, answer), stages) = hook.stages();
-        let [read, conclude] = stages;
-        let wanted = [program, hook.program(), answer, read, conclude];
+        let wanted = [program, hook.program(), answer].into_iter().chain(stages);
         let slot = self.loaded.slot().into();
         let object = &mut self.loaded.object;
-        let mut missing: Vec<_> = wanted.into_iter().filter(|it| object.fd(it).is_err()).collect();
+        let mut missing: Vec<_> = wanted.filter(|it| object.fd(it).is_err()).collect();
         missing.dedup();
         object.load_all(&missing)?;
         stages::put(&self.maps, object, &stages)?;

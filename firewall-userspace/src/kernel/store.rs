@@ -22,7 +22,7 @@ use super::counters::{self, Counters, Outcomes};
 use super::events::{self, Events, Sampled};
 use super::generation::{self, Loaded, Timings};
 use super::maps::{self, Capacity, Maps};
-use super::meta::Meta;
+use super::meta::{Before, Meta};
 use super::object::{Object, ROOTS, Settings};
 use super::pins::Pins;
 use super::pod;
@@ -155,6 +155,17 @@ impl Store {
     /// If it is there and broken.
     pub fn meta(&self) -> Result<Option<Meta>> {
         self.meta_of(self.in_force())
+    }
+
+    /// The part of [`Store::meta`] that the next generation has to know.
+    ///
+    /// # Errors
+    /// If it is there and broken.
+    pub fn before(&self) -> Result<Option<Before>> {
+        match self.in_force() {
+            Word::PASS_ALL => Ok(None),
+            slot => Before::open(&self.pins.generation(slot).join("META")),
+        }
     }
 
     pub(super) fn meta_of(&self, slot: u8) -> Result<Option<Meta>> {

@@ -139,8 +139,7 @@ impl Asked<'_> {
         effect: &str,
         rule: &str,
     ) -> Option<Diagnostic> {
-        let denied = self.denied();
-        let refused = self.admitted().subtract(&denied).is_empty();
+        let refused = self.admitted().subtract(&self.denied()).is_empty();
         if !refused || self.named().any(|rule| rule.reason.is_some()) {
             return None;
         }
@@ -156,9 +155,10 @@ impl Asked<'_> {
         }
         let span = &self.chain.default_span;
         let finding = Diagnostic::new(code, lacks).help(rule);
-        Some(match span.start == span.end {
-            true => finding.note("what no rule admits is dropped by default").note(effect),
-            false => finding.at(span, effect),
+        Some(if span.start == span.end {
+            finding.note("what no rule admits is dropped by default").note(effect)
+        } else {
+            finding.at(span, effect)
         })
     }
 

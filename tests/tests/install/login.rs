@@ -21,24 +21,30 @@ fn who_is_not_root_installs_by_sudo_and_is_refused_without_it() -> Result<()> {
     server.host.sh(USER)?;
     let (login, bare) = (format!("installer@{}", server.address), server.state()?);
     // Whom ssh does not let in is told, and nothing waits.
-    let said = site.run(&mut site.install(Version::One, &[login.clone()], &[])?, 1)?;
+    let said = site.run(&mut site.install(Version::One, std::slice::from_ref(&login), &[])?, 1)?;
     let wanted = format!("cannot reach {login}");
     assert!(said.contains(&wanted) && said.contains("Permission denied"), "{said}");
     // The key of root lies where only root may read it.
     let key = server.sshd.key().with_extension("pub");
     server.host.write("/var/installer/.ssh/authorized_keys", std::fs::read(key)?)?;
-    let said = site.run(&mut site.install(Version::One, &[login.clone()], &[])?, 1)?;
+    let said = site.run(&mut site.install(Version::One, std::slice::from_ref(&login), &[])?, 1)?;
     assert!(said.contains(&format!("{login}  REFUSED: sudo: ")), "{said}");
     assert!(said.contains("password is required"), "{said}");
     assert_eq!(server.state()?, bare, "something was changed");
 
     server.host.sh(SUDOERS)?;
-    let said = on(server, site.run(&mut site.install(Version::One, &[login.clone()], &[])?, 0))?;
+    let said = on(
+        server,
+        site.run(&mut site.install(Version::One, std::slice::from_ref(&login), &[])?, 0),
+    )?;
     assert!(said.contains("new ssh ok → GET 127.0.0.1:9477/metrics ok → confirmed"), "{said}");
     assert_eq!(site.open(server)?, [true, false]);
-    let said = on(server, site.run(&mut site.install(Version::One, &[login.clone()], &[])?, 0))?;
+    let said = on(
+        server,
+        site.run(&mut site.install(Version::One, std::slice::from_ref(&login), &[])?, 0),
+    )?;
     assert!(said.contains("nothing to do"), "{said}");
-    on(server, site.run(&mut site.upgrade(Version::Two, &[login.clone()])?, 0))?;
+    on(server, site.run(&mut site.upgrade(Version::Two, std::slice::from_ref(&login))?, 0))?;
     let mut uninstall = site.xtask(&["uninstall", "--host", &login])?;
     let said = on(server, site.run(&mut uninstall, 0))?;
     assert!(said.contains("this host is OPEN"), "{said}");

@@ -112,12 +112,15 @@ fn each_tail_call_has_a_constant_index_of_its_own() -> Result<()> {
     let elf = Elf::read(object::bytes())?;
     let functions = functions(&elf)?;
     let slots = [Some(0), Some(1)];
+    let (read, read_or_suspect) = ([Some(0)], [Some(0), Some(2)]);
     let calls = object::ROOTS.map(|root| (root, &slots[..])).into_iter().chain([
         // A judge hands on to the first stage, that to either slot, which hands on to
         // the last.
-        ("judge_xdp", &slots[..1]),
-        ("judge_ingress", &slots[..1]),
-        ("judge_egress", &slots[..1]),
+        ("judge_xdp", &read_or_suspect[..]),
+        ("judge_ingress", &read_or_suspect[..]),
+        ("judge_egress", &read[..]),
+        ("suspect_xdp", &read[..]),
+        ("suspect_tc", &read[..]),
         ("read_xdp", &slots[..]),
         ("read_tc", &slots[..]),
         ("answer_xdp", &slots[1..]),

@@ -118,6 +118,7 @@ struct Hosts {
 }
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct How {
     /// Check, test, compare; change nothing
     #[arg(long)]
