@@ -25,15 +25,16 @@ use crate::report::units;
 #[command(after_help = "\
 Examples:
   sudo firewall ban import blocklist.txt --for 7d --reason 'weekly list'
-  curl -fsS https://lists.example.net/today | sudo firewall ban import - --for 1d
+  curl -fsS https://lists.example.net/ssh | sudo firewall ban import -
   firewall ban import blocklist.txt --dry-run
 
-One address or network a line; `#` begins a comment. All of them are banned at once,
-or none: a line that cannot be read, a network that must not be banned, or too little
-room changes nothing. Importing again renews: no ban is there twice.
+One address or network a line; `#` begins a comment. All of them are banned at
+once, or none: a line that cannot be read, a network that must not be banned,
+or too little room changes nothing. Importing again renews: no ban is there
+twice.
 
-Exit codes: 0 banned; 1 refused, nothing changed; 2 with --dry-run, there is something
-to ban; 4 not permitted.")]
+Exit codes: 0 banned; 1 refused, nothing changed; 2 with --dry-run, there is
+something to ban; 4 not permitted.")]
 pub(super) struct Import {
     /// File of networks, `-` for standard input
     file: PathBuf,
