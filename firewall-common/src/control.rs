@@ -25,7 +25,7 @@ mod tests {
             ban_v6_lengths: [0; 2],
             ban_table: 0,
             ban_seed: 0,
-            reserved: 0,
+            openings: 0,
         }
     }
 

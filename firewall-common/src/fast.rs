@@ -374,7 +374,12 @@ fn ingress<W: World + Tables, P: Common>(
             return Err(Rest::Any);
         }
     }
-    let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultDrop } else { Reason::Deny };
+    let by_default = cell.has(Cell::DEFAULT);
+    // An opening may admit what no rule names.
+    if by_default && world.openings().is_some() {
+        return Err(Rest::Any);
+    }
+    let reason = if by_default { Reason::DefaultDrop } else { Reason::Deny };
     Ok(Decision { reason, cell, new_flow: false })
 }
 

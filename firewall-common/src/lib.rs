@@ -35,6 +35,7 @@ pub mod fragment;
 pub mod frame;
 pub mod guard;
 pub mod hosts;
+pub mod opening;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;

@@ -8,9 +8,11 @@
 //!
 //! A packet that is not a common one takes three steps: [`read`] finds what is asked
 //! of the policy, [`question::answer`] asks the tables, [`conclude`] decides. In the
-//! kernel each is a program, and only the middle one belongs to a generation.
+//! kernel each is a program, and only the middle one belongs to a generation. Openings,
+//! which are of no generation, are asked before the last.
 
 use crate::abi::flow::{Flow, FlowKey};
+use crate::abi::opening::{OPENINGS, Opening};
 use crate::abi::tables::{Cell, Setting, features};
 use crate::ban::{self, Bans};
 use crate::baseline;
@@ -19,6 +21,7 @@ use crate::flow::{self, Idle};
 use crate::fragment;
 use crate::frame::Frame;
 use crate::guard::{self, Guard};
+use crate::opening;
 use crate::packet::{Address, Family, Fragment, Network, Packet};
 use crate::parse;
 use crate::policy::{Settings, Tables};
@@ -68,6 +71,10 @@ pub trait World: Settings + Bans {
         Self: Sized,
     {
         ban::hit(self, place);
+    }
+    /// The openings, if any place is in use.
+    fn openings(&self) -> Option<&[Opening; OPENINGS]> {
+        None
     }
     /// The decision as it is: in the kernel by a way that the verifier does not follow.
     fn settle(&mut self, decision: Decision) -> Decision {
@@ -131,7 +138,13 @@ pub fn process<W: World + Tables, F: Frame>(
     if let Some(decision) = read(world, frame, arrival, packet, &mut questions) {
         return decision;
     }
-    let answers = question::answer(world, &questions);
+    let mut answers = question::answer(world, &questions);
+    if let Some(openings) = world.openings() {
+        let now = world.now();
+        question::ask_openings(&questions, &mut answers, |remote, version, service| {
+            opening::admits(openings, remote, version, service, now)
+        });
+    }
     let decision = conclude(world, packet, &questions, answers, arrival);
     if counts_requests(world, &decision) {
         let mut tally = request::Tally::EMPTY;
@@ -187,7 +200,13 @@ pub fn conclude<W: World>(
     arrival: &Arrival,
 ) -> Decision {
     let decision = judge(world, packet, questions, answers, arrival.direction);
-    let decision = world.settle(decision);
+    let mut decision = world.settle(decision);
+    if answers.opening() && by_default(decision.reason) {
+        decision = world.settle(because(Reason::Opening));
+    }
+    if matches!(packet.fragment, Fragment::First) && !answers.cell.has(Cell::BROKEN) {
+        remember(world, packet, arrival.direction, decision.reason.verdict());
+    }
     account(world, &decision, packet, arrival);
     decision
 }
@@ -208,11 +227,7 @@ fn judge<W: World>(
     if matches!(packet.fragment, Fragment::Later) {
         return later(world, packet, cell, direction);
     }
-    let decision = staged(world, packet, questions, answers, direction);
-    if matches!(packet.fragment, Fragment::First) {
-        remember(world, packet, direction, decision.reason.verdict());
-    }
-    decision
+    staged(world, packet, questions, answers, direction)
 }
 
 /// The stages behind *malformed*.
@@ -248,6 +263,12 @@ fn staged<W: World>(
         Established::No if is_noise(packet, direction) => because(Reason::Noise),
         Established::No => Decision { reason: Reason::DefaultDrop, cell, new_flow: false },
     }
+}
+
+/// Whether a packet is dropped only because no rule names it.
+#[inline(always)]
+const fn by_default(reason: Reason) -> bool {
+    matches!(reason, Reason::DefaultDrop | Reason::TcpNoFlow | Reason::Noise)
 }
 
 /// A decision that no rule took.
@@ -384,7 +405,7 @@ fn note_port<W: World>(world: &mut W, key: &FlowKey) {
 }
 
 /// Whether an ICMP error speaks of a flow we know, or of a packet that the
-/// ingress policy admits.
+/// ingress policy, or an opening, admits.
 #[inline(always)]
 pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, answers: Answers) -> bool {
     let (now, idle) = (world.now(), idle(world));

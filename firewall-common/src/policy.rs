@@ -41,10 +41,13 @@ pub trait Tables: Settings {
     fn host_class(&self, family: Family, address: Address) -> u32 {
         hosts::class(self, family, address)
     }
-    /// Whether a chain admits a tuple: [`admitted`], which the kernel calls out of
-    /// line.
+    /// What a chain says of a tuple: [`asked`], which the kernel calls out of line.
+    fn asked(&self, tuple: &Tuple) -> Cell {
+        asked(self, tuple)
+    }
+    /// Whether a chain admits a tuple.
     fn admits(&self, tuple: &Tuple) -> bool {
-        admitted(self, tuple)
+        self.asked(tuple).admits()
     }
 }
 
@@ -380,12 +383,10 @@ pub fn walk_v6<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
     walk::<_, 4>(tables, tables.setting(Setting::RootV6), address, steps)
 }
 
-/// Whether a chain admits a tuple, whatever interface, VLAN and flags its packet
-/// had.
+/// What a chain says of a tuple, whatever interface, VLAN and flags its packet had.
 #[inline(always)]
-pub fn admitted<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> bool {
-    let cell = decide(tables, &tuple.query());
-    cell.has(Cell::ALLOW) && !cell.has(Cell::BROKEN)
+pub fn asked<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> Cell {
+    decide(tables, &tuple.query())
 }
 
 /// Longest-prefix match in a multibit trie: 16 bits at the root, then a byte a

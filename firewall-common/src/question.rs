@@ -42,27 +42,36 @@ pub struct Answers {
     pub cell: Cell,
     /// Row of its rule's request counters; no row where the rule counts none.
     pub request_slot: u32,
-    /// Whether the counterpart is admitted: 1 or 0.
-    counterpart: u32,
+    /// Of the counterpart; nothing if there is none.
+    counterpart: Cell,
+    /// Whether an opening admits what is dropped by default: 1 or 0.
+    opening: u32,
 }
-assert_layout!(Answers, 12, 4);
+assert_layout!(Answers, 16, 4);
 
 impl Answers {
     /// No request counter has this row.
     pub const NO_REQUESTS: u32 = u32::MAX;
 
-    /// Whether the other chain admits what this packet would answer; false if it
-    /// can answer nothing.
+    /// Whether the other chain, or an opening, admits what this packet would answer;
+    /// false if it can answer nothing.
     #[inline(always)]
     #[must_use]
     pub const fn counterpart(self) -> bool {
-        self.counterpart != 0
+        self.counterpart.admits()
+    }
+
+    /// Whether an opening lets the packet in that no rule names.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opening(self) -> bool {
+        self.opening != 0
     }
 
     /// Those for a packet of which only the cell matters.
     #[must_use]
     pub const fn of_cell(cell: Cell, request_slot: u32) -> Self {
-        Self { cell, request_slot, counterpart: 0 }
+        Self { cell, request_slot, counterpart: Cell(0), opening: 0 }
     }
 }
 
@@ -139,9 +148,33 @@ impl Questions {
 #[inline(always)]
 pub fn answer<T: Tables>(tables: &T, questions: &Questions) -> Answers {
     let cell = policy::decide(tables, &questions.tuple.of_packet(questions.context));
-    let counterpart =
-        questions.asked & Questions::COUNTERPART != 0 && tables.admits(&questions.counterpart);
-    Answers { cell, request_slot: request_slot(tables, cell), counterpart: u32::from(counterpart) }
+    let mut answers = Answers::of_cell(cell, request_slot(tables, cell));
+    if questions.asked & Questions::COUNTERPART != 0 {
+        answers.counterpart = tables.asked(&questions.counterpart);
+    }
+    answers
+}
+
+/// Asks the openings where the policy has answered that no rule names a packet from
+/// outside: this one, or the one that it would answer. `admits` is
+/// [`opening::admits`](crate::opening::admits), which the kernel calls out of line.
+#[inline(always)]
+pub fn ask_openings<F: Fn(Address, u32, ServiceIndex) -> bool>(
+    questions: &Questions,
+    answers: &mut Answers,
+    admits: F,
+) {
+    let opens = |tuple: &Tuple, cell: Cell| {
+        matches!(tuple.direction, Direction::Ingress)
+            && cell.drops_by_default()
+            && admits(tuple.remote, tuple.family as u32, tuple.service)
+    };
+    if opens(&questions.tuple, answers.cell) {
+        answers.opening = 1;
+    }
+    if opens(&questions.counterpart, answers.counterpart) {
+        answers.counterpart = Cell(Cell::NO_SLOT | Cell::ALLOW);
+    }
 }
 
 /// The row of a rule's request counters.

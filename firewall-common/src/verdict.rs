@@ -94,6 +94,8 @@ reasons! {
     FragmentFollows = 15, Pass, "fragment-follows";
     /// A later fragment without a known first one, within its rate.
     FragmentUnknown = 16, Pass, "fragment-unknown";
+    /// No rule matched, and an opening lets it in for a while.
+    Opening = 17, Pass, "opening";
 
     /// A deny rule matched.
     Deny = 32, Drop, "deny";

@@ -13,6 +13,7 @@ use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::INTERFACES;
 use firewall_common::abi::event::Sampler;
 use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::opening::Opening;
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
 use firewall_common::verdict::Decision;
@@ -63,6 +64,12 @@ const BAN_FILTER_LEN: usize = FILTER_WORDS as usize;
 /// it. Shared; written by user space, hits here. Full: a larger one takes its place.
 #[map]
 pub(crate) static BANS: Array<u32> = Array::with_max_entries(2, 0);
+
+/// What is let in for a while. Shared; written by user space.
+#[map]
+pub(crate) static OPENINGS: Array<[Opening; OPENINGS_LEN]> = Array::with_max_entries(1, 0);
+
+const OPENINGS_LEN: usize = firewall_common::abi::opening::OPENINGS;
 
 /// Token buckets of the baseline. Shared; written here. Colliding sources share.
 #[map]

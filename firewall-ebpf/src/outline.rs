@@ -6,19 +6,22 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use firewall_common::abi::scratch::Scratch;
-use firewall_common::ban;
+use firewall_common::abi::tables::Cell;
+use firewall_common::ban::{self, Bans as _};
 use firewall_common::hosts;
+use firewall_common::opening;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
 use firewall_common::pipeline::Arrival;
 use firewall_common::policy::{self, Tuple};
+use firewall_common::question;
 use firewall_common::request::{self, Entry, Kind, Tally};
 use firewall_common::service::ServiceIndex;
 use firewall_common::verdict::{Direction, Reason};
 
 use crate::frame::{Hook, TcFrame, XdpFrame};
 use crate::maps;
-use crate::world::{Kernel, SharedBans, Slot, Words};
+use crate::world::{self, Kernel, SharedBans, Slot, Words};
 
 /// The class of an IPv6 address.
 #[unsafe(no_mangle)]
@@ -42,16 +45,16 @@ impl Packed {
 
     /// Asks the policy.
     #[inline(always)]
-    pub(crate) fn admits(self) -> bool {
+    pub(crate) fn asked(self) -> Cell {
         let Self([remote_hi, remote_lo, local_hi, local_lo, rest]) = self;
-        admits(remote_hi, remote_lo, local_hi, local_lo, rest) != 0
+        Cell(asked(remote_hi, remote_lo, local_hi, local_lo, rest))
     }
 }
 
-/// Whether a chain admits a packed tuple; 1 or 0.
+/// What a chain says of a packed tuple: a cell.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn admits(
+pub(crate) extern "C" fn asked(
     remote_hi: u64,
     remote_lo: u64,
     local_hi: u64,
@@ -65,7 +68,27 @@ pub(crate) extern "C" fn admits(
         family: family((rest >> 32) as u32 & 0xff),
         service: ServiceIndex(rest as u32),
     };
-    u32::from(policy::admitted(&Words, &tuple))
+    policy::asked(&Words, &tuple).0
+}
+
+/// [`question::ask_openings`] of the scratch; the kernel wants a result.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ask_openings() -> u32 {
+    let Some(Scratch { questions, answers, .. }) = maps::scratch() else { return 0 };
+    question::ask_openings(questions, answers, |remote, version, service| {
+        opening(remote.hi, remote.lo, version, service.0) != 0
+    });
+    0
+}
+
+/// [`opening::admits`]; 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opening(hi: u64, lo: u64, version: u32, service: u32) -> u32 {
+    let Some(openings) = world::openings() else { return 0 };
+    let (remote, service, now) = (Address { hi, lo }, ServiceIndex(service), SharedBans.now());
+    u32::from(opening::admits(openings, remote, version, service, now))
 }
 
 /// [`hosts::class`].

@@ -13,8 +13,8 @@ use firewall_common::verdict::{Direction, Reason, Verdict};
 use firewall_common::{fast, pipeline, question};
 
 use crate::frame::Hook;
-use crate::maps;
 use crate::world::{self, Kernel, Slot, Words};
+use crate::{maps, outline};
 
 /// Judges a common packet; hands on any other.
 #[inline(always)]
@@ -96,6 +96,9 @@ pub(crate) fn answer<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
 /// Decides, and counts.
 #[inline(always)]
 pub(crate) fn conclude<H: Hook>(frame: &H) -> Verdict {
+    if world::openings().is_some() {
+        outline::ask_openings();
+    }
     let Some(scratch) = maps::scratch() else { return Verdict::Drop };
     let settings = Slot(scratch.generation);
     let arrival = &frame.arrival(scratch.direction());

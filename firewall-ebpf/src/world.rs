@@ -12,7 +12,8 @@ use firewall_common::abi::event::{
     EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler, TRIES_PER_JIFFY,
 };
 use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
-use firewall_common::abi::tables::Setting;
+use firewall_common::abi::opening::{OPENINGS, Opening};
+use firewall_common::abi::tables::{Cell, Setting};
 use firewall_common::ban::{self, Bans};
 use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Family, Packet};
@@ -88,8 +89,8 @@ impl Tables for Words {
     }
 
     #[inline(always)]
-    fn admits(&self, tuple: &Tuple) -> bool {
-        outline::Packed::of(tuple).admits()
+    fn asked(&self, tuple: &Tuple) -> Cell {
+        outline::Packed::of(tuple).asked()
     }
 }
 
@@ -117,8 +118,8 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     }
 
     #[inline(always)]
-    fn admits(&self, tuple: &Tuple) -> bool {
-        Words.admits(tuple)
+    fn asked(&self, tuple: &Tuple) -> Cell {
+        Words.asked(tuple)
     }
 }
 
@@ -275,6 +276,11 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
     }
 
     #[inline(always)]
+    fn openings(&self) -> Option<&[Opening; OPENINGS]> {
+        openings()
+    }
+
+    #[inline(always)]
     fn settle(&mut self, decision: Decision) -> Decision {
         maps::through_memory(decision)
     }
@@ -358,6 +364,16 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
 pub(crate) fn control() -> &'static Control {
     // SAFETY: a map value; user space writes whole words of it.
     unsafe { &*maps::value(&maps::CONTROL) }
+}
+
+/// The openings, if any place is in use: on most hosts there is none most of the time.
+#[inline(always)]
+pub(crate) fn openings() -> Option<&'static [Opening; OPENINGS]> {
+    if control().openings == 0 {
+        return None;
+    }
+    // SAFETY: a map value; user space writes whole words of it.
+    Some(unsafe { &*maps::value(&maps::OPENINGS) })
 }
 
 /// This CPU; `None` if user space did not count it.

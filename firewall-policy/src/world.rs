@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use firewall_common::abi::ban::{BanKey, Bucket, FILTER_WORDS, SLOTS, TableWord};
 use firewall_common::abi::counter::{RuleCounter, Traffic};
 use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::Setting;
 use firewall_common::ban::write::{Memory, Writer};
 use firewall_common::ban::{self, Bans, filter_bits};
@@ -71,6 +72,8 @@ pub struct HostWorld {
     pub requests: HashMap<FlowKey, Entry>,
     /// Everything counted since this was last emptied.
     pub counted: Counted,
+    /// What is let in for a while.
+    pub openings: [Opening; OPENINGS],
     bans: Buckets,
     /// Empty as long as nobody is banned.
     ban_filter: Vec<u64>,
@@ -125,6 +128,7 @@ impl HostWorld {
             fragments: BTreeMap::new(),
             requests: HashMap::new(),
             counted: Counted::default(),
+            openings: [Opening::FREE; OPENINGS],
             bans: Buckets(Vec::new()),
             ban_filter: Vec::new(),
             ban_lengths: [0; 3],
@@ -259,6 +263,11 @@ impl World for HostWorld {
 
     fn has_socket(&mut self, key: &FlowKey) -> bool {
         self.sockets.contains(key)
+    }
+
+    fn openings(&self) -> Option<&[Opening; OPENINGS]> {
+        let any = self.openings.iter().any(|opening| opening.until_ns != 0);
+        any.then_some(&self.openings)
     }
 
     fn guard(&mut self, slot: u32) -> Option<&mut u64> {

@@ -23,8 +23,8 @@ pub struct Control {
     pub ban_table: u64,
     /// What the table of bans is hashed by; drawn when its map is made.
     pub ban_seed: u64,
-    /// Room for what comes.
-    pub reserved: u64,
+    /// Places of `OPENINGS` in use; 0 = none is asked.
+    pub openings: u64,
 }
 assert_layout!(Control, 64, 64);
 

@@ -10,6 +10,7 @@ pub mod control;
 pub mod counter;
 pub mod event;
 pub mod flow;
+pub mod opening;
 pub mod scratch;
 pub mod tables;
 

@@ -254,6 +254,20 @@ impl Cell {
         self.0 & bit != 0
     }
 
+    /// Whether a rule or the default allows, as far as tables that hold say.
+    #[inline(always)]
+    #[must_use]
+    pub const fn admits(self) -> bool {
+        self.has(Self::ALLOW) && !self.has(Self::BROKEN)
+    }
+
+    /// Whether this is a drop for no other reason than that no rule matched.
+    #[inline(always)]
+    #[must_use]
+    pub const fn drops_by_default(self) -> bool {
+        self.has(Self::DEFAULT) && !self.has(Self::ALLOW | Self::BROKEN)
+    }
+
     /// How requests are counted; 0 = not.
     #[inline(always)]
     #[must_use]

@@ -168,6 +168,7 @@ impl State {
             agent: Some(self.agent.clone()),
             flows: self.flows,
             bans: self.bans,
+            openings: collect::openings::in_force(&self.store).unwrap_or_default(),
             events_read: self.events.read,
             warnings: self.warnings.values().cloned().chain(forwarded.shut_text()).collect(),
             containers: forwarded.confined_text(),

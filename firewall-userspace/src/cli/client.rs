@@ -204,6 +204,7 @@ impl Maps {
         let extra = Extra {
             flows: Flows { entries: Some(entries as u64), capacity: Some(capacity.into()) },
             bans: Bans { count, ending_soon },
+            openings: collect::openings::in_force(&self.store)?,
             ..Extra::default()
         };
         Ok(collect::snapshot(&sample, self.known.as_ref(), &self.history, extra))
@@ -270,6 +271,7 @@ fn nothing() -> Snapshot {
         flows: Flows::default(),
         events: Events::default(),
         bans: Bans::default(),
+        openings: Vec::new(),
         outcomes: Vec::new(),
         rules: Vec::new(),
         rates: Vec::new(),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use firewall_common::abi::opening::Opening;
 use firewall_policy::icmp;
 use firewall_policy::ir::{self, Direction};
 use serde::Serialize;
@@ -149,7 +150,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let probe = probe(arguments, direction)?;
     let outcome = engine.ask(&probe)?;
     let bans = store.as_ref().map_or_else(|| Ok(Vec::new()), bans_of)?;
-    let walk = walk::of(&loaded.policy, &probe, &outcome, &bans);
+    let openings = store.as_ref().map_or_else(|| Ok(Vec::new()), openings_of)?;
+    let live = walk::Live { bans: &bans, openings: &openings };
+    let walk = walk::of(&loaded.policy, &probe, &outcome, live);
     let in_force = ready.is_in_force();
     let (hash, generation) =
         (ready.generation.hash.as_str(), ready.before.map(|meta| meta.generation));
@@ -161,7 +164,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
             verdict: walk.verdict,
             by: walk.by.clone(),
             place: walk.place.clone(),
-            reason: outcome.reason.name(),
+            reason: walk.reason.name(),
             engine: engine.name(),
             policy: hash,
             in_force,
@@ -229,6 +232,13 @@ fn bans_of(store: &Store) -> Result<Vec<(IpAddr, u8)>> {
         (address, u8::try_from(key.length).unwrap_or(u8::MAX))
     };
     Ok(all.into_iter().filter(|(_, ban)| ban.until_ns > now).map(|(key, _)| network(key)).collect())
+}
+
+/// Openings in force.
+fn openings_of(store: &Store) -> Result<Vec<Opening>> {
+    let now = crate::kernel::clock::monotonic_ns();
+    let all = store.openings(false)?.all();
+    Ok(all.into_iter().filter(|opening| opening.until_ns > now).collect())
 }
 
 fn capture(

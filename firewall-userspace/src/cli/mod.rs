@@ -22,6 +22,7 @@ mod events;
 mod explain;
 mod import;
 mod man;
+mod open;
 mod out;
 mod rates;
 mod rules;
@@ -112,6 +113,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Drop everything from an address for a while
     Ban(ban::Arguments),
+    /// Let something in for a while that no rule names
+    Open(open::Arguments),
     /// What stands behind the names: baseline, services, groups, policy, schema
     Show(show::Arguments),
     /// Rules of iptables, nftables, ufw or firewalld as a role file
@@ -207,6 +210,7 @@ fn run(context: &mut Context, command: Command) -> Result<Exit> {
         Command::Events(arguments) => events::run(context, &arguments),
         Command::Audit(arguments) => audit::run(context, &arguments),
         Command::Ban(arguments) => ban::run(context, &arguments),
+        Command::Open(arguments) => open::run(context, &arguments),
         Command::Show(arguments) => show::run(context, &arguments),
         Command::Import(arguments) => import::run(context, &arguments),
         Command::Attach(arguments) => attach::run(context, &arguments),

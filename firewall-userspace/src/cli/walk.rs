@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use firewall_common::abi::opening::Opening;
 use firewall_common::packet::tcp;
 use firewall_common::service::{ServiceIndex, proto};
 use firewall_common::verdict::Reason;
@@ -14,9 +16,12 @@ use firewall_policy::source::Span;
 use serde::Serialize;
 
 use super::says::{effect, established, says};
+use crate::collect::openings::{name, network};
+use crate::kernel::clock::monotonic_ns;
 use crate::probe::Probe;
 use crate::probe::engine::Outcome;
 use crate::report::snapshot::{self, Way};
+use crate::report::units;
 use crate::verify;
 
 /// One stage, and what it said.
@@ -37,6 +42,8 @@ pub(super) struct Walk {
     pub verdict: snapshot::Action,
     /// Rule or built-in that decided.
     pub by: String,
+    /// Why.
+    pub reason: Reason,
     /// Where it is written.
     pub place: Option<String>,
     /// The text there.
@@ -47,9 +54,60 @@ pub(super) struct Walk {
     pub effect: Option<&'static str>,
 }
 
+/// What the live maps hold, of which the sandbox knows nothing: bans, as first address
+/// and prefix length, and openings.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Live<'a> {
+    pub bans: &'a [(IpAddr, u8)],
+    pub openings: &'a [Opening],
+}
+
+impl<'a> Live<'a> {
+    /// The opening that admits a packet which is dropped by default, or one that it
+    /// answers.
+    fn opening(self, policy: &Policy, probe: &Probe, reason: Reason) -> Option<&'a Opening> {
+        let by_default = matches!(
+            reason,
+            Reason::DefaultDrop | Reason::Noise | Reason::TcpNoFlow | Reason::Deny
+        );
+        let asked = answered(probe).map_or_else(|| query(probe), |inbound| query(&inbound));
+        let ways_fit = asked.direction == Direction::Ingress && !probe.fragment;
+        if !by_default || !ways_fit {
+            return None;
+        }
+        let verdict = model::evaluate(policy, &asked);
+        if verdict.rule.is_some() || verdict.action == Action::Allow {
+            return None;
+        }
+        self.openings.iter().find(|opening| {
+            let (address, length) = network(opening);
+            AddrSet::network(address, length).contains(asked.remote)
+                && (opening.first..=opening.last).contains(&asked.service.0)
+        })
+    }
+}
+
+/// The inbound packet that a packet of this host would answer.
+fn answered(probe: &Probe) -> Option<Probe> {
+    let turned = match probe.transport {
+        ir::Probe::Tcp(source, destination) if probe.established => {
+            ir::Probe::Tcp(destination, source)
+        }
+        ir::Probe::Udp(source, destination) => ir::Probe::Udp(destination, source),
+        _ => return None,
+    };
+    (probe.direction == Direction::Egress).then_some(Probe {
+        direction: Direction::Ingress,
+        from: probe.to,
+        to: probe.from,
+        transport: turned,
+        ..*probe
+    })
+}
+
 /// Follows a packet whose outcome is known.
-pub(super) fn of(policy: &Policy, probe: &Probe, outcome: &Outcome, bans: &[(IpAddr, u8)]) -> Walk {
-    let banned = bans.iter().find(|(network, length)| {
+pub(super) fn of(policy: &Policy, probe: &Probe, outcome: &Outcome, live: Live<'_>) -> Walk {
+    let banned = live.bans.iter().find(|(network, length)| {
         probe.direction == Direction::Ingress
             && AddrSet::network(*network, *length).contains(probe.from)
     });
@@ -61,7 +119,26 @@ pub(super) fn of(policy: &Policy, probe: &Probe, outcome: &Outcome, bans: &[(IpA
     let query = query(probe);
     let explanation = model::explain(policy, &query);
     let chain = policy.chain(probe.direction);
-    let steps = steps(policy, probe, outcome, banned, &explanation);
+    let opening = live.opening(policy, probe, outcome.reason).filter(|_| banned.is_none());
+    // By an opening, a packet comes in, or answers what came in.
+    let opened = opening.map(|opening| match probe.direction {
+        Direction::Ingress => (Reason::Opening, opening),
+        Direction::Egress => (Reason::Established, opening),
+    });
+    let outcome = &match opened {
+        Some((reason, _)) => {
+            Outcome { action: Action::Allow, reason, rule: None, way: outcome.way }
+        }
+        None => outcome.clone(),
+    };
+    let mut steps = steps(policy, probe, outcome, banned, &explanation);
+    if let Some((reason, opening)) = opened {
+        let step = if reason == Reason::Opening { "default" } else { "established" };
+        for step in steps.iter_mut().filter(|one| one.stage == step) {
+            step.says = vec![opening_text(opening)];
+            step.decided = true;
+        }
+    }
     let action = if banned.is_some() { Action::Drop } else { outcome.action };
     let span = match verify::rule_of(policy, probe.direction, outcome) {
         _ if banned.is_some() => None,
@@ -72,11 +149,21 @@ pub(super) fn of(policy: &Policy, probe: &Probe, outcome: &Outcome, bans: &[(IpA
     Walk {
         verdict: verify::action(action),
         by: if banned.is_some() { "banned".to_owned() } else { outcome.by() },
+        reason: if banned.is_some() { Reason::Banned } else { outcome.reason },
         place: span.map(Span::place),
         source: span.map(written),
         effect: effect(probe, action),
         steps,
     }
+}
+
+/// An opening, in words.
+fn opening_text(opening: &Opening) -> String {
+    let (address, length) = network(opening);
+    let left = opening.until_ns.saturating_sub(monotonic_ns());
+    let left = units::age(Duration::from_nanos(left));
+    let network = crate::banning::written(address, length);
+    format!("{} is open to {network}, {left} left (firewall open list)", name(opening))
 }
 
 /// What is written somewhere, in one line; a lone word with the line around it.
@@ -169,6 +256,7 @@ impl Walk {
         let verdict = self.verdict.name().to_uppercase();
         let built_in = match self.by.as_str() {
             "banned" => "firewall ban list",
+            "opening" => "firewall open list",
             "established" => "built in",
             name if name.starts_with("malformed") => "built in, before every rule",
             _ => "built in: firewall show baseline",
@@ -228,6 +316,10 @@ egress:
 ";
 
     fn walk(probe: &Probe, bans: &[(IpAddr, u8)]) -> Walk {
+        walk_with(probe, bans, &[])
+    }
+
+    fn walk_with(probe: &Probe, bans: &[(IpAddr, u8)], openings: &[Opening]) -> Walk {
         let files = MemoryFiles::new().with("rules/web.yaml", ROLE);
         let subject = Subject::File("rules/web.yaml".into());
         let loaded = firewall_policy::load(&files, &subject, &Options::default())
@@ -235,7 +327,7 @@ egress:
         let generation =
             crate::candidate::compile(&loaded.policy, 0, &mut SlotTable::default()).unwrap();
         let outcome = Engine::model(&generation).ask(probe).unwrap();
-        of(&loaded.policy, probe, &outcome, bans)
+        of(&loaded.policy, probe, &outcome, Live { bans, openings })
     }
 
     fn probe(direction: Direction, from: &str, to: &str, port: u16) -> Probe {
@@ -297,6 +389,42 @@ DROP   default-out        rules/web.yaml:3  default: { ingress: drop, egress: dr
         let banned = walk(&probe, &[("10.0.1.0".parse().unwrap(), 24)]);
         assert_eq!((banned.by.as_str(), banned.verdict), ("banned", snapshot::Action::Drop));
         assert!(banned.steps.iter().any(|step| step.stage == "bans" && step.decided));
+    }
+
+    #[test]
+    fn an_opening_decides_what_no_rule_does() {
+        use crate::kernel::openings::opening;
+        let from = ("198.51.100.0".parse().unwrap(), 24);
+        let until = monotonic_ns() + 90_000_000_000;
+        let open = [opening(from, (3306, 3306), "mysql", (0, until))];
+        let comes = probe(Direction::Ingress, "198.51.100.7", "10.0.2.11", 3306);
+        assert_eq!(walk(&comes, &[]).by, "default-in");
+        let walked = walk_with(&comes, &[], &open);
+        assert_eq!((walked.by.as_str(), walked.verdict), ("opening", snapshot::Action::Allow));
+        let text = walked.text(&comes, "ran the model");
+        assert!(text.starts_with("ALLOW  opening            firewall open list\n"), "{text}");
+        let step = "9 default       mysql is open to 198.51.100.0/24, ";
+        assert!(
+            text.contains(step) && text.contains("left (firewall open list)   ← decides"),
+            "{text}"
+        );
+        let answer = Probe {
+            transport: ir::Probe::Tcp(3306, 50_000),
+            established: true,
+            ..probe(Direction::Egress, "10.0.2.11", "198.51.100.7", 0)
+        };
+        assert_eq!(walk(&answer, &[]).by, "default-out");
+        let walked = walk_with(&answer, &[], &open);
+        assert_eq!((walked.by.as_str(), walked.verdict), ("established", snapshot::Action::Allow));
+        for other in [
+            probe(Direction::Ingress, "198.51.101.7", "10.0.2.11", 3306),
+            probe(Direction::Ingress, "198.51.100.7", "10.0.2.11", 3307),
+            probe(Direction::Egress, "10.0.2.11", "198.51.100.7", 3306),
+        ] {
+            assert_eq!(walk_with(&other, &[], &open).verdict, snapshot::Action::Drop, "{other:?}");
+        }
+        let banned = walk_with(&comes, &[from], &open);
+        assert_eq!(banned.by, "banned");
     }
 
     #[test]

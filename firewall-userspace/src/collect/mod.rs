@@ -5,6 +5,7 @@
 //! commands that find no agent.
 
 pub(crate) mod bans;
+pub(crate) mod openings;
 mod rates;
 mod sample;
 
@@ -20,8 +21,8 @@ use crate::kernel::attach::{Attachment, Hook as Attached};
 use crate::kernel::meta::Meta;
 use crate::report::history::{History, Window};
 use crate::report::snapshot::{
-    Action, Agent, Bans, Enforcement, Events, Flows, Hook, Interface, Outcome, Policy, Rule,
-    SCHEMA, Snapshot, Source, Way,
+    Action, Agent, Bans, Enforcement, Events, Flows, Hook, Interface, Opened, Outcome, Policy,
+    Rule, SCHEMA, Snapshot, Source, Way,
 };
 
 use sample::metrics_of;
@@ -36,6 +37,8 @@ pub(crate) struct Extra {
     pub flows: Flows,
     /// Bans.
     pub bans: Bans,
+    /// Openings in force.
+    pub openings: Vec<Opened>,
     /// Events read so far.
     pub events_read: u64,
     /// What a person should look at.
@@ -51,7 +54,7 @@ pub(crate) fn snapshot(
     history: &History<Series>,
     extra: Extra,
 ) -> Snapshot {
-    let Extra { agent, flows, bans, events_read, warnings, containers } = extra;
+    let Extra { agent, flows, bans, openings, events_read, warnings, containers } = extra;
     let interfaces = interfaces_of(sample, known, history);
     let enforcement = match known {
         // An agent knows the policy that was on trial here until somebody applies another.
@@ -73,6 +76,7 @@ pub(crate) fn snapshot(
         flows,
         events: Events { sent: events_read, suppressed: sample.suppressed, lost: sample.lost },
         bans,
+        openings,
         outcomes: outcomes(sample),
         rules: known.map_or_else(Vec::new, |known| rules(sample, known)),
         rates: known.map_or_else(Vec::new, |known| rates::rates(sample, known, history)),

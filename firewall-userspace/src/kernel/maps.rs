@@ -11,6 +11,7 @@ use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::event::Sampler;
 use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
+use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
 use firewall_common::verdict::Reason;
@@ -66,7 +67,7 @@ pub fn cpus() -> Result<u32> {
 }
 
 /// Names of the shared maps that programs use.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 24] = [
     "CONTROL",
     "OUTCOMES",
     "RULES",
@@ -76,6 +77,7 @@ pub const NAMES: [&str; 23] = [
     "FLOW_PORTS",
     "BANS",
     "BAN_FILTER",
+    "OPENINGS",
     "GUARDS",
     "FRAGMENTS",
     "REQUEST_FLOWS",
@@ -125,6 +127,7 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
         "IFACES" => array(4 * INTERFACES as usize),
         "FLOW_PORTS" => array(4 * FLOW_PORTS as usize),
         "BAN_FILTER" => array(FILTER_WORDS as usize * 8),
+        "OPENINGS" => array(size_of::<[Opening; OPENINGS]>()),
         "GUARDS" => array(8 * guard::SLOTS as usize),
         "FRAGMENTS" => array(8 * fragment::SLOTS as usize),
         "FLOWS" => table(

@@ -20,6 +20,7 @@ pub mod generation;
 pub mod maps;
 pub mod meta;
 pub mod object;
+pub mod openings;
 pub mod pins;
 pub mod pod;
 pub mod program;

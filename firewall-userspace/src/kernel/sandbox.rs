@@ -14,6 +14,7 @@ use aya::maps::{HashMap, MapData};
 use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::counter::{METRICS, RuleCounter, Traffic};
 use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::opening::Opening;
 use firewall_common::verdict::{Direction, Reason, Verdict};
 use firewall_policy::compile::Generation;
 
@@ -22,6 +23,7 @@ use super::bpffs;
 use super::counters::{self, Counters, Outcomes};
 use super::generation::{self, Loaded};
 use super::maps::{self, Capacity, Maps};
+use super::openings::Openings;
 use super::pins::Pins;
 use super::pod;
 use super::program::{self, Facts};
@@ -345,6 +347,15 @@ impl Sandbox {
     /// If one cannot be lifted.
     pub fn lift_bans(&self) -> Result<()> {
         bans::Bans::open(&self.maps)?.expire(u64::MAX)?;
+        Ok(())
+    }
+
+    /// Puts these openings in place of all that there are.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn open(&self, openings: &[Opening]) -> Result<()> {
+        Openings::open(&self.maps, true)?.write(openings);
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use super::generation::{self, Loaded, Timings};
 use super::maps::{self, Capacity, Maps};
 use super::meta::{Before, Meta};
 use super::object::{Object, ROOTS, Settings};
+use super::openings::Openings;
 use super::pins::Pins;
 use super::pod;
 use super::seed;
@@ -134,7 +135,7 @@ impl Store {
             ban_v6_lengths: [0; 2],
             ban_table: 0,
             ban_seed: 0,
-            reserved: 0,
+            openings: 0,
         }
     }
 
@@ -257,6 +258,14 @@ impl Store {
     /// If it cannot be opened.
     pub fn bans(&self) -> Result<Bans> {
         Bans::open(&self.maps)
+    }
+
+    /// What is let in for a while.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn openings(&self, writable: bool) -> Result<Openings> {
+        Openings::open(&self.maps, writable)
     }
 
     /// The ring of events.

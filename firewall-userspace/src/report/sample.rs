@@ -174,6 +174,13 @@ pub(crate) fn snapshot() -> Snapshot {
         flows: Flows { entries: Some(18_204), capacity: Some(262_144) },
         events: Events { sent: 90, suppressed: 1_930, lost: 0 },
         bans: Bans { count: 312, ending_soon: 2 },
+        openings: vec![Opened {
+            service: "http".into(),
+            network: "198.51.100.7".into(),
+            since_ms: 0,
+            until_ms: 0,
+            seconds_left: 720,
+        }],
         outcomes: vec![
             outcome(Way::Ingress, Reason::Rule, 9_000_000),
             outcome(Way::Ingress, Reason::Failsafe, 12),

@@ -44,6 +44,9 @@ pub struct Snapshot {
     pub events: Events,
     /// Bans in force.
     pub bans: Bans,
+    /// Openings in force; those of an older agent are not known.
+    #[serde(default)]
+    pub openings: Vec<Opened>,
     /// Packets by interface, direction and reason; only what is not zero.
     pub outcomes: Vec<Outcome>,
     /// Rules in the order of the files, failsafe and deny first.
@@ -182,6 +185,21 @@ pub struct Bans {
     pub count: u64,
     /// How many end within ten minutes.
     pub ending_soon: u64,
+}
+
+/// What is let in for a while although no rule names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// The service, as it was opened.
+    pub service: String,
+    /// Address or network that is let in.
+    pub network: String,
+    /// Milliseconds since 1970.
+    pub since_ms: u64,
+    /// When it ends, milliseconds since 1970.
+    pub until_ms: u64,
+    /// Seconds until then.
+    pub seconds_left: u64,
 }
 
 /// Packets of one outcome on one interface.

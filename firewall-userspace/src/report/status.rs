@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::snapshot::{
-    Agent, Bans, Enforcement, Events, Flows, Hook, Interface, Policy, Recent, SCHEMA, Snapshot,
-    Source, Unit, Way,
+    Agent, Bans, Enforcement, Events, Flows, Hook, Interface, Opened, Policy, Recent, SCHEMA,
+    Snapshot, Source, Unit, Way,
 };
 use super::table::{Align, Table};
 use super::units;
@@ -42,6 +42,7 @@ pub struct Status<'a> {
     flows: Flows,
     events: Events,
     bans: Bans,
+    openings: &'a [Opened],
     agent: Option<&'a Agent>,
     containers: Option<&'a str>,
     you: Option<&'a You>,
@@ -63,6 +64,7 @@ pub fn json<'a>(snapshot: &'a Snapshot, you: Option<&'a You>) -> Status<'a> {
         flows: snapshot.flows,
         events: snapshot.events,
         bans: snapshot.bans,
+        openings: &snapshot.openings,
         agent: snapshot.agent.as_ref(),
         containers: snapshot.containers.as_deref(),
         you,
@@ -91,6 +93,7 @@ pub fn text(snapshot: &Snapshot, you: Option<&You>) -> String {
     let seconds = snapshot.recent.as_ref().map_or(60.0, |recent| recent.seconds);
     section(&format!("last {seconds:.0} s"), &recent(snapshot));
     section("state", &[state(snapshot)]);
+    section("openings", &openings(&snapshot.openings));
     section("you", &you.map(session).into_iter().collect::<Vec<_>>());
     section("agent", &[agent(snapshot)]);
     section("containers", snapshot.containers.as_slice());
@@ -235,6 +238,15 @@ fn state(snapshot: &Snapshot) -> String {
     )
 }
 
+/// What is let in for a while, a line each.
+fn openings(openings: &[Opened]) -> Vec<String> {
+    let line = |one: &Opened| {
+        let left = units::age(Duration::from_secs(one.seconds_left));
+        format!("{} to {}, {left} left", one.service, one.network)
+    };
+    openings.iter().map(line).collect()
+}
+
 fn session(you: &You) -> String {
     let verdict = match (you.allowed, &you.by) {
         (Some(true), Some(by)) => format!("allowed by  {by}"),
@@ -285,6 +297,7 @@ default     in: drop   out: drop
 last 60 s   allowed 2.41 M   dropped 1,204 (20.1/s)   bans hit 118
             http 3,982.0 req/s   tls –   mysql –   dns 0.0 queries/s
 state       flows opened here 18,204 / 262,144 (7 %)   inbound: none kept   bans 312 (2 expire within 10 min)
+openings    http to 198.51.100.7, 12 min left
 you         198.51.100.5:51544 → :22   allowed by  admin-ssh  (site.yaml:59)
 agent       0.1.0 since 2 h, process 812
 containers  172.17.0.0/16 leaves as this host: by the egress rules only

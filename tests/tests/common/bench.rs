@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
 use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::pipeline::Arrival;
 use firewall_common::policy::Context;
 use firewall_common::time::Nanos;
@@ -77,7 +78,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Forgets flows, bans, fragments and guards, on both.
+    /// Forgets flows, bans, openings, fragments and guards, on both.
     pub(crate) fn reset(&mut self) -> Result<()> {
         self.forget_guards();
         for slot in std::mem::take(&mut self.host.fragments).into_keys() {
@@ -89,6 +90,10 @@ impl Bench {
         }
         self.kernel.lift_bans()?;
         self.host.lift_bans();
+        if self.host.openings[0].until_ns != 0 {
+            self.host.openings = [Opening::FREE; OPENINGS];
+            self.kernel.open(&[])?;
+        }
         Ok(())
     }
 
@@ -97,6 +102,16 @@ impl Bench {
         for slot in std::mem::take(&mut self.host.guards).into_keys() {
             self.guards.set_word(slot as usize, 0);
         }
+    }
+
+    /// Puts an opening at the next free place, on both.
+    pub(crate) fn open(&mut self, opening: Opening) -> Result<()> {
+        let is_free = |place: &&mut Opening| place.until_ns == 0;
+        let place = self.host.openings.iter_mut().find(is_free).context("no place is free")?;
+        *place = opening;
+        let taken = |place: &&Opening| place.until_ns != 0;
+        let all: Vec<Opening> = self.host.openings.iter().filter(taken).copied().collect();
+        self.kernel.open(&all)
     }
 
     /// Bans a network, on both.

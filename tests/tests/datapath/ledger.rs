@@ -12,12 +12,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::opening::Opening;
 use firewall_common::request::Metric;
 use firewall_common::verdict::{Reason, Verdict};
 use firewall_policy::compile::Generation;
 use firewall_tests::packet::Frame;
 use firewall_userspace::kernel::sandbox::Hook;
-use firewall_userspace::kernel::{bans, clock};
+use firewall_userspace::kernel::{bans, clock, openings};
 
 use crate::common::bench::Bench;
 use crate::moves::{self, Moves};
@@ -44,6 +45,7 @@ pub(crate) struct Case {
     segments: u32,
     flows: Vec<(FlowKey, Flow, Duration)>,
     bans: Vec<(BanKey, u64)>,
+    openings: Vec<Opening>,
     expect: Expect,
 }
 
@@ -133,6 +135,7 @@ impl Case {
             segments: 1,
             flows: Vec::new(),
             bans: Vec::new(),
+            openings: Vec::new(),
             expect,
         }
     }
@@ -150,6 +153,26 @@ impl Case {
     /// As above, with these flags, and the last packet so long ago.
     pub(crate) fn flow_as(mut self, key: FlowKey, flags: u32, idle: Duration) -> Self {
         self.flows.push((key, Flow { flags, ..Flow::default() }, idle));
+        self
+    }
+
+    /// Part of the service space is open to a network, for good.
+    pub(crate) fn opened(self, network: &str, services: (u32, u32)) -> Self {
+        self.opened_until(network, services, u64::MAX)
+    }
+
+    /// As above; it has ended.
+    pub(crate) fn opened_before(self, network: &str, services: (u32, u32)) -> Self {
+        self.opened_until(network, services, 1)
+    }
+
+    fn opened_until(mut self, network: &str, services: (u32, u32), until_ns: u64) -> Self {
+        let (address, length) = network.split_once('/').unwrap_or((network, ""));
+        let network = address.parse().ok().zip(length.parse().ok());
+        // As with bans, a misspelt one is noticed.
+        self.openings.extend(
+            network.map(|network| openings::opening(network, services, "test", (0, until_ns))),
+        );
         self
     }
 
@@ -201,6 +224,9 @@ impl Case {
         }
         for &(key, until_ns) in &self.bans {
             bench.ban(key, Ban { until_ns, since_ns: 0, hits: 0, reason: [0; 40] })?;
+        }
+        for opening in &self.openings {
+            bench.open(*opening)?;
         }
         bench.host.counted = firewall_policy::world::Counted::default();
         let flows = bench.host.flows.len();

@@ -28,6 +28,7 @@ mod local;
 mod malformed;
 mod neighbors;
 mod noise;
+mod openings;
 mod order;
 mod ping;
 mod roots;

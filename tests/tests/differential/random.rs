@@ -3,11 +3,12 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use firewall_common::abi::ban::Ban;
 use firewall_common::abi::tables::Setting;
+use firewall_common::service::ServiceIndex;
 use firewall_common::verdict::{Direction, Reason};
 use firewall_policy::compile::{Environment, Generation};
 use firewall_policy::ir::Policy;
-use firewall_userspace::kernel::bans;
 use firewall_userspace::kernel::sandbox::Hook;
+use firewall_userspace::kernel::{bans, openings};
 
 use crate::captures::ONE_PAGE;
 use crate::common::policy;
@@ -81,6 +82,7 @@ fn compare_one(what: &str, rng: &mut Rng, kind: Kind, budget_bytes: u64) -> Resu
     for run in 0..FRAMES / RUN {
         pair.begin()?;
         ban(rng, &mut pair)?;
+        open(rng, &mut pair)?;
         for number in 0..RUN {
             let (direction, frame) = frames.next(rng);
             let hook = match direction {
@@ -149,6 +151,27 @@ fn ban(rng: &mut Rng, pair: &mut Pair) -> Result<()> {
             let until_ns = rng.pick(&[u64::MAX, u64::MAX, 1]);
             let ban = Ban { until_ns, since_ns: 0, hits: 0, reason: [0; 40] };
             pair.bench.ban(bans::key(address.parse()?, length.parse()?), ban)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens some services to some networks, or nothing to nobody.
+fn open(rng: &mut Rng, pair: &mut Pair) -> Result<()> {
+    let networks =
+        [("0.0.0.0", 0), ("10.1.2.0", 24), ("198.51.100.0", 24), ("2001:db8:2::", 64), ("::", 0)];
+    let services = [
+        (0, ServiceIndex::UDP - 1),
+        (22, 90),
+        (ServiceIndex::UDP, ServiceIndex::ICMP - 1),
+        (ServiceIndex::ICMP, ServiceIndex::OTHER - 1),
+        (0, ServiceIndex::END - 1),
+    ];
+    for (address, length) in networks {
+        if rng.once_in(8) {
+            let (services, until_ns) = (rng.pick(&services), rng.pick(&[u64::MAX, u64::MAX, 1]));
+            let network = (address.parse()?, length);
+            pair.bench.open(openings::opening(network, services, "", (0, until_ns)))?;
         }
     }
     Ok(())

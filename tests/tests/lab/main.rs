@@ -30,6 +30,7 @@ mod interrupted;
 mod lifecycle;
 mod metrics;
 mod neighbours;
+mod openings;
 mod path_mtu;
 mod reload;
 
