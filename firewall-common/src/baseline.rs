@@ -130,10 +130,10 @@ fn echo<W: World>(world: &mut W, packet: &Packet, direction: Direction) -> Optio
     match direction {
         Direction::Egress => {
             let no_rule = Answers::of_cell(Cell(Cell::NO_SLOT), Answers::NO_REQUESTS);
-            if open(world, packet, no_rule).is_err() {
-                return Some(Reason::FlowTableFull);
+            match open(world, packet, no_rule) {
+                Ok(_) => Some(Reason::Ping),
+                Err(refused) => Some(refused),
             }
-            Some(Reason::Ping)
         }
         Direction::Ingress => {
             if within(world, Guard::Ping, packet.family, packet.source, per_second) {

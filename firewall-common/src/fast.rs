@@ -7,12 +7,14 @@
 //! and extension headers, and code that the processor would have to jump around.
 //! A test holds one against the other.
 
+use crate::abi::flow::FlowKey;
 use crate::abi::tables::{Cell, Setting};
 use crate::ban;
+use crate::flow::UDP_PORTS;
 use crate::frame::{Frame, Header};
 use crate::packet::{Address, Family, tcp};
 use crate::parse::{ethertype, possible_flags};
-use crate::pipeline::{Arrival, World, port_may_have_flow};
+use crate::pipeline::{Arrival, World};
 use crate::policy::{self, Tables, Tuple};
 use crate::service::{ServiceIndex, proto};
 use crate::verdict::{Decision, Direction, Reason, Verdict};
@@ -366,11 +368,11 @@ fn ingress<W: World + Tables, P: Common>(
     // Anything but a bare SYN may belong to a flow that this host opened, or, if it
     // is TCP, to one that is forgotten.
     if !new_flow {
+        if is_known(world, packet, Direction::Ingress) {
+            return Ok(ESTABLISHED);
+        }
         let packet = packet.again();
-        let protocol = packet.protocol();
-        if port_may_have_flow(world, protocol, packet.destination_port())
-            || (protocol == proto::TCP && world.admits(&opened(&packet)))
-        {
+        if packet.protocol() == proto::TCP && world.admits(&opened(&packet)) {
             return Err(Rest::Any);
         }
     }
@@ -383,23 +385,79 @@ fn ingress<W: World + Tables, P: Common>(
     Ok(Decision { reason, cell, new_flow: false })
 }
 
-/// Answers of this host to what its ingress policy admits. What it opens itself
-/// needs the table of flows.
+/// Packets of flows that this host has opened, and its answers to what its ingress policy
+/// admits. What opens a flow takes the whole walk.
 #[inline(always)]
 fn egress<W: World + Tables, P: Common>(world: &mut W, packet: &P, cell: Cell) -> Option<Decision> {
-    if packet.opens_tcp() || !packet.could_answer() {
+    if packet.opens_tcp() {
+        return None;
+    }
+    if is_known(world, packet, Direction::Egress) {
+        return Some(passes(cell));
+    }
+    let packet = &packet.again();
+    if !packet.could_answer() {
         return None;
     }
     let inbound = policy::decide_on_port(world, &answered(&packet.again()));
     if !inbound.has(Cell::ALLOW) || inbound.has(Cell::BROKEN) {
         return None;
     }
-    Some(match admitted_by(cell) {
+    Some(passes(cell))
+}
+
+/// What becomes of a packet of a flow, or of an answer: a rule admits it, or nobody asked one.
+#[inline(always)]
+fn passes(cell: Cell) -> Decision {
+    match admitted_by(cell) {
         Some(reason) => Decision { reason, cell, new_flow: false },
-        None => {
-            Decision { reason: Reason::Established, cell: Cell(Cell::NO_SLOT), new_flow: false }
-        }
-    })
+        None => ESTABLISHED,
+    }
+}
+
+/// Part of a flow, or an answer: no rule decided.
+const ESTABLISHED: Decision =
+    Decision { reason: Reason::Established, cell: Cell(Cell::NO_SLOT), new_flow: false };
+
+/// Whether a packet belongs to a flow that this host has opened; notes it there.
+#[inline(always)]
+fn is_known<W: World, P: Common>(world: &mut W, packet: &P, direction: Direction) -> bool {
+    let packet = packet.again();
+    let port = match direction {
+        Direction::Ingress => packet.destination_port(),
+        Direction::Egress => packet.source_port(),
+    };
+    // It is TCP or UDP.
+    let index = if packet.protocol() == proto::TCP { 0 } else { UDP_PORTS } | u32::from(port);
+    has_had_flows(world, index)
+        && world.sees_flow(&flow_key(&packet.again(), direction), Some(direction))
+}
+
+/// Whether a local port has ever had a flow: a word says so, where the table would take a
+/// call.
+#[inline(always)]
+fn has_had_flows<W: World>(world: &mut W, index: u32) -> bool {
+    world.flow_port(index).is_none_or(|stamp| *stamp != 0)
+}
+
+/// The flow that a packet would belong to.
+#[inline(always)]
+fn flow_key<P: Common>(packet: &P, direction: Direction) -> FlowKey {
+    let to = (packet.destination(), packet.destination_port());
+    let from = (packet.source(), packet.source_port());
+    let ((local, local_port), (remote, remote_port)) = match direction {
+        Direction::Ingress => (to, from),
+        Direction::Egress => (from, to),
+    };
+    FlowKey {
+        local: [local.hi, local.lo],
+        remote: [remote.hi, remote.lo],
+        local_port,
+        remote_port,
+        protocol: packet.protocol(),
+        family: P::FAMILY as u8,
+        reserved: 0,
+    }
 }
 
 /// The reason for which a cell lets a packet pass, if it does.

@@ -1,43 +1,152 @@
 //! Flows this host opened: keys, idle times, and what counts as a reply.
 
-use crate::abi::flow::{Flow, FlowKey};
+use core::time::Duration;
+
+use crate::abi::flow::{Class, Flow, FlowKey, Word};
+use crate::abi::tables::Setting;
 use crate::packet::{Packet, tcp};
 use crate::parse::Embedded;
+use crate::policy::Settings;
 use crate::service::proto;
 use crate::time::Nanos;
 use crate::verdict::Direction;
+use table::{Part, Seen, Slots};
 
-/// Resolution of [`Flow::seen_ns`]: a busy flow writes its entry once a second.
-pub const REFRESH: Nanos = Nanos::from_secs(1);
+pub mod table;
 
 /// Idle time of a UDP flow that has been answered, and of any other protocol
-/// but TCP; `nf_conntrack_udp_timeout_stream` is 120 s, RFC 4787 asks for 120 s
-/// at least.
-pub const STREAM_IDLE: Nanos = Nanos::from_secs(180);
+/// but TCP, seconds; `nf_conntrack_udp_timeout_stream` is 120 s, RFC 4787 asks for
+/// 120 s at least.
+pub const STREAM_IDLE: u32 = 180;
 
-/// Idle time of an ICMP echo; `nf_conntrack_icmp_timeout`.
-pub const ICMP_IDLE: Nanos = Nanos::from_secs(30);
+/// Idle time of an ICMP echo, seconds; `nf_conntrack_icmp_timeout`.
+pub const ICMP_IDLE: u32 = 30;
 
-/// Idle times that the policy chooses.
+/// The time of flows, in ticks of 32 jiffies: a third of a second at most. Jiffies are a
+/// load for a program, where clocks in nanoseconds are a call.
 #[derive(Clone, Copy, Debug)]
-pub struct Idle {
-    /// TCP.
-    pub tcp: Nanos,
-    /// UDP before the first answer.
-    pub udp: Nanos,
+pub struct Clock {
+    /// Now, ticks.
+    pub now: u64,
+    /// Jiffies in a second.
+    pub hz: u32,
+    /// Idle time of TCP, seconds.
+    pub tcp: u32,
+    /// Idle time of UDP before the first answer, seconds.
+    pub udp: u32,
 }
 
-/// A word of `FLOW_PORTS` for a flow that is seen now; never 0.
-#[inline(always)]
-#[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "130 years of uptime fit")]
-pub const fn stamp(ticks: u64) -> u32 {
-    ticks as u32 + 1
+/// Jiffies in a tick, as a power of two.
+pub const TICK_SHIFT: u32 = 5;
+
+impl Clock {
+    /// The clock of a generation.
+    #[inline(always)]
+    #[must_use]
+    pub fn new<S: Settings>(settings: &S, jiffies: u64) -> Self {
+        Self {
+            now: jiffies >> TICK_SHIFT,
+            hz: settings.setting(Setting::Hz),
+            tcp: settings.setting(Setting::TcpIdleSeconds),
+            udp: settings.setting(Setting::UdpIdleSeconds),
+        }
+    }
+
+    /// So many seconds, in ticks.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ticks(&self, seconds: u64) -> u64 {
+        (seconds * self.hz as u64) >> TICK_SHIFT
+    }
+
+    /// Now, for buckets of tokens.
+    #[inline(always)]
+    #[must_use]
+    pub const fn time(&self) -> Nanos {
+        match ((self.now * 1000) << TICK_SHIFT).checked_div(self.hz as u64) {
+            Some(millis) => Nanos::from_millis(millis),
+            None => Nanos(0),
+        }
+    }
+
+    /// The tick so long ago.
+    #[must_use]
+    pub const fn before(&self, silent: Duration) -> u64 {
+        let millis = silent.as_secs() * 1000 + silent.subsec_millis() as u64;
+        self.now.saturating_sub((millis * self.hz as u64 / 1000) >> TICK_SHIFT)
+    }
+
+    /// How long ago a tick was.
+    #[must_use]
+    pub const fn silence(&self, then: u64) -> Duration {
+        match ((self.since(then) * 1000) << TICK_SHIFT).checked_div(self.hz as u64) {
+            Some(millis) => Duration::from_millis(millis),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Ticks since then; none if the clocks of two CPUs disagree.
+    #[inline(always)]
+    #[must_use]
+    pub const fn since(&self, then: u64) -> u64 {
+        self.now.saturating_sub(then)
+    }
+
+    /// The word of a flow after a packet of it; the same if there is nothing to note: a
+    /// busy flow is noted once a second.
+    #[inline(always)]
+    #[must_use]
+    pub const fn touched(&self, word: Word, answers: bool) -> Word {
+        if answers && !word.replied() {
+            word.seen_at(self.now, Flow::REPLIED)
+        } else if self.since(word.seen()) > self.ticks(1) {
+            word.seen_at(self.now, 0)
+        } else {
+            word
+        }
+    }
+
+    /// A word of `FLOW_PORTS` for a flow that is seen now; never 0.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "130 years of uptime fit")]
+    pub const fn stamp(&self) -> u32 {
+        (self.now >> STAMP_SHIFT) as u32 + 1
+    }
+
+    /// Whether a flow of a port that was last seen at `stamp` can still be in force. A
+    /// step of stamps is a second at least.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_be_alive(&self, stamp: u32, protocol: u8) -> bool {
+        let limit = match protocol {
+            proto::TCP => self.tcp,
+            _ if self.udp > STREAM_IDLE => self.udp,
+            _ => STREAM_IDLE,
+        };
+        stamp != 0 && self.stamp().saturating_sub(stamp) <= limit + 1
+    }
 }
 
-/// The stamp of a flow that user space has written, which does not know ticks: the
-/// table is asked, until a packet of the flow leaves another one.
+/// Ticks in a step of the stamps of ports, as a power of two: a second at HZ=1000, ten
+/// at HZ=100.
+const STAMP_SHIFT: u32 = 10 - TICK_SHIFT;
+
+/// The stamp of a flow that user space has written: the table is asked, until a packet
+/// of the flow leaves another one.
 pub const STAMP_UNKNOWN: u32 = u32::MAX;
+
+/// Looks a packet's flow up, and notes the packet. `key` is a [`FlowKey`]'s words, `stamp`
+/// its port's word of `FLOW_PORTS`, which then is to be noted too.
+#[inline(always)]
+pub fn see<S: Slots>(slots: &mut S, stamp: u32, key: [u64; 5], part: Part, clock: &Clock) -> Seen {
+    let [_, _, _, _, rest] = key;
+    let [_, _, _, _, protocol, ..] = rest.to_le_bytes();
+    if clock.may_be_alive(stamp, protocol) { table::see(slots, key, part, clock) } else { Seen::No }
+}
+
+/// Where UDP begins in `FLOW_PORTS`.
+pub const UDP_PORTS: u32 = 1 << 16;
 
 /// Index into `FLOW_PORTS`; `None` for protocols without ports, and for SCTP, whose
 /// flows are looked up always.
@@ -46,46 +155,20 @@ pub const STAMP_UNKNOWN: u32 = u32::MAX;
 pub const fn port_index(protocol: u8, local_port: u16) -> Option<u32> {
     match protocol {
         proto::TCP => Some(local_port as u32),
-        proto::UDP => Some(1 << 16 | local_port as u32),
+        proto::UDP => Some(UDP_PORTS | local_port as u32),
         _ => None,
     }
 }
 
-/// Whether a flow of a port that was last seen at `stamp` can still be in force. A
-/// tick is a second at least.
+/// What the idle time of a protocol's flows depends on.
 #[inline(always)]
 #[must_use]
-pub const fn may_be_alive(stamp: u32, protocol: u8, ticks: u64, idle: Idle) -> bool {
-    let limit = match protocol {
-        proto::TCP => idle.tcp,
-        _ if idle.udp.0 > STREAM_IDLE.0 => idle.udp,
-        _ => STREAM_IDLE,
-    };
-    stamp != 0 && self::stamp(ticks).saturating_sub(stamp) as u64 <= limit.as_secs() + 1
-}
-
-/// Whether a flow is still in force.
-#[inline(always)]
-#[must_use]
-pub fn alive(flow: &Flow, protocol: u8, now: Nanos, idle: Idle) -> bool {
-    let limit = match protocol {
-        proto::TCP => idle.tcp,
-        proto::ICMP | proto::ICMPV6 => ICMP_IDLE,
-        proto::UDP if flow.flags & Flow::REPLIED == 0 => idle.udp,
-        _ => STREAM_IDLE,
-    };
-    now.since(Nanos(flow.seen_ns)) <= limit
-}
-
-/// Notes a packet of the flow.
-#[inline(always)]
-pub fn touch(flow: &mut Flow, direction: Direction, now: Nanos) {
-    if now.since(Nanos(flow.seen_ns)) > REFRESH {
-        flow.seen_ns = now.0;
-    }
-    if matches!(direction, Direction::Ingress) && flow.flags & Flow::REPLIED == 0 {
-        flow.flags |= Flow::REPLIED;
-        flow.seen_ns = now.0;
+pub const fn class(protocol: u8) -> Class {
+    match protocol {
+        proto::TCP => Class::Tcp,
+        proto::UDP => Class::Udp,
+        proto::ICMP | proto::ICMPV6 => Class::Icmp,
+        _ => Class::Other,
     }
 }
 

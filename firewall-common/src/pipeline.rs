@@ -11,13 +11,14 @@
 //! kernel each is a program, and only the middle one belongs to a generation. Openings,
 //! which are of no generation, are asked before the last.
 
-use crate::abi::flow::{Flow, FlowKey};
+use crate::abi::flow::FlowKey;
 use crate::abi::opening::{OPENINGS, Opening};
 use crate::abi::tables::{Cell, Setting, features};
 use crate::ban::{self, Bans};
 use crate::baseline;
 use crate::fast::{self, Rest};
-use crate::flow::{self, Idle};
+use crate::flow::table::{self, Opened, Part, Seen, Slots};
+use crate::flow::{self, Clock};
 use crate::fragment;
 use crate::frame::Frame;
 use crate::guard::{self, Guard};
@@ -28,7 +29,6 @@ use crate::policy::{Settings, Tables};
 use crate::question::{self, Answers, Questions};
 use crate::request;
 use crate::service::proto;
-use crate::time::Nanos;
 use crate::verdict::{Decision, Direction, Reason, Verdict};
 
 /// State that a verdict reads or writes, beside the policy's tables.
@@ -36,12 +36,42 @@ use crate::verdict::{Decision, Direction, Reason, Verdict};
 /// The kernel implements it over maps, the host over ordinary collections. A
 /// look-up that fails is `None`; each caller says which way it fails.
 pub trait World: Settings + Bans {
-    /// A flow this host opened.
-    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow>;
-    /// Writes a flow; false if the table would not take it.
-    fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool;
-    /// A clock that costs nothing to read, of which a tick is a second or a few.
-    fn ticks(&self) -> u64;
+    /// The flows that this host opened.
+    fn flows(&mut self) -> impl Slots;
+    /// The token bucket of this CPU for flows that it opens; `None` if nobody counts.
+    fn flow_rate(&mut self) -> Option<&mut u64>;
+    /// A clock that costs nothing to read.
+    fn jiffies(&self) -> u64;
+    /// Whether a packet's flow is in force, or the flow that it speaks of if `None`; notes
+    /// the packet: [`flow::see`], which the kernel calls out of line.
+    fn sees_flow(&mut self, key: &FlowKey, direction: Option<Direction>) -> bool
+    where
+        Self: Sized,
+    {
+        let clock = clock(self);
+        let port = flow::port_index(key.protocol, key.local_port);
+        let stamp = port.and_then(|index| self.flow_port(index)).copied();
+        let stamp = stamp.unwrap_or(flow::STAMP_UNKNOWN);
+        let part = Part::of(direction);
+        let seen = flow::see(&mut self.flows(), stamp, key.words(), part, &clock);
+        if matches!(seen, Seen::Noted) {
+            note_port(self, key);
+        }
+        !matches!(seen, Seen::No)
+    }
+    /// Opens a flow: [`table::open`], which the kernel calls out of line.
+    fn open_flow(&mut self, key: &FlowKey, slot: u32) -> Opened
+    where
+        Self: Sized,
+    {
+        let clock = clock(self);
+        let mut rate = self.flow_rate().copied();
+        let opened = table::open(&mut self.flows(), rate.as_mut(), key, slot, &clock);
+        if let (Some(to), Some(left)) = (self.flow_rate(), rate) {
+            *to = left;
+        }
+        opened
+    }
     /// A word of `FLOW_PORTS`; `None` if every flow is to be looked up.
     fn flow_port(&mut self, index: u32) -> Option<&mut u32>;
     /// Whether the kernel has a TCP socket, other than a listening one, for a
@@ -291,40 +321,41 @@ fn admit<W: World>(
         Direction::Ingress => packet.protocol == proto::TCP && packet.opens_tcp(),
         Direction::Egress => match open(world, packet, answers) {
             Ok(new) => new,
-            Err(Full) => return because(Reason::FlowTableFull),
+            Err(refused) => return because(refused),
         },
     };
     Decision { reason, cell, new_flow }
 }
 
-/// The flow table would not take an entry.
-pub(crate) struct Full;
-
 /// Notes a packet that this host sends and a rule admits; true if it opened a
 /// flow. An answer to an admitted inbound packet opens none, so that nobody
 /// outside makes this host write an entry.
+///
+/// # Errors
+/// The reason for which the packet is dropped: the table would not take the flow.
 #[inline(always)]
 pub(crate) fn open<W: World>(
     world: &mut W,
     packet: &Packet,
     answers: Answers,
-) -> Result<bool, Full> {
+) -> Result<bool, Reason> {
     let key = flow::key(packet, Direction::Egress);
-    let (now, idle) = (world.now(), idle(world));
-    if let Some(flow) = world.flow(&key)
-        && flow::alive(flow, key.protocol, now, idle)
-    {
-        flow::touch(flow, Direction::Egress, now);
-        note_port(world, &key);
+    if world.sees_flow(&key, Some(Direction::Egress)) {
         return Ok(false);
     }
     if answers.counterpart() {
         return Ok(false);
     }
-    let slot = answers.cell.slot();
-    let flow = Flow { seen_ns: now.0, opened_ns: now.0, slot, flags: 0 };
     note_port(world, &key);
-    if world.open_flow(&key, &flow) { Ok(true) } else { Err(Full) }
+    let refused = match world.open_flow(&key, answers.cell.slot()) {
+        Opened::Yes => return Ok(true),
+        Opened::Full => Reason::FlowTableFull,
+        Opened::TooMany => Reason::FlowRate,
+    };
+    // What is answered on a running connection is picked up by its socket.
+    let pickup = world.setting(Setting::Features) & features::PICKUP != 0;
+    let runs = packet.protocol == proto::TCP && !packet.opens_tcp();
+    if runs && pickup { Ok(false) } else { Err(refused) }
 }
 
 /// What a packet that no rule admits is to the flows in force.
@@ -346,7 +377,7 @@ fn established<W: World>(
         return Established::No;
     }
     let key = flow::key(packet, direction);
-    if live(world, &key, direction) {
+    if world.sees_flow(&key, Some(direction)) {
         return Established::Yes;
     }
     match direction {
@@ -364,38 +395,10 @@ fn forgotten<W: World>(world: &mut W, key: &FlowKey) -> Established {
     if pickup && world.has_socket(key) { Established::Yes } else { Established::Forgotten }
 }
 
-/// Whether the flow table has a live entry; notes the packet there.
-#[inline(always)]
-fn live<W: World>(world: &mut W, key: &FlowKey, direction: Direction) -> bool {
-    let (now, idle) = (world.now(), idle(world));
-    if !port_may_have_flow(world, key.protocol, key.local_port) {
-        return false;
-    }
-    match world.flow(key) {
-        Some(flow) if flow::alive(flow, key.protocol, now, idle) => {
-            flow::touch(flow, direction, now);
-            note_port(world, key);
-            true
-        }
-        _ => false,
-    }
-}
-
-/// Whether a flow of a local port can be in force: a word says so, where the table
-/// would take a look-up.
-#[inline(always)]
-pub(crate) fn port_may_have_flow<W: World>(world: &mut W, protocol: u8, port: u16) -> bool {
-    let (ticks, idle) = (world.ticks(), idle(world));
-    match flow::port_index(protocol, port).and_then(|index| world.flow_port(index)) {
-        Some(stamp) => flow::may_be_alive(*stamp, protocol, ticks, idle),
-        None => true,
-    }
-}
-
-/// Notes that a flow was seen; without need it does not write.
+/// Notes that a port has a flow.
 #[inline(always)]
 fn note_port<W: World>(world: &mut W, key: &FlowKey) {
-    let now = flow::stamp(world.ticks());
+    let now = clock(world).stamp();
     if let Some(index) = flow::port_index(key.protocol, key.local_port)
         && let Some(stamp) = world.flow_port(index)
         && *stamp != now
@@ -408,13 +411,7 @@ fn note_port<W: World>(world: &mut W, key: &FlowKey) {
 /// ingress policy, or an opening, admits.
 #[inline(always)]
 pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, answers: Answers) -> bool {
-    let (now, idle) = (world.now(), idle(world));
-    if let Some(flow) = world.flow(key)
-        && flow::alive(flow, key.protocol, now, idle)
-    {
-        return true;
-    }
-    answers.counterpart()
+    world.sees_flow(key, None) || answers.counterpart()
 }
 
 /// Whether the source is banned; counts the hit.
@@ -498,12 +495,10 @@ pub fn internal_error<S: Settings>(settings: &S, direction: Direction) -> Reason
     }
 }
 
+/// The clock of flows.
 #[inline(always)]
-fn idle<W: World>(world: &W) -> Idle {
-    Idle {
-        tcp: Nanos::from_secs(world.setting(Setting::TcpIdleSeconds).into()),
-        udp: Nanos::from_secs(world.setting(Setting::UdpIdleSeconds).into()),
-    }
+fn clock<W: World>(world: &W) -> Clock {
+    Clock::new(world, world.jiffies())
 }
 
 /// Counts a packet once by outcome, once by rule, and tells a person about it if

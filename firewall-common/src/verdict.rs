@@ -119,6 +119,8 @@ reasons! {
     FragmentFollowsDrop = 41, Drop, "fragment-follows-drop";
     /// Later fragments without a known first one: above their rate, or strict.
     FragmentUnknownDrop = 42, Drop, "fragment-unknown-drop";
+    /// This host opens flows faster than its table is made for.
+    FlowRate = 47, Drop, "flow-rate";
 
     /// Shorter than an Ethernet header and its tags.
     MalformedEthernet = 64, Drop, "malformed-ethernet";

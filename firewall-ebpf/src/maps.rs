@@ -12,7 +12,7 @@ use firewall_common::abi::ban::FILTER_WORDS;
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::INTERFACES;
 use firewall_common::abi::event::Sampler;
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
@@ -43,10 +43,15 @@ pub(crate) static REQUESTS: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static IFACES: Array<[u32; INTERFACES as usize]> = Array::with_max_entries(1, 0);
 
-/// Flows this host opened. Shared; written at egress and by seeding. Full: the
-/// least recently used gives way; a flow that finds no place is refused.
+/// Flows this host opened: one value, see `firewall_common::abi::flow`. Shared; written
+/// at egress and by seeding. Full: a flow that was silent for long enough gives way, else
+/// the new one is refused.
 #[map]
-pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(1, 0);
+pub(crate) static FLOWS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Token buckets for new flows: one value, a row per CPU. Shared; written at egress.
+#[map]
+pub(crate) static FLOW_RATES: Array<u64> = Array::with_max_entries(1, 0);
 
 /// When each local port last had a flow. Shared; written where flows are.
 #[map]
@@ -256,6 +261,9 @@ settings! {
     FilterNetworks
     CombinedIngress
     CombinedEgress
+    FlowMask
+    FlowSeed
+    Hz
 }
 
 /// A 64-bit immediate number, of which the loader leaves 32 bits.

@@ -11,10 +11,11 @@ use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::event::{
     EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler, TRIES_PER_JIFFY,
 };
-use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
+use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::{Cell, Setting};
 use firewall_common::ban::{self, Bans};
+use firewall_common::flow::table::{Opened, Slots};
 use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::parse::ethertype;
@@ -24,6 +25,7 @@ use firewall_common::request;
 use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
 
+use crate::flows::{self, Flows};
 use crate::frame::Hook;
 use crate::{maps, outline};
 
@@ -123,8 +125,12 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     }
 }
 
-/// 1024 jiffies make a tick: a second at HZ=1000, ten at HZ=100.
-const TICK_SHIFT: u32 = 10;
+/// Jiffies since the machine has started, and a few.
+#[inline(always)]
+pub(crate) fn jiffies() -> u64 {
+    // SAFETY: the helper only reads a counter.
+    unsafe { bpf_jiffies64() }
+}
 
 /// The bans of this host.
 pub(crate) struct SharedBans;
@@ -224,31 +230,33 @@ impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
 
 impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
     #[inline(always)]
-    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
-        let flow = maps::FLOWS.get_ptr_mut(key)?;
-        // SAFETY: map values stay readable until the program ends; a torn time
-        // of last sight does no harm.
-        Some(unsafe { &mut *flow })
+    fn flows(&mut self) -> impl Slots {
+        Flows
     }
 
     #[inline(always)]
-    fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool {
-        maps::FLOWS.insert(key, flow, 0).is_ok()
+    fn flow_rate(&mut self) -> Option<&mut u64> {
+        flows::rate()
     }
 
     #[inline(always)]
-    fn ticks(&self) -> u64 {
-        // SAFETY: the helper only reads a counter.
-        unsafe { bpf_jiffies64() >> TICK_SHIFT }
+    fn jiffies(&self) -> u64 {
+        jiffies()
+    }
+
+    #[inline(always)]
+    fn sees_flow(&mut self, key: &FlowKey, direction: Option<Direction>) -> bool {
+        flows::sees(key, direction, self.setting(Setting::Generation))
+    }
+
+    #[inline(always)]
+    fn open_flow(&mut self, key: &FlowKey, slot: u32) -> Opened {
+        flows::open(key, slot, self.setting(Setting::Generation))
     }
 
     #[inline(always)]
     fn flow_port(&mut self, index: u32) -> Option<&mut u32> {
-        let index = maps::masked(index, FLOW_PORTS - 1);
-        // SAFETY: the value has that many words.
-        let stamp = unsafe { maps::value(&maps::FLOW_PORTS).cast::<u32>().add(index) };
-        // SAFETY: as above; a lost write of a stamp is made up by the next packet.
-        Some(unsafe { &mut *stamp })
+        Some(flows::port(index))
     }
 
     #[inline(always)]
@@ -378,7 +386,7 @@ pub(crate) fn openings() -> Option<&'static [Opening; OPENINGS]> {
 
 /// This CPU; `None` if user space did not count it.
 #[inline(always)]
-fn cpu() -> Option<u32> {
+pub(crate) fn cpu() -> Option<u32> {
     // SAFETY: the helper only reads the CPU number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     if cpu >= maps::setting(Setting::Cpus) { None } else { Some(cpu) }
@@ -563,8 +571,7 @@ fn worth(
     source: Address,
     decision: &Decision,
 ) -> Option<(usize, u64)> {
-    // SAFETY: the helper only reads a counter.
-    let jiffy = unsafe { bpf_jiffies64() };
+    let jiffy = jiffies();
     let window = jiffy >> Sampler::WINDOW_SHIFT;
     if sampler.jiffy != jiffy {
         if sampler.jiffy >> Sampler::WINDOW_SHIFT != window {

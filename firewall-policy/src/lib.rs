@@ -32,6 +32,7 @@ pub mod compile;
 pub mod diagnostic;
 pub mod directory;
 mod features;
+pub mod flows;
 pub mod glob;
 pub mod host;
 pub mod import;

@@ -31,6 +31,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use firewall_common::abi::ban::{BanKey, Bucket, FILTER_WORDS, SLOTS, TableWord};
 use firewall_common::abi::counter::{RuleCounter, Traffic};
@@ -39,6 +40,8 @@ use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::Setting;
 use firewall_common::ban::write::{Memory, Writer};
 use firewall_common::ban::{self, Bans, filter_bits};
+use firewall_common::flow::Clock;
+use firewall_common::flow::table::{self, Slots};
 use firewall_common::packet::{Address, Packet};
 use firewall_common::pipeline::{self, Arrival, World};
 use firewall_common::policy::{Context, MISSING, Settings, Tables};
@@ -48,6 +51,7 @@ use firewall_common::verdict::{Decision, Direction, Reason};
 use firewall_common::{flow, fragment, guard};
 
 use crate::compile::Generation;
+use crate::flows::FlowTable;
 
 /// A generation, and everything else that a verdict depends on.
 #[derive(Clone, Debug)]
@@ -57,9 +61,9 @@ pub struct HostWorld {
     /// The clock; it stands still until it is set again.
     pub now: Nanos,
     /// Flows this host opened.
-    pub flows: HashMap<FlowKey, Flow>,
-    /// Most flows that fit; a new one beyond is refused.
-    pub flows_max: usize,
+    pub flows: FlowTable,
+    /// The token bucket for flows that this host opens; full at first.
+    pub flow_rate: u64,
     /// Words of `FLOW_PORTS` that are not zero.
     flow_ports: BTreeMap<u32, u32>,
     /// TCP sockets other than listening ones.
@@ -80,6 +84,12 @@ pub struct HostWorld {
     ban_lengths: [u64; 3],
     direction: Direction,
 }
+
+/// Flows of a host here.
+const FLOWS: u32 = 1 << 15;
+
+/// Jiffies in its seconds.
+const HZ: u32 = 1000;
 
 /// Counters, of those that have moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,12 +126,15 @@ impl HostWorld {
     /// A host on which nothing has happened yet.
     #[must_use]
     pub fn new(generation: &Generation) -> Self {
+        let mut settings = generation.settings;
+        settings[Setting::Hz as usize] = HZ;
+        let flows = FlowTable::new(FLOWS, settings[Setting::Seed as usize]);
         Self {
             words: generation.words.clone(),
-            settings: generation.settings,
+            settings,
             now: Nanos::default(),
-            flows: HashMap::new(),
-            flows_max: usize::MAX,
+            flow_rate: u64::from(table::per_second(flows.mask())) * 1000,
+            flows,
             flow_ports: BTreeMap::new(),
             sockets: HashSet::new(),
             guards: BTreeMap::new(),
@@ -143,12 +156,24 @@ impl HostWorld {
         pipeline::process(self, &frame, arrival, &mut packet)
     }
 
-    /// Writes a flow as it is, as seeding does.
-    pub fn write_flow(&mut self, key: FlowKey, flow: Flow) {
+    /// The clock of flows.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        Clock::new(self, self.jiffies())
+    }
+
+    /// Writes a flow that was silent for so long, as seeding does.
+    ///
+    /// # Panics
+    /// If it finds no place.
+    pub fn write_flow(&mut self, key: FlowKey, flags: u32, silent: Duration) {
         if let Some(index) = flow::port_index(key.protocol, key.local_port) {
             self.flow_ports.insert(index, flow::STAMP_UNKNOWN);
         }
-        self.flows.insert(key, flow);
+        let clock = self.clock();
+        let seen = clock.before(silent);
+        let flow = Flow { seen, opened: seen, slot: 0, flags };
+        assert!(self.flows.insert(&key, &flow, &clock), "the table of flows is full");
     }
 
     /// Bans a network until a time in nanoseconds.
@@ -241,20 +266,16 @@ impl Bans for HostWorld {
 }
 
 impl World for HostWorld {
-    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
-        self.flows.get_mut(key)
+    fn flows(&mut self) -> impl Slots {
+        &mut self.flows
     }
 
-    fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool {
-        let fits = self.flows.len() < self.flows_max || self.flows.contains_key(key);
-        if fits {
-            self.flows.insert(*key, *flow);
-        }
-        fits
+    fn flow_rate(&mut self) -> Option<&mut u64> {
+        Some(&mut self.flow_rate)
     }
 
-    fn ticks(&self) -> u64 {
-        self.now.as_secs()
+    fn jiffies(&self) -> u64 {
+        self.now.0 / (1_000_000_000 / u64::from(HZ))
     }
 
     fn flow_port(&mut self, index: u32) -> Option<&mut u32> {

@@ -132,6 +132,12 @@ pub enum Setting {
     CombinedIngress = 50,
     /// The same for egress.
     CombinedEgress = 51,
+    /// Places of the table of flows, less one.
+    FlowMask = 52,
+    /// Seed of the table of flows: it lives as long as the table.
+    FlowSeed = 53,
+    /// Jiffies in a second.
+    Hz = 54,
 }
 
 impl Setting {

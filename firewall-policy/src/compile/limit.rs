@@ -1,7 +1,7 @@
 //! What memory a policy may take, and what is done about it.
 
 use firewall_common::abi::counter::{METRICS, RuleCounter};
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::{places, table_bytes};
 
 use super::Environment;
 use super::cells::{Form, Need, Sparse};
@@ -29,12 +29,10 @@ impl Limit {
         let counters = |slots: u32, width: usize| {
             u64::from(slots.next_power_of_two()) * width as u64 * (u64::from(environment.cpus) + 1)
         };
-        // Entry and bucket head of a preallocated LRU hash.
-        let flow = size_of::<FlowKey>() + size_of::<Flow>() + 48 + 16;
         let shared = Memory {
             rule_counters: counters(slots.rules(), size_of::<RuleCounter>()),
             request_counters: counters(slots.requests(), 8 * METRICS as usize),
-            flows: u64::from(policy.state.flows) * flow as u64,
+            flows: table_bytes(places(policy.state.flows)),
             ..Memory::default()
         };
         Self {

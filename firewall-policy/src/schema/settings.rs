@@ -222,7 +222,7 @@ impl Reader<'_> {
     fn state(&mut self, node: &Node<'_>) -> Option<Spanned<State>> {
         let fields = self.fields(node, &keys::STATE)?;
         let mut value = default_state();
-        let flows = |text: &str| amount::number(text, 1024, 1 << 24);
+        let flows = |text: &str| amount::number(text, 1024, 1 << 22);
         if let Some(flows) =
             fields.get("flows").and_then(|node| self.value(node, "a number", flows))
         {

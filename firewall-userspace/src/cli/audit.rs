@@ -13,7 +13,6 @@ use super::{Context, Json};
 use crate::audit::{self, Finding, Seen};
 use crate::collect::Known;
 use crate::failure::Exit;
-use crate::host::clock::monotonic;
 use crate::host::containers::Containers;
 use crate::host::sockets::{self, Sockets};
 use crate::host::users;
@@ -88,9 +87,9 @@ fn flows(context: &Context) -> Result<BTreeMap<String, BTreeSet<IpAddr>>> {
     }
     let Some(store) = open_store(context)? else { return Ok(found) };
     let Some(known) = store.meta()?.map(Known::new) else { return Ok(found) };
-    let since = monotonic().saturating_sub(LATELY);
-    for (key, flow) in store.open_flows()? {
-        let is_recent = Duration::from_nanos(flow.seen_ns) >= since;
+    let flows = store.flows()?;
+    for (key, flow) in flows.iter() {
+        let is_recent = flows.silence(&flow) <= LATELY;
         if let Some((name, _)) = known.rule(flow.slot).filter(|_| is_recent) {
             let remote = Address { hi: key.remote[0], lo: key.remote[1] };
             let remote = match key.family {

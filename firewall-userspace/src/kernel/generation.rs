@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::maps::{Capacity, Maps};
 use super::meta::{Meta, store_words};
 use super::object::{ANSWERS, JUDGES, Object, Settings};
 use super::sys::{self, Mapping};
+use super::{flows, jiffies};
 
 /// How long the parts of an installation took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,14 +108,19 @@ pub fn open(
     let filled = start.elapsed();
 
     let start = Instant::now();
-    let settings = settings(generation, capacity);
+    let flows = sys::open(&map_path("FLOWS"))?.context("there is no table of flows")?;
+    let settings = settings(generation, capacity, flows::settings(flows.as_fd())?);
     let object = Object::open(map_path, Some(&tables), &settings)?;
     let timings = Timings { tables: filled, load: start.elapsed(), switch: Duration::ZERO };
     Ok(Loaded { object, settings, timings })
 }
 
 /// The compiler's settings, completed by what only the kernel side knows.
-fn settings(generation: &Generation, capacity: &Capacity) -> Settings {
+fn settings(
+    generation: &Generation,
+    capacity: &Capacity,
+    (flow_mask, flow_seed): (u32, u32),
+) -> Settings {
     let mut settings = generation.settings;
     let mut set = |setting: Setting, value: u32| {
         if let Some(place) = settings.get_mut(setting as usize) {
@@ -123,6 +130,9 @@ fn settings(generation: &Generation, capacity: &Capacity) -> Settings {
     set(Setting::RuleSlots, capacity.rule_slots);
     set(Setting::RequestSlotCount, capacity.request_slots);
     set(Setting::Cpus, capacity.cpus);
+    set(Setting::FlowMask, flow_mask);
+    set(Setting::FlowSeed, flow_seed);
+    set(Setting::Hz, jiffies::per_second());
     settings
 }
 

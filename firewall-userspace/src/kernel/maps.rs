@@ -10,7 +10,7 @@ use firewall_common::abi::ban::FILTER_WORDS;
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::event::Sampler;
-use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
+use firewall_common::abi::flow::{FLOW_PORTS, FlowKey, RATE_WORDS, places, table_bytes};
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
@@ -67,7 +67,7 @@ pub fn cpus() -> Result<u32> {
 }
 
 /// Names of the shared maps that programs use.
-pub const NAMES: [&str; 24] = [
+pub const NAMES: [&str; 25] = [
     "CONTROL",
     "OUTCOMES",
     "RULES",
@@ -75,6 +75,7 @@ pub const NAMES: [&str; 24] = [
     "IFACES",
     "FLOWS",
     "FLOW_PORTS",
+    "FLOW_RATES",
     "BANS",
     "BAN_FILTER",
     "OPENINGS",
@@ -130,13 +131,8 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
         "OPENINGS" => array(size_of::<[Opening; OPENINGS]>()),
         "GUARDS" => array(8 * guard::SLOTS as usize),
         "FRAGMENTS" => array(8 * fragment::SLOTS as usize),
-        "FLOWS" => table(
-            bpf_map_type::BPF_MAP_TYPE_LRU_HASH,
-            size_of::<FlowKey>(),
-            size_of::<Flow>(),
-            capacity.flows,
-            0,
-        ),
+        "FLOWS" => array(usize::try_from(table_bytes(places(capacity.flows)))?),
+        "FLOW_RATES" => array(8 * (capacity.cpus * RATE_WORDS) as usize),
         "REQUEST_FLOWS" => table(
             bpf_map_type::BPF_MAP_TYPE_LRU_HASH,
             size_of::<FlowKey>(),
@@ -259,10 +255,10 @@ pub fn create(name: &str, shape: &Shape, path: &Path) -> Result<OwnedFd> {
 /// Refuses a pinned map that is not of our layout; capacities may differ.
 fn check(name: &str, fd: BorrowedFd<'_>, wanted: &Shape) -> Result<()> {
     let found = sys::shape(fd)?;
-    let counter = matches!(name, "RULES" | "REQUESTS");
+    let sized = matches!(name, "RULES" | "REQUESTS" | "FLOWS");
     if found.kind != wanted.kind
         || found.key != wanted.key
-        || (found.value != wanted.value && !counter)
+        || (found.value != wanted.value && !sized)
     {
         bail!("the pinned map {name} is not ours: {found:?}, wanted {wanted:?}");
     }

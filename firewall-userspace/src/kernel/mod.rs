@@ -7,8 +7,8 @@
 //! | [`attach`] | links of the root programs to interfaces |
 //! | [`generation`], [`object`], [`program`] | loading programs with their tables and settings |
 //! | [`sandbox`] | the same programs with maps of their own, for tests and `explain` |
-//! | [`counters`], [`events`], [`bans`], [`seed`] | one family of maps each |
-//! | [`maps`], [`meta`], [`pins`], `bpffs`, [`pod`], [`sys`], [`clock`] | what these stand on |
+//! | [`counters`], [`events`], [`bans`], [`flows`], [`seed`] | one family of maps each |
+//! | [`maps`], [`meta`], [`pins`], `bpffs`, [`pod`], [`sys`], [`clock`], [`jiffies`] | what these stand on |
 
 pub mod attach;
 pub mod bans;
@@ -16,7 +16,9 @@ mod bpffs;
 pub mod clock;
 pub mod counters;
 pub mod events;
+pub mod flows;
 pub mod generation;
+pub mod jiffies;
 pub mod maps;
 pub mod meta;
 pub mod object;

@@ -4,7 +4,7 @@
 //! transparent wrappers. Each wrapped type is `repr(C)` without padding, and any
 //! bit pattern is a value of it; `firewall-common` asserts the layouts.
 
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::FlowKey;
 
 macro_rules! pod {
     ($($(#[$doc:meta])* $name:ident($type:ty);)*) => {$(
@@ -21,6 +21,4 @@ macro_rules! pod {
 pod! {
     /// Key of a flow.
     Key(FlowKey);
-    /// A flow.
-    Entry(Flow);
 }

@@ -7,25 +7,25 @@ use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{HashMap, MapData};
 use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::counter::{METRICS, RuleCounter, Traffic};
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
+use firewall_common::abi::tables::Setting;
 use firewall_common::verdict::{Direction, Reason, Verdict};
 use firewall_policy::compile::Generation;
 
 use super::bans;
 use super::bpffs;
 use super::counters::{self, Counters, Outcomes};
+use super::flows::{self, Flows};
 use super::generation::{self, Loaded};
 use super::maps::{self, Capacity, Maps};
 use super::openings::Openings;
 use super::pins::Pins;
-use super::pod;
 use super::program::{self, Facts};
 use super::stages;
 use super::sys::{self, Mapping};
@@ -126,7 +126,7 @@ impl Sandbox {
     /// Without root, without bpffs, or if the kernel refuses the programs.
     pub fn new(generation: &Generation) -> Result<Self> {
         let capacity = Capacity {
-            flows: 4096,
+            flows: 1 << 15,
             request_flows: 4096,
             ..Capacity::new(0, slots(generation), slots(generation))?
         };
@@ -140,6 +140,9 @@ impl Sandbox {
         let maps = Maps::open_or_create(map_path, &capacity)?;
         let loaded = generation::open(&root.join("gen"), map_path, generation, &capacity)?;
         drop(directory);
+        let idle = |setting: Setting| generation.settings[setting as usize];
+        let (tcp, udp) = (idle(Setting::TcpIdleSeconds), idle(Setting::UdpIdleSeconds));
+        flows::set_idle(maps.fd("FLOWS")?, tcp, udp)?;
         generation::announce(&maps, loaded.slot(), &loaded.settings)?;
         let rows = maps::rows(&capacity);
         Ok(Self {
@@ -294,8 +297,8 @@ impl Sandbox {
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub fn flows(&self) -> Result<HashMap<MapData, pod::Key, pod::Entry>> {
-        super::store::flows(&self.maps)
+    pub fn flows(&self) -> Result<Flows> {
+        Flows::open(&self.maps)
     }
 
     /// Writes a flow, as if this host had opened it now.
@@ -303,33 +306,23 @@ impl Sandbox {
     /// # Errors
     /// If the table would not take it.
     pub fn open_flow(&self, key: FlowKey) -> Result<()> {
-        let now = super::clock::monotonic_ns();
-        self.write_flow(key, Flow { seen_ns: now, opened_ns: now, slot: 0, flags: 0 })
+        self.write_flow(key, 0, Duration::ZERO)
     }
 
-    /// Writes a flow as it is.
+    /// Writes a flow that was silent for so long.
     ///
     /// # Errors
     /// If the table would not take it.
-    pub fn write_flow(&self, key: FlowKey, flow: Flow) -> Result<()> {
-        super::store::write_flow(
-            &mut self.flows()?,
-            &super::store::flow_ports(&self.maps)?,
-            key,
-            flow,
-        )
+    pub fn write_flow(&self, key: FlowKey, flags: u32, silent: Duration) -> Result<()> {
+        self.flows()?.write(&key, flags, 0, silent)
     }
 
     /// Empties the flow table.
     ///
     /// # Errors
-    /// If an entry cannot be removed.
+    /// If it cannot be opened.
     pub fn forget_flows(&self) -> Result<()> {
-        let mut flows = self.flows()?;
-        let keys: Vec<_> = flows.keys().collect::<Result<_, _>>()?;
-        for key in keys {
-            flows.remove(&key)?;
-        }
+        self.flows()?.clear();
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use firewall_common::abi::flow::{Flow, FlowKey};
@@ -14,9 +15,8 @@ use firewall_common::packet::Address;
 use firewall_common::service::proto;
 use procfs::net::TcpState;
 
-use super::clock;
+use super::flows::Flows;
 use super::maps::Maps;
-use super::store;
 
 /// Writes an entry for every open socket that this host opened; returns how
 /// many.
@@ -27,17 +27,12 @@ use super::store;
 /// # Errors
 /// If the sockets cannot be listed or the table refuses an entry.
 pub fn seed(maps: &Maps) -> Result<usize> {
-    let (mut flows, ports) = (store::flows(maps)?, store::flow_ports(maps)?);
-    let now = clock::monotonic_ns();
+    let mut flows = Flows::open(maps)?;
     let keys = open_flows()?;
     for key in &keys {
-        let flow = Flow {
-            seen_ns: now,
-            opened_ns: now,
-            slot: Cell::NO_SLOT,
-            flags: Flow::SEEDED | Flow::REPLIED,
-        };
-        store::write_flow(&mut flows, &ports, *key, flow).context("could not seed a flow")?;
+        flows
+            .write(key, Flow::SEEDED | Flow::REPLIED, Cell::NO_SLOT, Duration::ZERO)
+            .context("could not seed a flow")?;
     }
     Ok(keys.len())
 }

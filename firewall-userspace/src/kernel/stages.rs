@@ -17,7 +17,7 @@ use super::generation;
 use super::maps::{self, Maps};
 use super::object::{self, Object, STAGES, Settings};
 use super::pins::Pins;
-use super::sys;
+use super::{flows, jiffies, sys};
 
 /// Where each of [`STAGES`] is called.
 const PLACES: [(&str, u32); STAGES.len()] = [
@@ -71,7 +71,8 @@ pub(super) fn put(maps: &Maps, object: &Object, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Settings of programs that belong to no generation: the widths of counter rows.
+/// Settings of programs that belong to no generation: the widths of counter rows, and
+/// the table of flows.
 ///
 /// # Errors
 /// If the kernel does not tell.
@@ -81,10 +82,14 @@ pub(super) fn settings(maps: &Maps) -> Result<Settings> {
         let row = sys::shape(maps.fd(name)?)?.value / (cpus + 1);
         Ok(row / u32::try_from(slot)?)
     };
+    let (flow_mask, flow_seed) = flows::settings(maps.fd("FLOWS")?)?;
     let mut settings: Settings = [0; _];
     for (setting, value) in [
         (Setting::Cpus, cpus),
         (Setting::RuleSlots, width("RULES", size_of::<RuleCounter>())?),
+        (Setting::FlowMask, flow_mask),
+        (Setting::FlowSeed, flow_seed),
+        (Setting::Hz, jiffies::per_second()),
         (Setting::RequestSlotCount, width("REQUESTS", 8 * METRICS as usize)?),
     ] {
         if let Some(place) = settings.get_mut(setting as usize) {
@@ -99,5 +104,6 @@ fn made_of(maps: &Maps) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     object::bytes().hash(&mut hasher);
     let id = |name: &str| -> Result<u32> { sys::map_id(maps.fd(name)?) };
-    Ok(format!("{:016x}-{}-{}", hasher.finish(), id("RULES")?, id("REQUESTS")?))
+    let ids = (id("RULES")?, id("REQUESTS")?, id("FLOWS")?);
+    Ok(format!("{:016x}-{}-{}-{}", hasher.finish(), ids.0, ids.1, ids.2))
 }

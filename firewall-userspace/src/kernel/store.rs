@@ -5,12 +5,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{HashMap, Map, MapData};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter};
-use firewall_common::abi::flow::{FLOW_PORTS, Flow, FlowKey};
+use firewall_common::abi::tables::Setting;
 use firewall_common::control::in_force;
-use firewall_common::flow;
 use firewall_policy::compile::Generation;
 use firewall_policy::ir::IngressHook;
 
@@ -20,13 +18,13 @@ use super::bpffs;
 use super::clock::monotonic_ns;
 use super::counters::{self, Counters, Outcomes};
 use super::events::{self, Events, Sampled};
+use super::flows::{self, Flows};
 use super::generation::{self, Loaded, Timings};
 use super::maps::{self, Capacity, Maps};
 use super::meta::{Before, Meta};
 use super::object::{Object, ROOTS, Settings};
 use super::openings::Openings;
 use super::pins::Pins;
-use super::pod;
 use super::seed;
 use super::stages;
 use super::sys::{self, Mapping};
@@ -95,7 +93,7 @@ impl Store {
             return Ok(());
         }
         let mut settings: Settings = [0; _];
-        if let Some(cpus) = settings.get_mut(firewall_common::abi::tables::Setting::Cpus as usize) {
+        if let Some(cpus) = settings.get_mut(Setting::Cpus as usize) {
             *cpus = capacity.cpus;
         }
         let mut object = Object::open(|name| self.pins.map(name), None, &settings)?;
@@ -213,6 +211,9 @@ impl Store {
             let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             self.control.set_word(DEADLINE, monotonic_ns().saturating_add(time));
         }
+        let idle = |setting: Setting| generation.settings[setting as usize];
+        let (tcp, udp) = (idle(Setting::TcpIdleSeconds), idle(Setting::UdpIdleSeconds));
+        flows::set_idle(self.maps.fd("FLOWS")?, tcp, udp)?;
         let word = Word::new(slot, before.active(), trial.is_none(), closed(meta));
         self.set_word(word);
         timings.switch = start.elapsed();
@@ -284,23 +285,21 @@ impl Store {
         events::sampled(&self.maps)
     }
 
-    /// Flows this host opened: entries now, and room.
+    /// Flows this host opened: those in force now, and room.
     ///
     /// # Errors
     /// If the table cannot be read.
     pub fn flow_usage(&self) -> Result<(usize, u32)> {
-        let capacity = sys::shape(self.maps.fd("FLOWS")?)?.entries;
-        Ok((flows(&self.maps)?.keys().flatten().count(), capacity))
+        let flows = self.flows()?;
+        Ok((flows.count(), flows.capacity()))
     }
 
     /// Flows that this host opened.
     ///
     /// # Errors
     /// If the table cannot be opened.
-    pub fn open_flows(&self) -> Result<Vec<(FlowKey, Flow)>> {
-        let table = flows(&self.maps)?;
-        // An entry may end while it is read.
-        Ok(table.iter().flatten().map(|(key, entry)| (key.0, entry.0)).collect())
+    pub fn flows(&self) -> Result<Flows> {
+        Flows::open(&self.maps)
     }
 
     /// Writes entries for the flows that are open already.
@@ -460,42 +459,6 @@ pub(super) const UNSET: Word = Word(0);
 const WORD: usize = std::mem::offset_of!(Control, word) / 8;
 /// Word of [`Control`] that holds the deadline of a trial.
 const DEADLINE: usize = std::mem::offset_of!(Control, deadline_ns) / 8;
-
-/// The table of flows.
-///
-/// # Errors
-/// If it cannot be opened.
-pub fn flows(maps: &Maps) -> Result<HashMap<MapData, pod::Key, pod::Entry>> {
-    let data = MapData::from_fd(sys::duplicate(&maps.fd("FLOWS")?)?)?;
-    Ok(HashMap::try_from(Map::LruHashMap(data))?)
-}
-
-/// Writes a flow as it is, and notes its port, without which nobody looks it up.
-///
-/// # Errors
-/// If the table would not take it.
-pub fn write_flow(
-    flows: &mut HashMap<MapData, pod::Key, pod::Entry>,
-    ports: &Mapping,
-    key: FlowKey,
-    flow: Flow,
-) -> Result<()> {
-    flows.insert(pod::Key(key), pod::Entry(flow), 0).context("the table of flows is full")?;
-    if let Some(index) = flow::port_index(key.protocol, key.local_port) {
-        let (word, shift) = (index as usize / 2, index % 2 * 32);
-        ports.set_bits(word, u64::from(flow::STAMP_UNKNOWN) << shift);
-    }
-    Ok(())
-}
-
-/// The words that say which ports have flows.
-///
-/// # Errors
-/// If the map cannot be mapped.
-pub fn flow_ports(maps: &Maps) -> Result<Mapping> {
-    Mapping::new(maps.fd("FLOW_PORTS")?, 4 * FLOW_PORTS as usize, true)
-        .context("could not map the ports of flows")
-}
 
 /// Name of an interface of this network namespace.
 ///

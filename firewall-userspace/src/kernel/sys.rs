@@ -290,6 +290,13 @@ impl Mapping {
         }
     }
 
+    /// Puts a 64-bit word in the place of another; false if something else stands there.
+    #[must_use]
+    pub fn swap(&self, index: usize, old: u64, new: u64) -> bool {
+        let word = self.atomic(index);
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     fn atomic(&self, index: usize) -> &AtomicU64 {
         // SAFETY: an aligned place inside the mapping, which lives as long as `self`.
         unsafe { AtomicU64::from_ptr(self.place::<u64>(index)) }

@@ -1,12 +1,11 @@
 //! The datapath on the host: the same code over ordinary collections, for those
 //! who may not run BPF programs.
 
-use std::collections::HashMap;
-
 use firewall_common::abi::ban::{Bucket, TableWord};
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::tables::Setting;
 use firewall_common::ban::Bans;
+use firewall_common::flow::table::Slots;
 use firewall_common::packet::{Address, Packet};
 use firewall_common::pipeline::{self, Arrival, World};
 use firewall_common::policy::{Context, MISSING, Settings, Tables};
@@ -15,6 +14,7 @@ use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Direction, Reason};
 use firewall_common::{fragment, guard};
 use firewall_policy::compile::Generation;
+use firewall_policy::flows::FlowTable;
 
 use crate::host::clock;
 use crate::kernel::sandbox::Judged;
@@ -24,12 +24,18 @@ use crate::kernel::sandbox::Judged;
 pub(crate) struct Model {
     words: Vec<u32>,
     settings: [u32; Setting::COUNT],
-    flows: HashMap<FlowKey, Flow>,
+    flows: FlowTable,
     guards: Vec<u64>,
     fragments: Vec<u64>,
     /// Outcome and rule counter of the packet that is being judged.
     counted: (Option<Reason>, Option<u32>),
 }
+
+/// Flows that a probe can open.
+const FLOWS: u32 = 1024;
+
+/// Jiffies in a second of the model's clock.
+const HZ: u32 = 1000;
 
 impl Model {
     /// Of a compiled policy.
@@ -41,10 +47,13 @@ impl Model {
                 *slots = u32::MAX;
             }
         }
+        if let Some(hz) = settings.get_mut(Setting::Hz as usize) {
+            *hz = HZ;
+        }
         Self {
             words: generation.words.clone(),
             settings,
-            flows: HashMap::new(),
+            flows: FlowTable::new(FLOWS, 0),
             guards: vec![0; guard::SLOTS as usize],
             fragments: vec![0; fragment::SLOTS as usize],
             counted: (None, None),
@@ -116,17 +125,16 @@ impl Bans for Model {
 }
 
 impl World for Model {
-    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
-        self.flows.get_mut(key)
+    fn flows(&mut self) -> impl Slots {
+        &mut self.flows
     }
 
-    fn open_flow(&mut self, key: &FlowKey, flow: &Flow) -> bool {
-        self.flows.insert(*key, *flow);
-        true
+    fn flow_rate(&mut self) -> Option<&mut u64> {
+        None
     }
 
-    fn ticks(&self) -> u64 {
-        0
+    fn jiffies(&self) -> u64 {
+        self.now().0 / (1_000_000_000 / u64::from(HZ))
     }
 
     fn flow_port(&mut self, _: u32) -> Option<&mut u32> {

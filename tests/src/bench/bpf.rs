@@ -11,7 +11,6 @@ const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-const MAP_UPDATE_BATCH: libc::c_int = 26;
 const LINK_CREATE: libc::c_int = 28;
 
 /// `BPF_F_TEST_XDP_LIVE_FRAMES`: the frame is really sent where the program says.
@@ -185,33 +184,6 @@ pub(super) fn place(programs: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result
         ..Element::default()
     };
     bpf(MAP_UPDATE_ELEM, &mut attr).context("could not place a program")?;
-    Ok(())
-}
-
-/// `bpf_attr` of batch operations.
-#[repr(C)]
-#[derive(Default)]
-struct Batch {
-    tokens: [u64; 2],
-    keys: u64,
-    values: u64,
-    count: u32,
-    map: u32,
-    flags: [u64; 2],
-}
-
-/// Writes many entries with one call.
-pub(super) fn write_all<K, V>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> Result<()> {
-    anyhow::ensure!(keys.len() == values.len(), "as many keys as values");
-    let mut attr = Batch {
-        keys: keys.as_ptr() as u64,
-        values: values.as_ptr() as u64,
-        count: u32::try_from(keys.len())?,
-        map: u32::try_from(map.as_raw_fd())?,
-        ..Batch::default()
-    };
-    bpf(MAP_UPDATE_BATCH, &mut attr)
-        .with_context(|| format!("the map took {} of {} entries", attr.count, keys.len()))?;
     Ok(())
 }
 

@@ -1,17 +1,16 @@
 //! Section `state`: what a packet costs where it meets flows, bans or requests.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use firewall_common::abi::ban::Ban;
-use firewall_common::abi::flow::{FLOW_PORTS, Flow as Entry, FlowKey};
-use firewall_common::flow;
+use firewall_common::abi::flow::{Flow as Entry, FlowKey};
 use firewall_common::packet::Address;
-use firewall_userspace::kernel::sys::Mapping;
-use firewall_userspace::kernel::{bans, clock};
+use firewall_userspace::kernel::bans;
 
 use super::Bench;
-use super::bpf::{self, Kind};
+use super::bpf::Kind;
 use super::instruments::{Fields, Records};
 use super::ours::Ours;
 use super::packets::flows;
@@ -23,7 +22,12 @@ use crate::packet::{SERVER4, flags};
 /// Section `state`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let mut range = Range::new("state", Kind::Xdp)?;
-    let ours = Ours::new(bench.pair, "state", &policy::ports())?;
+    // Twice the places: a table takes flows of one moment up to nine tenths.
+    let mut files = policy::ports();
+    for (_, text) in files.iter_mut().filter(|(path, _)| path == "rules/bench.yaml") {
+        text.push_str(&format!("state: {{ flows: {} }}\n", 2 * FLOWS));
+    }
+    let ours = Ours::new(bench.pair, "state", &files)?;
     established(bench, &mut range, &ours)?;
     let connection = requests(bench, &mut range, &ours)?;
     let banned = Ours::new(bench.pair, "bans", &policy::ports())?;
@@ -51,7 +55,6 @@ fn established(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> 
     if !bench.wants("state", hit) && !bench.wants("state", miss) {
         return Ok(());
     }
-    let now = clock::monotonic_ns();
     let half = |address| {
         let Address { hi, lo } = Address::from_v4(address);
         [hi, lo]
@@ -68,18 +71,10 @@ fn established(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> 
             reserved: 0,
         }
     };
-    let keys: Vec<FlowKey> = (0..FLOWS).map(key).collect();
-    let entry = Entry { seen_ns: now, opened_ns: now, slot: 0, flags: Entry::REPLIED };
-    let store = ours.store()?;
-    bpf::write_all(store.maps().fd("FLOWS")?, &keys, &vec![entry; keys.len()])?;
-
-    // As seeding notes them: these ports have flows.
-    let mut ports = vec![0; FLOW_PORTS as usize];
+    let mut table = ours.store()?.flows()?;
     for number in 0..FLOWS {
-        ports[usize::from(answer(number).port)] = flow::STAMP_UNKNOWN;
+        table.write(&key(number), Entry::REPLIED, 0, Duration::ZERO)?;
     }
-    let words = store.maps().fd("FLOW_PORTS")?;
-    Mapping::new(words, 4 * ports.len(), true).context("no ports of flows")?.fill(&ports);
 
     let mut random = Random::new(5);
     let known = flows(MANY_FLOWS, || answer(random.below(FLOWS)))?;

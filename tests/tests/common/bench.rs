@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
 use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::flow::{Flow, FlowKey, RATE_WORDS};
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::pipeline::Arrival;
 use firewall_common::policy::Context;
@@ -13,9 +14,9 @@ use firewall_common::verdict::{Decision, Verdict};
 use firewall_policy::compile::Generation;
 use firewall_policy::world::HostWorld;
 use firewall_tests::gate;
-use firewall_userspace::kernel::clock;
 use firewall_userspace::kernel::sandbox::{Hook, Sandbox};
 use firewall_userspace::kernel::sys::Mapping;
+use firewall_userspace::kernel::{clock, maps};
 
 /// The two machines, with the same policy and the same state.
 pub(crate) struct Bench {
@@ -24,6 +25,7 @@ pub(crate) struct Bench {
     pub(crate) host: HostWorld,
     guards: Mapping,
     fragments: Mapping,
+    rates: Mapping,
 }
 
 /// What the machines made of a frame.
@@ -41,6 +43,7 @@ impl Bench {
             host: HostWorld::new(&generation),
             guards: kernel.value("GUARDS")?,
             fragments: kernel.value("FRAGMENTS")?,
+            rates: kernel.value("FLOW_RATES")?,
             kernel,
             generation,
         })
@@ -66,14 +69,9 @@ impl Bench {
 
     /// Whether both know the same flows; what the other does not, if not.
     pub(crate) fn check_flows(&self) -> Result<()> {
-        let mut kernel = HashMap::new();
-        for entry in &self.kernel.flows()? {
-            let (key, flow) = entry?;
-            kernel.insert(key.0, (flow.0.slot, flow.0.flags));
-        }
-        let host = &self.host.flows;
-        let host: HashMap<_, _> =
-            host.iter().map(|(key, flow)| (*key, (flow.slot, flow.flags))).collect();
+        let known = |(key, flow): (FlowKey, Flow)| (key, (flow.slot, flow.flags));
+        let kernel: HashMap<_, _> = self.kernel.flows()?.iter().map(known).collect();
+        let host: HashMap<_, _> = self.host.flows.iter(&self.host.clock()).map(known).collect();
         ensure!(kernel == host, "flows of the kernel: {kernel:#?}\nof the host: {host:#?}");
         Ok(())
     }
@@ -81,13 +79,14 @@ impl Bench {
     /// Forgets flows, bans, openings, fragments and guards, on both.
     pub(crate) fn reset(&mut self) -> Result<()> {
         self.forget_guards();
+        for cpu in 0..maps::cpus()? as usize {
+            self.rates.set_word(cpu * RATE_WORDS as usize, 0);
+        }
         for slot in std::mem::take(&mut self.host.fragments).into_keys() {
             self.fragments.set_word(slot as usize, 0);
         }
-        if !self.host.flows.is_empty() {
-            self.kernel.forget_flows()?;
-            self.host.flows.clear();
-        }
+        self.kernel.forget_flows()?;
+        self.host.flows.clear();
         self.kernel.lift_bans()?;
         self.host.lift_bans();
         if self.host.openings[0].until_ns != 0 {

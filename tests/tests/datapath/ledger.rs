@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use firewall_common::abi::ban::{Ban, BanKey};
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
 use firewall_common::request::Metric;
+use firewall_common::time::Nanos;
 use firewall_common::verdict::{Reason, Verdict};
 use firewall_policy::compile::Generation;
 use firewall_tests::packet::Frame;
@@ -43,7 +44,7 @@ pub(crate) struct Case {
     hooks: &'static [Hook],
     pub(crate) frame: Vec<u8>,
     segments: u32,
-    flows: Vec<(FlowKey, Flow, Duration)>,
+    flows: Vec<(FlowKey, u32, Duration)>,
     bans: Vec<(BanKey, u64)>,
     openings: Vec<Opening>,
     expect: Expect,
@@ -152,7 +153,7 @@ impl Case {
 
     /// As above, with these flags, and the last packet so long ago.
     pub(crate) fn flow_as(mut self, key: FlowKey, flags: u32, idle: Duration) -> Self {
-        self.flows.push((key, Flow { flags, ..Flow::default() }, idle));
+        self.flows.push((key, flags, idle));
         self
     }
 
@@ -213,14 +214,12 @@ impl Case {
     }
 
     fn check_at(&self, bench: &mut Bench, hook: Hook) -> Result<()> {
-        let now = clock::monotonic_ns();
-        for (key, flow, idle) in &self.flows {
-            let seen_ns = now
-                .checked_sub(u64::try_from(idle.as_nanos())?)
-                .context("this machine is not up for as long as the flow is idle")?;
-            let flow = Flow { seen_ns, opened_ns: seen_ns, ..*flow };
-            bench.host.write_flow(*key, flow);
-            bench.kernel.write_flow(*key, flow)?;
+        bench.host.now = Nanos(clock::monotonic_ns());
+        for &(key, flags, idle) in &self.flows {
+            let uptime = Duration::from_nanos(bench.host.now.0);
+            ensure!(uptime > idle, "this machine is not up for as long as the flow is idle");
+            bench.host.write_flow(key, flags, idle);
+            bench.kernel.write_flow(key, flags, idle)?;
         }
         for &(key, until_ns) in &self.bans {
             bench.ban(key, Ban { until_ns, since_ns: 0, hits: 0, reason: [0; 40] })?;

@@ -14,7 +14,6 @@ use firewall_tests::traffic::echo::Echo;
 use firewall_tests::traffic::raw::Raw;
 use firewall_tests::traffic::truth::Snmp;
 use firewall_tests::traffic::{PATIENCE, REFUSAL};
-use firewall_userspace::kernel::store::flows;
 
 use crate::support::{policy, store, wait_until};
 
@@ -145,12 +144,11 @@ impl Lost {
         let there = listener.accept()?.0;
         there.set_nodelay(true)?;
         store(firewall, |store| {
-            let mut table = flows(store.maps())?;
-            let keys: Vec<_> = table.keys().collect::<Result<_, _>>()?;
-            for key in keys {
-                anyhow::ensure!(key.0.protocol == proto::TCP, "{:?} is no TCP flow", key.0);
-                table.remove(&key)?;
+            let mut table = store.flows()?;
+            for (key, _) in table.iter() {
+                anyhow::ensure!(key.protocol == proto::TCP, "{key:?} is no TCP flow");
             }
+            table.clear();
             Ok(())
         })?;
         assert_eq!(flow_count(firewall)?, 0);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use firewall_common::abi::control::Control;
 use firewall_common::abi::counter::INTERFACES;
 use firewall_common::abi::event::Sampler;
-use firewall_common::abi::flow::{Flow, FlowKey};
+use firewall_common::abi::flow::FlowKey;
 use firewall_common::{fragment, guard, request};
 use firewall_userspace::kernel::object;
 
@@ -22,7 +22,6 @@ fn maps_hold_keys_and_values_of_our_size() -> Result<()> {
     let sizes = [
         ("CONTROL", 4, size_of::<Control>()),
         ("IFACES", 4, 4 * INTERFACES as usize),
-        ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>()),
         ("REQUEST_FLOWS", size_of::<FlowKey>(), size_of::<request::Entry>()),
         ("GUARDS", 4, 8 * guard::SLOTS as usize),
         ("FRAGMENTS", 4, 8 * fragment::SLOTS as usize),

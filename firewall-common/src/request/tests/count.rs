@@ -3,10 +3,12 @@
 use super::super::count;
 use super::*;
 use crate::abi::ban::{Bucket, TableWord};
-use crate::abi::flow::{Flow as Opened, FlowKey};
+use crate::abi::flow::FlowKey;
 use crate::abi::tables::{Cell, Setting};
 use crate::ban::Bans;
 use crate::flow;
+use crate::flow::table::Slots;
+use crate::flow::table::tests::Memory;
 use crate::packet::{Address, Fragment, Packet, tcp};
 use crate::pipeline::World;
 use crate::policy::Settings;
@@ -84,8 +86,16 @@ impl Bans for Host {
 }
 
 impl World for Host {
-    fn ticks(&self) -> u64 {
+    fn jiffies(&self) -> u64 {
         0
+    }
+
+    fn flows(&mut self) -> impl Slots {
+        Memory::new(1024)
+    }
+
+    fn flow_rate(&mut self) -> Option<&mut u64> {
+        unreachable!()
     }
 
     fn flow_port(&mut self, _: u32) -> Option<&mut u32> {
@@ -109,14 +119,6 @@ impl World for Host {
     fn count_request(&mut self, request_slot: u32, metric: Metric, add: u64) {
         assert_eq!(request_slot, SLOT);
         self.counted[metric as usize] += add;
-    }
-
-    fn flow(&mut self, _: &FlowKey) -> Option<&mut Opened> {
-        unreachable!()
-    }
-
-    fn open_flow(&mut self, _: &FlowKey, _: &Opened) -> bool {
-        unreachable!()
     }
 
     fn guard(&mut self, _: u32) -> Option<&mut u64> {
