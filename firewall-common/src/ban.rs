@@ -14,7 +14,7 @@
 //!   else it is marked as lifted, and the next ban takes it. Nothing ever moves;
 //! - a larger table is filled before the control word names it.
 //!
-//! [`write`] is the writer, generic over its memory, so that tests hold it against the
+//! [`mod@write`] is the writer, generic over its memory, so that tests hold it against the
 //! reader while both run.
 
 #![expect(clippy::cast_possible_truncation, reason = "bits of a hash, and halves of a word")]

@@ -100,7 +100,7 @@ pub(crate) fn policy(
     Some(Loaded {
         policy,
         warnings: Vec::new(),
-        names: if context.without_names { Names::default() } else { named(&names, &members) },
+        names: named(&names, &members),
         memory_max: settings.memory_max.map(|one| one.span.clone()),
         interfaces: settings.interfaces.map(|one| one.span.clone()),
         acknowledged: host.map(|host| host.acknowledge.clone()).unwrap_or_default(),
@@ -154,18 +154,12 @@ fn books<'u>(
     names: &scope::Names<'u>,
     units: &'u Units,
 ) -> Vec<Book<'u>> {
-    let Context { now, own_addresses, allow_unsupported, without_names, .. } = *context;
+    let Context { now, own_addresses, allow_unsupported, .. } = *context;
     let of = |index: usize| {
         // Names are known by now, so that no file is asked for.
         let (files, mut found) = (MemoryFiles::new(), Sink::default());
-        let mut context = Context {
-            files: &files,
-            sink: &mut found,
-            now,
-            own_addresses,
-            allow_unsupported,
-            without_names,
-        };
+        let mut context =
+            Context { files: &files, sink: &mut found, now, own_addresses, allow_unsupported };
         let book = book(&mut context, names.scope(index), &units.all[index]);
         (index, book, found)
     };

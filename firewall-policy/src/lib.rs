@@ -56,9 +56,7 @@ pub mod icmp {
 }
 
 pub use check::exposure::attacked;
-pub use load::{
-    HOST_FILE, Host, Loaded, Named, Names, Options, Subject, load, load_host, load_policy,
-};
+pub use load::{HOST_FILE, Host, Loaded, Named, Names, Options, Subject, load, load_host};
 
 /// JSON Schema of rule files and host.yaml, for editors: `firewall show schema`.
 pub const JSON_SCHEMA: &str = include_str!("../schema.json");

@@ -100,24 +100,6 @@ pub fn load(files: &dyn Files, subject: &Subject, options: &Options) -> Result<L
     Ok(Loaded { warnings, ..loaded })
 }
 
-/// Reads a policy as [`load`] does, and leaves [`Loaded::names`] empty: there may be
-/// very many, and only people ask for them.
-///
-/// # Errors
-///
-/// As [`load`].
-pub fn load_policy(
-    files: &dyn Files,
-    subject: &Subject,
-    options: &Options,
-) -> Result<Loaded, Report> {
-    let mut sink = Sink::default();
-    let mut context = Context { without_names: true, ..context(files, &mut sink, options) };
-    let read = compose(&mut context, subject);
-    let (loaded, warnings) = sink.finish(read)?;
-    Ok(Loaded { warnings, ..loaded })
-}
-
 /// Reads host.yaml alone.
 ///
 /// # Errors
@@ -143,7 +125,6 @@ fn context<'a>(files: &'a dyn Files, sink: &'a mut Sink, options: &'a Options) -
         now: options.now,
         own_addresses: options.own_addresses.as_ref(),
         allow_unsupported: options.allow_unsupported,
-        without_names: false,
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn read(config: &Path, wanted: &Wanted) -> Result<Loaded, Report> {
     firewall_policy::load(&files, &subject, &options(&addresses))
 }
 
-/// As [`read`] without the names, and remembers what was read.
+/// As [`read`], and remembers what was read.
 ///
 /// # Errors
 /// A report of everything that is wrong.
@@ -87,7 +87,7 @@ pub(crate) fn read_with_origin(config: &Path, wanted: &Wanted) -> Result<(Loaded
     let (files, subject) = wanted.subject(config);
     let recorder = Recorder { files, read: RefCell::default() };
     let addresses = own_addresses(&wanted.addresses);
-    let loaded = firewall_policy::load_policy(&recorder, &subject, &options(&addresses))?;
+    let loaded = firewall_policy::load(&recorder, &subject, &options(&addresses))?;
     let files = recorder.read.into_inner();
     Ok((loaded, Origin { files, subject: Some(subject), addresses }))
 }

@@ -287,7 +287,7 @@ pub const RATE_WORDS: u32 = 8;
 /// Words of the map `FLOW_PORTS`: a word per local port, TCP then UDP.
 ///
 /// Array of one value. A word says when a flow of this port was last seen, as
-/// [`crate::flow::stamp`] has it; 0 = never, all ones = unknown. Written where flows are; read before
+/// [`crate::flow::Clock::stamp`] has it; 0 = never, all ones = unknown. Written where flows are; read before
 /// the table is asked, so that a flood towards ports from which this host has
 /// opened nothing costs no look-up. It can be wrong in one direction only.
 pub const FLOW_PORTS: u32 = 1 << 17;

@@ -34,5 +34,4 @@ pub(crate) struct Context<'a> {
     /// This host's addresses; `None` off the host.
     pub(crate) own_addresses: Option<&'a AddrSet>,
     pub(crate) allow_unsupported: bool,
-    pub(crate) without_names: bool,
 }

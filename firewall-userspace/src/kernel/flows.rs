@@ -32,7 +32,7 @@ impl Flows {
         let ports = Mapping::new(maps.fd("FLOW_PORTS")?, 4 * FLOW_PORTS as usize, true)
             .context("could not map the ports of flows")?;
         let idle = memory.mapping.word(IDLE_WORD as usize);
-        let [tcp, udp] = [idle, idle >> 32].map(|seconds| seconds as u32);
+        let [tcp, udp] = [idle, idle >> 32].map(low);
         let now = jiffies::now()? >> TICK_SHIFT;
         let clock = Clock { now, hz: jiffies::per_second(), tcp, udp };
         Ok(Self { memory, ports, clock })
@@ -121,6 +121,12 @@ fn random() -> Result<u64> {
     Ok(u64::from_ne_bytes(bytes) | 1)
 }
 
+/// The lower half of a word.
+fn low(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
 /// The memory of a table.
 #[derive(Debug)]
 struct Memory {
@@ -139,7 +145,7 @@ impl Memory {
             // Another process may be quicker: then its seed holds.
             let _ours = mapping.swap(SEED_WORD as usize, 0, random()?);
         }
-        let seed = mapping.word(SEED_WORD as usize) as u32;
+        let seed = low(mapping.word(SEED_WORD as usize));
         let mask = places_of(bytes).checked_sub(1).context("a table of flows without places")?;
         Ok(Self { mapping, mask, seed })
     }

@@ -25,7 +25,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     // Twice the places: a table takes flows of one moment up to nine tenths.
     let mut files = policy::ports();
     for (_, text) in files.iter_mut().filter(|(path, _)| path == "rules/bench.yaml") {
-        text.push_str(&format!("state: {{ flows: {} }}\n", 2 * FLOWS));
+        text.push_str(&["state: { flows: ", &(2 * FLOWS).to_string(), " }\n"].concat());
     }
     let ours = Ours::new(bench.pair, "state", &files)?;
     established(bench, &mut range, &ours)?;

@@ -182,7 +182,7 @@ fn an_ended_flow_that_begins_anew_takes_its_old_place() {
     let ours = key_of(proto::UDP, 0);
     let hash = hash(memory, &ours);
     let places: Vec<u32> = (0..16)
-        .map(|order| in_order(hash as u32 & 1016, (hash >> 22) as u32 & 1016, order))
+        .map(|order| in_order(hash as u32 & 0x3f8, (hash >> 22) as u32 & 0x3f8, order))
         .map(|(start, way)| start | way)
         .collect();
     for &place in &places {
@@ -265,10 +265,11 @@ fn the_flow_that_was_silent_longest_gives_way() {
         let seconds = u32::try_from(seconds).unwrap() % 3 + 2;
         sees(memory, key, Direction::Egress, &at(seconds));
     }
+    let first = known.first().unwrap();
     // Whoever shares a bucket with the one that was not seen again.
     for number in 0..5000 {
         opened(memory, &key_of(proto::UDP, number), &at(YIELD_UNANSWERED + 2));
-        if see(memory, &known[0], None, &at(YIELD_UNANSWERED + 2)) == Seen::No {
+        if see(memory, first, None, &at(YIELD_UNANSWERED + 2)) == Seen::No {
             let left = known.iter().filter(|key| see(memory, key, None, &at(13)) != Seen::No);
             // The others are 8 to 10 seconds old.
             assert_eq!(left.count(), known.len() - 1);
@@ -330,7 +331,7 @@ fn it_says_what_a_map_of_the_same_flows_says() {
     for _ in 0..200_000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let number = (state >> 40) as u32 % 900;
-        let protocol = if number % 3 == 0 { proto::TCP } else { proto::UDP };
+        let protocol = if number.is_multiple_of(3) { proto::TCP } else { proto::UDP };
         let (key, ingress) = (key_of(protocol, number), state >> 33 & 1 == 0);
         let limit = |replied| match (protocol, replied) {
             (proto::TCP, _) => 20,
@@ -409,7 +410,7 @@ fn no_half_written_entry_admits_a_third_flow() {
         let entry = memory.entry(place);
         for index in 0..8 {
             let from = if subset >> index & 1 == 0 { &before } else { &after };
-            memory.write(entry, index, from[index]);
+            memory.write(entry, index, *from.get(index).unwrap());
         }
         for word in [old, new] {
             assert!(memory.swap(place, word_at(memory, place).0, word.0));
