@@ -128,7 +128,7 @@ fn length(data: usize, data_end: usize) -> u32 {
     let length = data_end - data;
     // SAFETY: no frame comes near; it saves whoever widens the number two
     // instructions.
-    unsafe { core::hint::assert_unchecked(length <= u32::MAX as usize) };
+    unsafe { core::hint::assert_unchecked(u32::try_from(length).is_ok()) };
     length as u32
 }
 
