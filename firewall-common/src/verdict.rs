@@ -138,7 +138,7 @@ reasons! {
     MalformedIpv6Length = 70, Drop, "malformed-ipv6-length";
     /// An extension header cut short.
     MalformedIpv6Extension = 71, Drop, "malformed-ipv6-extension";
-    /// More extension headers than are followed.
+    /// More extension headers than are followed, or longer ones.
     Ipv6ChainTooLong = 72, Drop, "ipv6-chain-too-long";
     /// Type 0 routing header, RFC 5095.
     Ipv6RoutingHeader0 = 73, Drop, "ipv6-routing-header-0";

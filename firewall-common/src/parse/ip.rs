@@ -10,6 +10,10 @@ use crate::verdict::Reason;
 /// seven in a packet.
 const MAX_EXTENSIONS: usize = 8;
 
+/// Bytes from the frame's start by which they must have ended: of a frame in several
+/// buffers, no more than the first can be read in place.
+const EXTENSIONS_END: usize = 2048;
+
 /// IPv6 extension headers, by next-header number.
 mod extension {
     pub(super) const HOP_BY_HOP: u8 = 0;
@@ -125,6 +129,9 @@ fn extensions<F: Frame>(
         // Eight headers end before 0x7fff whatever they say; the mask gives the
         // verifier one range to follow instead of one per way through the chain.
         offset = (offset + length as usize) & 0x7fff;
+        if offset > EXTENSIONS_END {
+            return Err(Reason::Ipv6ChainTooLong);
+        }
         left -= length;
         if packet.protocol == extension::FRAGMENT {
             let field = header.u16::<2>();
