@@ -138,3 +138,16 @@ fn eight_extension_headers_are_followed_and_a_ninth_is_too_many() -> Result<()> 
         malformed("twenty", chain(20), Reason::Ipv6ChainTooLong),
     ])
 }
+
+#[test]
+fn extension_headers_end_where_every_hook_can_read() -> Result<()> {
+    let padded = |bytes: usize| {
+        let header =
+            Extension { body: vec![0; bytes - 2], ..Extension::new(Extension::DESTINATION) };
+        v6(Ipv6::default()).extension(header).tcp(Tcp::default())
+    };
+    OPEN.table([
+        legal("1,992 bytes, to the 2,046th", padded(1992)),
+        malformed("2,000 bytes, past it", padded(2000), Reason::Ipv6ChainTooLong),
+    ])
+}
