@@ -22,12 +22,8 @@ use crate::packet::{SERVER4, flags};
 /// Section `state`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let mut range = Range::new("state", Kind::Xdp)?;
-    // Twice the places: a table takes flows of one moment up to nine tenths.
-    let mut files = policy::ports();
-    for (_, text) in files.iter_mut().filter(|(path, _)| path == "rules/bench.yaml") {
-        text.push_str(&["state: { flows: ", &(2 * FLOWS).to_string(), " }\n"].concat());
-    }
-    let ours = Ours::new(bench.pair, "state", &files)?;
+    // Its table has twice the places: one takes flows of one moment up to nine tenths.
+    let ours = Ours::new(bench.pair, "state", &policy::ports())?;
     established(bench, &mut range, &ours)?;
     let connection = requests(bench, &mut range, &ours)?;
     let banned = Ours::new(bench.pair, "bans", &policy::ports())?;
