@@ -150,10 +150,12 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
 
 /// The decision itself, written to memory and read again: the verifier does not know
 /// which one it is then, and checks what follows once instead of once for each.
+///
+/// The memory is handed in, because verifiers before Linux 6.14 believe that a look-up
+/// can fail, and what the compiler leaves undefined where it cannot, they refuse.
 #[inline(always)]
-pub(crate) fn through_memory(decision: Decision) -> Decision {
-    let Some(scratch) = scratch() else { return decision };
-    let place = &raw mut scratch.decision;
+pub(crate) fn through_memory(place: &mut Decision, decision: Decision) -> Decision {
+    let place = &raw mut *place;
     // SAFETY: this CPU's own scratch.
     unsafe { place.write_volatile(decision) };
     // SAFETY: as above; written just now.

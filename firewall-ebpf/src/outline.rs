@@ -182,7 +182,8 @@ pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff) -> u32 {
 #[inline(always)]
 fn count<H: Hook>(frame: &H, arrival: &Arrival) -> u32 {
     let Some(scratch) = maps::scratch() else { return 0 };
-    let mut world = Kernel { frame, arrival, settings: Slot(scratch.generation) };
+    let settings = Slot(scratch.generation);
+    let mut world = Kernel { frame, arrival, settings, settled: None };
     let Scratch { packet, answers, tally, .. } = scratch;
     request::count(&mut world, frame, packet, *answers, arrival.direction, tally);
     0

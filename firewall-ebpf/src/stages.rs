@@ -20,7 +20,7 @@ use crate::{maps, outline};
 #[inline(always)]
 pub(crate) fn judge<C: EbpfContext, H: Hook>(ctx: &C, frame: &H, direction: Direction) -> Verdict {
     let arrival = &frame.arrival(direction);
-    let mut world = Kernel { frame, arrival, settings: Words };
+    let mut world = Kernel { frame, arrival, settings: Words, settled: None };
     let rest = match fast::process(&mut world, frame, arrival) {
         Ok(decision) => return decision.reason.verdict(),
         Err(rest) => rest,
@@ -46,7 +46,7 @@ pub(crate) fn suspect<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
     let settings = Slot(scratch.generation);
     let arrival = &frame.arrival(scratch.direction());
     let from = (scratch.packet.source, scratch.packet.family);
-    let mut world = Kernel { frame, arrival, settings };
+    let mut world = Kernel { frame, arrival, settings, settled: None };
     if let Some(decision) = fast::drop_banned(&mut world, from, arrival) {
         return decision.reason.verdict();
     }
@@ -63,8 +63,8 @@ pub(crate) fn read<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
     let (slot, direction) = (scratch.generation, scratch.direction());
     let arrival = &frame.arrival(direction);
     let settings = Slot(slot);
-    let Scratch { packet, questions, .. } = scratch;
-    let mut world = Kernel { frame, arrival, settings };
+    let Scratch { packet, questions, decision, .. } = scratch;
+    let mut world = Kernel { frame, arrival, settings, settled: Some(decision) };
     if let Some(decision) = pipeline::read(&mut world, frame, arrival, packet, questions) {
         return decision.reason.verdict();
     }
@@ -102,8 +102,8 @@ pub(crate) fn conclude<H: Hook>(frame: &H) -> Verdict {
     let Some(scratch) = maps::scratch() else { return Verdict::Drop };
     let settings = Slot(scratch.generation);
     let arrival = &frame.arrival(scratch.direction());
-    let Scratch { packet, questions, answers, .. } = scratch;
-    let mut world = Kernel { frame, arrival, settings };
+    let Scratch { packet, questions, answers, decision, .. } = scratch;
+    let mut world = Kernel { frame, arrival, settings, settled: Some(decision) };
     let decision = pipeline::conclude(&mut world, packet, questions, *answers, arrival);
     if pipeline::counts_requests(&settings, &decision) {
         frame.count_requests();

@@ -37,6 +37,8 @@ pub(crate) struct Kernel<'a, H, S> {
     pub(crate) arrival: &'a Arrival,
     /// Settings of the generation that judges.
     pub(crate) settings: S,
+    /// The decision's place in the scratch memory, for a stage that settles one.
+    pub(crate) settled: Option<&'a mut Decision>,
 }
 
 /// The tables and settings of the generation that this program belongs to.
@@ -290,7 +292,10 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
 
     #[inline(always)]
     fn settle(&mut self, decision: Decision) -> Decision {
-        maps::through_memory(decision)
+        match &mut self.settled {
+            Some(place) => maps::through_memory(place, decision),
+            None => decision,
+        }
     }
 
     #[inline(always)]
