@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use firewall_tests::firewall::{Counters, Firewall};
 use firewall_tests::host::Host;
 use firewall_tests::pair::{self, Pair};
@@ -82,9 +82,8 @@ fn take_turns(name: &str, policies: &[String], turns: usize) -> Result<()> {
 
     // Whatever still waits in the ring is judged by now.
     thread::sleep(Duration::from_millis(100));
-    let after = firewall.counters()?;
-    let since = after.since(&before.counters);
-    let link = Link::of(&client, "eth0")?.since(&before.link);
+    let (counters, link) = at_rest(&firewall, &client)?;
+    let (since, link) = (counters.since(&before.counters), link.since(&before.link));
     assert_eq!(link.tx_dropped, 0, "the cable itself lost frames");
     // A datagram counts as arrived once somebody has read it.
     let [_, delivered] = [&allowed, &denied].map(drained);
@@ -121,12 +120,22 @@ struct Before {
 
 impl Before {
     fn read(firewall: &Firewall, client: &Host) -> Result<Self> {
-        Ok(Self {
-            counters: firewall.counters()?,
-            link: Link::of(client, "eth0")?,
-            arrived: Snmp::of(firewall.host())?.udp_arrived(),
-        })
+        let (counters, link) = at_rest(firewall, client)?;
+        Ok(Self { counters, link, arrived: Snmp::of(firewall.host())?.udp_arrived() })
     }
+}
+
+/// The firewall's counters and the cable's, between which no packet was sent: hosts
+/// look for routers and neighbours at any time.
+fn at_rest(firewall: &Firewall, client: &Host) -> Result<(Counters, Link)> {
+    for _ in 0..100 {
+        let link = Link::of(client, "eth0")?;
+        let counters = firewall.counters()?;
+        if Link::of(client, "eth0")? == link {
+            return Ok((counters, link));
+        }
+    }
+    bail!("the cable is never at rest")
 }
 
 /// Applies one policy after the other; no counter may ever go backwards.
