@@ -23,11 +23,13 @@
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass contexts by value")]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod events;
 mod flows;
 mod frame;
 mod maps;
 mod outline;
 mod root;
+mod sockets;
 mod stages;
 mod world;
 

@@ -1,24 +1,17 @@
 //! The kernel's side of [`World`]: maps, helpers and clocks.
 
-use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_map_lookup_elem,
-    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie,
 };
 use firewall_common::abi::ban::{Bucket, FILTER_WORDS, TableWord};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
-use firewall_common::abi::event::{
-    EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler, TRIES_PER_JIFFY,
-};
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::{Cell, Setting};
 use firewall_common::ban::{self, Bans};
 use firewall_common::flow::table::{Opened, Slots};
-use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Family, Packet};
-use firewall_common::parse::ethertype;
 use firewall_common::pipeline::{Arrival, World};
 use firewall_common::policy::{MISSING, Settings, Tables, Tuple};
 use firewall_common::request;
@@ -27,7 +20,7 @@ use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
 
 use crate::flows::{self, Flows};
 use crate::frame::Hook;
-use crate::{maps, outline};
+use crate::{events, maps, outline, sockets};
 
 /// State of one run of a program.
 pub(crate) struct Kernel<'a, H, S> {
@@ -263,12 +256,12 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
 
     #[inline(always)]
     fn has_socket(&mut self, key: &FlowKey) -> bool {
-        has_socket(self.frame.context(), key)
+        sockets::has_socket(self.frame.context(), key)
     }
 
     #[inline(always)]
     fn has_connection(&mut self, key: &FlowKey, packet: &Packet) -> bool {
-        has_connection(self.frame.context(), key, packet)
+        sockets::has_connection(self.frame.context(), key, packet)
     }
 
     #[inline(always)]
@@ -357,18 +350,13 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
 
     #[inline(always)]
     fn keeps_back(&mut self, source: Address, decision: &Decision) -> bool {
-        match sampler() {
-            Some(sampler) => {
-                worth(self.setting(Setting::Seed), sampler, source, decision).is_none()
-            }
-            None => false,
-        }
+        events::keeps_back(self.setting(Setting::Seed), source, decision)
     }
 
     #[inline(always)]
     fn event(&mut self, decision: &Decision, packet: &Packet) {
         let (seed, generation) = (self.setting(Setting::Seed), self.setting(Setting::Generation));
-        sample(self.arrival, *decision, packet, (seed, generation));
+        events::sample(self.arrival, *decision, packet, (seed, generation));
     }
 }
 
@@ -447,196 +435,4 @@ fn interface(ifindex: u32) -> u32 {
         }
     }
     0
-}
-
-/// `TCP_LISTEN` of `enum` in `net/tcp_states.h`.
-const TCP_LISTEN: u32 = 10;
-
-/// Whether the kernel has a TCP socket for a tuple that does not listen.
-#[inline(never)]
-fn has_socket(ctx: *mut c_void, key: &FlowKey) -> bool {
-    let mut headers = Headers::of(key);
-    headers.look_up(ctx, key.family, false)
-}
-
-/// As [`has_socket`]; true also if a listening one would take the segment for the
-/// end of a handshake, because it brings back a SYN cookie.
-#[inline(never)]
-fn has_connection(ctx: *mut c_void, key: &FlowKey, packet: &Packet) -> bool {
-    let mut headers = Headers::of(key);
-    headers.complete(packet);
-    headers.look_up(ctx, key.family, true)
-}
-
-/// IP and TCP header of a segment from the remote end, as far as look-ups read
-/// them. In either family the addresses and ports in the middle are what
-/// `struct bpf_sock_tuple` is: one piece of stack serves two helpers.
-struct Headers([u32; TCP + 5]);
-
-/// Where in [`Headers`] the TCP header begins, in words.
-const TCP: usize = 10;
-
-impl Headers {
-    /// Those of any segment of a flow.
-    #[inline(always)]
-    fn of(key: &FlowKey) -> Self {
-        let [remote_hi, remote_lo] = key.remote;
-        let [local_hi, local_lo] = key.local;
-        let mut words = [0; TCP + 5];
-        words[TCP] = (u32::from(key.remote_port) << 16 | u32::from(key.local_port)).to_be();
-        if key.family == Family::V4 as u8 {
-            words[TCP - 5] = (4_u32 << 28).to_be();
-            words[TCP - 2] = ((remote_hi >> 32) as u32).to_be();
-            words[TCP - 1] = ((local_hi >> 32) as u32).to_be();
-        } else {
-            words[0] = (6_u32 << 28).to_be();
-            [words[2], words[3], words[4], words[5]] = halves(remote_hi, remote_lo);
-            [words[6], words[7], words[8], words[9]] = halves(local_hi, local_lo);
-        }
-        Self(words)
-    }
-
-    /// Adds what only this segment has.
-    #[inline(always)]
-    fn complete(&mut self, packet: &Packet) {
-        self.0[TCP + 1] = packet.seq.to_be();
-        self.0[TCP + 2] = packet.ack.to_be();
-        self.0[TCP + 3] = (5 << 28 | u32::from(packet.tcp_flags) << 16).to_be();
-    }
-
-    /// Looks for a socket of this namespace, the way an arriving segment would.
-    #[inline(always)]
-    fn look_up(&mut self, ctx: *mut c_void, family: u8, cookies: bool) -> bool {
-        // The verifier wants to know each place on the stack as a number.
-        if family == Family::V4 as u8 {
-            self.look_up_at::<5, 8>(ctx, cookies)
-        } else {
-            self.look_up_at::<0, 2>(ctx, cookies)
-        }
-    }
-
-    /// The same, of headers with the IP header and the addresses at these words.
-    #[inline(always)]
-    fn look_up_at<const IP: usize, const TUPLE: usize>(
-        &mut self,
-        ctx: *mut c_void,
-        cookies: bool,
-    ) -> bool {
-        let (tuple, size) = (&raw mut self.0[TUPLE], (TCP + 1 - TUPLE) as u32 * 4);
-        // SAFETY: the helper reads `size` bytes of the tuple.
-        let socket = unsafe { bpf_skc_lookup_tcp(ctx, tuple.cast(), size, u64::MAX, 0) };
-        if socket.is_null() {
-            return false;
-        }
-        // SAFETY: the reference that the look-up took is held.
-        let state = unsafe { (*socket).state };
-        let mut found = state != TCP_LISTEN;
-        if !found && cookies {
-            let (ip, tcp) = (&raw mut self.0[IP], &raw mut self.0[TCP]);
-            let size = (TCP - IP) as u32 * 4;
-            // SAFETY: the helper reads both headers, which are as long as it is told.
-            let checked =
-                unsafe { bpf_tcp_check_syncookie(socket.cast(), ip.cast(), size, tcp.cast(), 20) };
-            found = checked == 0;
-        }
-        // SAFETY: gives the reference back.
-        unsafe { bpf_sk_release(socket.cast()) };
-        found
-    }
-}
-
-/// An IPv6 address as four words in network order.
-#[inline(always)]
-const fn halves(hi: u64, lo: u64) -> [u32; 4] {
-    [
-        ((hi >> 32) as u32).to_be(),
-        (hi as u32).to_be(),
-        ((lo >> 32) as u32).to_be(),
-        (lo as u32).to_be(),
-    ]
-}
-
-/// What this CPU has sent of late.
-#[inline(always)]
-fn sampler() -> Option<&'static mut Sampler> {
-    let cpu = cpu()?;
-    // SAFETY: the value has a sampler for each CPU.
-    let sampler = unsafe { maps::value(&maps::SAMPLER).add(cpu as usize) };
-    // SAFETY: as above; no other CPU writes this one.
-    Some(unsafe { &mut *sampler })
-}
-
-/// Where and as what to remember a drop that is worth an event: neither this CPU
-/// nor this source has had its share of the window. Counts one that is not. Under a
-/// flood this is two comparisons and one addition.
-#[inline(always)]
-fn worth(
-    seed: u32,
-    sampler: &mut Sampler,
-    source: Address,
-    decision: &Decision,
-) -> Option<(usize, u64)> {
-    let jiffy = jiffies();
-    let window = jiffy >> Sampler::WINDOW_SHIFT;
-    if sampler.jiffy != jiffy {
-        if sampler.jiffy >> Sampler::WINDOW_SHIFT != window {
-            sampler.sent = 0;
-        }
-        sampler.jiffy = jiffy;
-        sampler.tries = 0;
-    }
-    if sampler.tries < TRIES_PER_JIFFY {
-        sampler.tries += 1;
-        let kind = u64::from(decision.cell.slot()) | (decision.reason as u64) << 32;
-        let hash = mix(seed, [source.hi, kind, window]);
-        let place = (hash & u64::from(SAMPLER_SLOTS - 1)) as usize;
-        if sampler.sent < EVENTS_PER_WINDOW && sampler.last.get(place) != Some(&hash) {
-            return Some((place, hash));
-        }
-    }
-    sampler.suppressed += 1;
-    None
-}
-
-/// Raises an event if it is worth one.
-#[inline(never)]
-fn sample(arrival: &Arrival, decision: Decision, packet: &Packet, (seed, generation): (u32, u32)) {
-    let Some(sampler) = sampler() else { return };
-    let Some((place, hash)) = worth(seed, sampler, packet.source, &decision) else { return };
-    if let Some(last) = sampler.last.get_mut(place) {
-        *last = hash;
-    }
-    sampler.sent += 1;
-    if !send(arrival, &decision, packet, generation) {
-        sampler.lost += 1;
-    }
-}
-
-/// Writes an event to the ring; false if there is no room.
-#[inline(always)]
-fn send(arrival: &Arrival, decision: &Decision, packet: &Packet, generation: u32) -> bool {
-    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else { return false };
-    let known = matches!(packet.ethertype, ethertype::IPV4 | ethertype::IPV6);
-    entry.write(Event {
-        // SAFETY: the helper only reads a clock.
-        time_ns: unsafe { bpf_ktime_get_coarse_ns() },
-        source: [packet.source.hi, packet.source.lo],
-        destination: [packet.destination.hi, packet.destination.lo],
-        slot: decision.cell.slot(),
-        ifindex: arrival.ifindex,
-        length: arrival.length,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
-        ethertype: packet.ethertype,
-        vlan: packet.vlan,
-        protocol: packet.protocol,
-        family: if known { packet.family as u8 } else { 0 },
-        tcp_flags: packet.tcp_flags,
-        reason: decision.reason as u8,
-        direction: arrival.direction as u8,
-        generation: generation as u8,
-        reserved: [0; 6],
-    });
-    entry.submit(0);
-    true
 }

@@ -8,7 +8,7 @@
 //! | [`generation`], [`object`], [`program`] | loading programs with their tables and settings |
 //! | [`sandbox`] | the same programs with maps of their own, for tests and `explain` |
 //! | [`counters`], [`events`], [`bans`], [`flows`], [`seed`] | one family of maps each |
-//! | [`maps`], [`meta`], [`pins`], `bpffs`, [`pod`], [`sys`], [`clock`], [`jiffies`] | what these stand on |
+//! | [`maps`], [`meta`], [`pins`], `bpffs`, [`sys`], [`clock`], [`jiffies`] | what these stand on |
 
 pub mod attach;
 pub mod bans;
@@ -24,7 +24,6 @@ pub mod meta;
 pub mod object;
 pub mod openings;
 pub mod pins;
-pub mod pod;
 pub mod program;
 pub mod sandbox;
 pub mod seed;

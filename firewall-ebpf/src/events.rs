@@ -1,0 +1,113 @@
+//! Sampled events: which drops a person is told of, and the telling.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use firewall_common::abi::event::{
+    EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler, TRIES_PER_JIFFY,
+};
+use firewall_common::guard::mix;
+use firewall_common::packet::{Address, Packet};
+use firewall_common::parse::ethertype;
+use firewall_common::pipeline::Arrival;
+use firewall_common::verdict::Decision;
+
+use crate::maps;
+use crate::world::{cpu, jiffies};
+
+/// What this CPU has sent of late.
+#[inline(always)]
+fn sampler() -> Option<&'static mut Sampler> {
+    let cpu = cpu()?;
+    // SAFETY: the value has a sampler for each CPU.
+    let sampler = unsafe { maps::value(&maps::SAMPLER).add(cpu as usize) };
+    // SAFETY: as above; no other CPU writes this one.
+    Some(unsafe { &mut *sampler })
+}
+
+/// Where and as what to remember a drop that is worth an event: neither this CPU
+/// nor this source has had its share of the window. Counts one that is not. Under a
+/// flood this is two comparisons and one addition.
+#[inline(always)]
+fn worth(
+    seed: u32,
+    sampler: &mut Sampler,
+    source: Address,
+    decision: &Decision,
+) -> Option<(usize, u64)> {
+    let jiffy = jiffies();
+    let window = jiffy >> Sampler::WINDOW_SHIFT;
+    if sampler.jiffy != jiffy {
+        if sampler.jiffy >> Sampler::WINDOW_SHIFT != window {
+            sampler.sent = 0;
+        }
+        sampler.jiffy = jiffy;
+        sampler.tries = 0;
+    }
+    if sampler.tries < TRIES_PER_JIFFY {
+        sampler.tries += 1;
+        let kind = u64::from(decision.cell.slot()) | (decision.reason as u64) << 32;
+        let hash = mix(seed, [source.hi, kind, window]);
+        let place = (hash & u64::from(SAMPLER_SLOTS - 1)) as usize;
+        if sampler.sent < EVENTS_PER_WINDOW && sampler.last.get(place) != Some(&hash) {
+            return Some((place, hash));
+        }
+    }
+    sampler.suppressed += 1;
+    None
+}
+
+/// Whether a drop is one of those that no event is sent of; counts it then.
+#[inline(always)]
+pub(crate) fn keeps_back(seed: u32, source: Address, decision: &Decision) -> bool {
+    match sampler() {
+        Some(sampler) => worth(seed, sampler, source, decision).is_none(),
+        None => false,
+    }
+}
+
+/// Raises an event if it is worth one.
+#[inline(never)]
+pub(crate) fn sample(
+    arrival: &Arrival,
+    decision: Decision,
+    packet: &Packet,
+    (seed, generation): (u32, u32),
+) {
+    let Some(sampler) = sampler() else { return };
+    let Some((place, hash)) = worth(seed, sampler, packet.source, &decision) else { return };
+    if let Some(last) = sampler.last.get_mut(place) {
+        *last = hash;
+    }
+    sampler.sent += 1;
+    if !send(arrival, &decision, packet, generation) {
+        sampler.lost += 1;
+    }
+}
+
+/// Writes an event to the ring; false if there is no room.
+#[inline(always)]
+fn send(arrival: &Arrival, decision: &Decision, packet: &Packet, generation: u32) -> bool {
+    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else { return false };
+    let known = matches!(packet.ethertype, ethertype::IPV4 | ethertype::IPV6);
+    entry.write(Event {
+        // SAFETY: the helper only reads a clock.
+        time_ns: unsafe { bpf_ktime_get_coarse_ns() },
+        source: [packet.source.hi, packet.source.lo],
+        destination: [packet.destination.hi, packet.destination.lo],
+        slot: decision.cell.slot(),
+        ifindex: arrival.ifindex,
+        length: arrival.length,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        ethertype: packet.ethertype,
+        vlan: packet.vlan,
+        protocol: packet.protocol,
+        family: if known { packet.family as u8 } else { 0 },
+        tcp_flags: packet.tcp_flags,
+        reason: decision.reason as u8,
+        direction: arrival.direction as u8,
+        generation: generation as u8,
+        reserved: [0; 6],
+    });
+    entry.submit(0);
+    true
+}
