@@ -35,10 +35,13 @@ pub trait Bans {
     fn now(&self) -> Nanos;
     /// Prefix lengths of bans in use: IPv4, then IPv6 in two words.
     fn ban_lengths(&self) -> [u64; 3];
-    /// Whether anybody is banned.
-    fn any_bans(&self) -> bool {
+    /// Whether anybody of a family is banned.
+    fn any_bans(&self, family: Family) -> bool {
         let [v4, v6_low, v6_high] = self.ban_lengths();
-        v4 | v6_low | v6_high != 0
+        match family {
+            Family::V4 => v4 != 0,
+            Family::V6 => v6_low | v6_high != 0,
+        }
     }
     /// The table in force.
     fn ban_table(&self) -> TableWord;

@@ -355,7 +355,7 @@ fn ingress<W: World + Tables, P: Common>(
     packet: &P,
     cell: Cell,
 ) -> Result<Decision, Rest> {
-    if !cell.has(Cell::FAILSAFE) && world.any_bans() {
+    if !cell.has(Cell::FAILSAFE) && world.any_bans(P::FAMILY) {
         let source = packet.again().source();
         if ban::may_be_banned(world, source, P::FAMILY) {
             return Err(Rest::Suspect(source, P::FAMILY));
