@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -72,7 +73,9 @@ impl<'a> Bundle<'a> {
     ///
     /// If a file cannot be written, or the binary does not run here.
     pub(super) fn new(binary: &Path, options: &'a Options) -> Result<Self> {
-        let directory = exec::target().join(format!("install/{}", std::process::id()));
+        // Containers that share a tree have the same numbers of processes.
+        let (now, own) = (SystemTime::now().duration_since(UNIX_EPOCH)?, std::process::id());
+        let directory = exec::target().join(format!("install/{own}-{}", now.as_nanos()));
         let bundle = Self { directory, options };
         let tree = bundle.common();
         bundle.write(Path::new("common/setup"), SETUP.as_bytes(), 0o755)?;
