@@ -41,9 +41,9 @@ impl Sshd {
         std::fs::write(
             &configuration,
             format!(
-                "Port {port}\nHostKey {host_key}\nAuthorizedKeysFile {key}.pub .ssh/authorized_keys\nPidFile none\n\
+                "Port {port}\nHostKey {host_key}\nPidFile none\n\
                  PermitRootLogin yes\nPasswordAuthentication no\nStrictModes no\nUsePAM no\n\
-                 UseDNS no\n",
+                 UseDNS no\nMatch User root\nAuthorizedKeysFile {key}.pub\n",
                 host_key = host_key.display(),
                 key = key.display(),
             ),
