@@ -5,6 +5,7 @@ use super::classes::{Run, Sweep};
 use super::error::CompileError;
 use super::hosts;
 use super::lists::{Lists, word};
+use super::room;
 use crate::set::AddrSet;
 
 /// Address classes and where they lie.
@@ -21,6 +22,8 @@ pub(super) struct AddressClasses {
     pub(super) hosts_v6: Vec<(u128, u32)>,
     /// For each class, the sets that hold it.
     pub(super) members: Lists,
+    /// How many of the classes, the last ones, no address is of.
+    pub(super) spare: usize,
 }
 
 impl AddressClasses {
@@ -46,8 +49,12 @@ impl AddressClasses {
                 renumber(class);
             }
         }
+        let spare = room::classes(members.len()) - members.len();
+        for _ in 0..spare {
+            members.push(&[]);
+        }
         let (hosts_v4, hosts_v6) = (hosts::take(&mut v4), hosts::take(&mut v6));
-        Ok(Self { v4, v6, hosts_v4, hosts_v6, members })
+        Ok(Self { v4, v6, hosts_v4, hosts_v6, members, spare })
     }
 
     /// Whether every IPv6 address is of class 0.
@@ -55,7 +62,7 @@ impl AddressClasses {
         self.v6.iter().all(|run| run.class == 0)
     }
 
-    /// How many classes there are.
+    /// How many classes there are, with the spare ones.
     pub(super) fn count(&self) -> usize {
         self.members.len()
     }

@@ -58,7 +58,7 @@ pub(super) fn take<T: Address>(runs: &mut Vec<Run<T>>) -> Vec<(T, u32)> {
 pub(super) struct Table {
     pub(super) words: Vec<u32>,
     /// Steps of the longest search.
-    pub(super) probes: u32,
+    pub(super) probes: usize,
 }
 
 impl Table {
@@ -94,7 +94,7 @@ impl Table {
             }
             slot[width] = class;
         }
-        Some(Self { words, probes: word(longest) + 1 })
+        Some(Self { words, probes: longest + 1 })
     }
 
     /// Number of the last slot.

@@ -19,6 +19,7 @@ use super::generation::List;
 use super::lists::{Lists, word};
 use super::reply;
 use super::resolve::{Rank, Ranked, Ranks};
+use super::room;
 use super::service::ServiceClasses;
 use super::sides::Sides;
 use super::slots::Assignment;
@@ -60,6 +61,8 @@ pub(super) struct Judge<'a> {
     services: ServiceClasses,
     /// Service class of each column.
     columns: Vec<u32>,
+    /// Address classes that no address is of, columns that no service class has.
+    spare: [usize; 2],
     /// Column of each service class, or [`FINAL`].
     column_of: Vec<u32>,
     /// For each service set, its columns.
@@ -93,6 +96,7 @@ impl<'a> Judge<'a> {
             rules: &ranks.rules,
             cells: cells(ranks, slots),
             columns: Vec::new(),
+            spare: [addresses.spare, 0],
             column_of: vec![FINAL; classes],
             columns_of_set: Lists::default(),
             addresses: &addresses.members,
@@ -122,14 +126,20 @@ impl<'a> Judge<'a> {
         self.sides.count() * self.addresses.len()
     }
 
-    /// Address classes.
+    /// Address classes, and room.
     pub(super) fn address_classes(&self) -> usize {
         self.addresses.len()
     }
 
-    /// Columns: service classes whose verdict depends on anything.
+    /// Columns: service classes whose verdict depends on anything, and room.
     pub(super) fn columns(&self) -> usize {
         self.columns.len()
+    }
+
+    /// Address classes and columns that something is of, for people.
+    pub(super) fn classes(&self) -> [usize; 2] {
+        let [addresses, columns] = self.spare;
+        [self.addresses.len() - addresses, self.columns.len() - columns]
     }
 
     /// Pairs of all rows together, those counted twice that several rules name.
@@ -317,6 +327,10 @@ impl<'a> Judge<'a> {
             self.column_of[class] = word(self.columns.len());
             self.columns.push(word(class));
         }
+        let spare = room::columns(self.columns.len()) - self.columns.len();
+        let first = self.columns.first().copied().unwrap_or_default();
+        self.columns.extend(std::iter::repeat_n(first, spare));
+        self.spare[1] = spare;
         let with_column = |&(_, class): &(u32, u32)| self.column_of[class as usize] != FINAL;
         let columns = self.services.of_set.pairs().filter(with_column);
         let columns = columns.map(|(set, class)| (set, self.column_of[class as usize]));

@@ -10,6 +10,7 @@ use super::hosts::{self, Filter, NETWORKS_MAX};
 use super::judge::Judge;
 use super::lists::word;
 use super::parallel;
+use super::room;
 use super::trie::{self, ROOT, Tally};
 
 /// Sections begin at a cache line: a compare record never straddles two.
@@ -23,6 +24,8 @@ const BITMAP: usize = 1 << 19;
 pub(super) struct Section {
     first: usize,
     words: usize,
+    /// Words until the next section.
+    room: usize,
 }
 
 impl Section {
@@ -31,14 +34,38 @@ impl Section {
         if self.words == 0 { 0 } else { word(self.first) }
     }
 
-    /// Bytes of the section.
+    /// Bytes of the section, with its room.
     pub(super) fn bytes(self) -> u64 {
-        4 * self.words as u64
+        4 * self.room as u64
     }
 
     /// The section in words that begin at word `base` of the tables.
     fn of(self, words: &mut [u32], base: usize) -> &mut [u32] {
         &mut words[self.first - base..][..self.words]
+    }
+}
+
+/// Where the next section begins.
+#[derive(Default)]
+struct Place {
+    next: usize,
+}
+
+impl Place {
+    /// A section that is as long for every policy, or doubles.
+    fn fixed(&mut self, words: usize) -> Section {
+        self.take(words, words)
+    }
+
+    /// A section that a rule more makes longer.
+    fn growing(&mut self, words: usize) -> Section {
+        self.take(words, room::section(words))
+    }
+
+    fn take(&mut self, words: usize, room: usize) -> Section {
+        let section = Section { first: self.next, words, room: room.next_multiple_of(ALIGN) };
+        self.next += section.room;
+        section
     }
 }
 
@@ -120,12 +147,7 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(parts: &Parts<'_>) -> Self {
-        let mut end = 0;
-        let mut take = |words: usize| {
-            let section = Section { first: end, words };
-            end += section.words.next_multiple_of(ALIGN);
-            section
-        };
+        let mut place = Place::default();
         let (v4, v6) = (parts.tries.v4.tally(), parts.tries.v6());
         let sctp = parts.chains.iter().any(|(judge, _)| judge.tells_sctp());
         let services = if sctp { ServiceIndex::END } else { ServiceIndex::END_WITHOUT_SCTP };
@@ -138,25 +160,25 @@ impl Layout {
             Form::Combined(form) => [form.cells.len(), 0, 0, form.classes.len()],
         });
         Self {
-            root_v4: take(ROOT),
-            root_v6: take(if parts.tries.v6.is_some() { ROOT } else { 0 }),
-            blocks: take(v4.plus(v6).block_words()),
-            compares: take(v4.plus(v6).compare_words()),
-            services: [services; 2].map(|words| take(words as usize)),
-            bitmap: take(bitmap),
+            root_v4: place.fixed(ROOT),
+            root_v6: place.fixed(if parts.tries.v6.is_some() { ROOT } else { 0 }),
+            blocks: place.growing(v4.plus(v6).block_words()),
+            compares: place.growing(v4.plus(v6).compare_words()),
+            services: [services; 2].map(|words| place.fixed(words as usize)),
+            bitmap: place.fixed(bitmap),
             filter_of,
-            filter: take(filter_of.words),
-            hosts: hosts.map(|table| take(table.words.len())),
-            cells: forms.map(|[cells, ..]| take(cells)),
-            rows: forms.map(|[_, rows, ..]| take(rows)),
-            columns: forms.map(|[_, _, columns, _]| take(columns)),
-            combined: forms.map(|[.., combined]| take(combined)),
-            local: parts.chains.map(|(judge, _)| take(judge.sides.local_of.len())),
-            interfaces: take(parts.contexts.interface_words().len()),
-            vlans: take(parts.contexts.vlans.classes.len()),
-            flags: take(parts.contexts.flags.classes.len()),
-            requests: take(parts.request_slots.len()),
-            end,
+            filter: place.fixed(filter_of.words),
+            hosts: hosts.map(|table| place.fixed(table.words.len())),
+            cells: forms.map(|[cells, ..]| place.growing(cells)),
+            rows: forms.map(|[_, rows, ..]| place.growing(rows)),
+            columns: forms.map(|[_, _, columns, _]| place.growing(columns)),
+            combined: forms.map(|[.., combined]| place.growing(combined)),
+            local: parts.chains.map(|(judge, _)| place.growing(judge.sides.local_of.len())),
+            interfaces: place.growing(parts.contexts.interface_words().len()),
+            vlans: place.fixed(parts.contexts.vlans.classes.len()),
+            flags: place.fixed(parts.contexts.flags.classes.len()),
+            requests: place.growing(parts.request_slots.len()),
+            end: place.next,
         }
     }
 
@@ -246,8 +268,8 @@ impl Layout {
             (Setting::RootV4, self.root_v4.first()),
             (Setting::RootV6, self.root_v6.first()),
             (Setting::Probes, RowWords::PROBES),
-            (Setting::StepsV4, parts.tries.v4.tally().steps),
-            (Setting::StepsV6, parts.tries.v6().steps),
+            (Setting::StepsV4, parts.tries.v4.tally().steps.next_multiple_of(2)),
+            (Setting::StepsV6, parts.tries.v6().steps.next_multiple_of(4)),
             (Setting::Blocks, self.blocks.first()),
             (Setting::Compares, self.compares.first()),
             (Setting::Bitmap, self.bitmap.first()),
@@ -258,7 +280,7 @@ impl Layout {
             (Setting::HostsV6, self.hosts[1].first()),
             (Setting::HostMaskV4, hosts_v4.mask(1)),
             (Setting::HostMaskV6, hosts_v6.mask(4)),
-            (Setting::HostProbes, hosts_v4.probes.max(hosts_v6.probes)),
+            (Setting::HostProbes, word(room::classes(hosts_v4.probes.max(hosts_v6.probes)))),
             (Setting::CellsIngress, self.cells[0].first()),
             (Setting::CellsEgress, self.cells[1].first()),
             (Setting::AddressClasses, word(parts.addresses.count())),

@@ -116,7 +116,7 @@ impl Limit {
 
 /// Where the cells of a chain come from.
 fn cause(judge: &Judge<'_>) -> String {
-    let (rows, columns) = (judge.address_classes(), judge.columns());
+    let [rows, columns] = judge.classes();
     let sides = match judge.sides.count() {
         1 => String::new(),
         sides => format!(" by {sides} combinations of local end, interface, VLAN and flags"),

@@ -13,6 +13,7 @@
 //! | `cells`, `combined` | combinations to words: dense, sparse, or in two stages |
 //! | `trie`, `hosts` | address classes to words |
 //! | `layout`, `memory`, `limit` | where each table stands, what it takes and may take |
+//! | `room` | what stays in place when a policy changes by a little |
 //! | `slots` | counters that survive |
 //! | `generation`, `digest`, `ports` | what comes out |
 //!
@@ -37,6 +38,7 @@ pub(crate) mod parallel;
 mod ports;
 mod reply;
 mod resolve;
+mod room;
 mod service;
 mod sides;
 mod slots;

@@ -98,8 +98,8 @@ impl Flows {
 /// # Errors
 /// If it cannot be mapped.
 pub fn settings(fd: BorrowedFd<'_>) -> Result<(u32, u32)> {
-    let memory = Memory::map(fd)?;
-    Ok((memory.mask, memory.seed))
+    let head = Memory::head(fd)?;
+    Ok((head.mask, head.seed))
 }
 
 /// Writes down the idle times of the policy in force, for who counts flows.
@@ -108,7 +108,7 @@ pub fn settings(fd: BorrowedFd<'_>) -> Result<(u32, u32)> {
 /// If the table cannot be mapped.
 pub fn set_idle(fd: BorrowedFd<'_>, tcp: u32, udp: u32) -> Result<()> {
     let idle = u64::from(tcp) | u64::from(udp) << 32;
-    Memory::map(fd)?.mapping.set_word(IDLE_WORD as usize, idle);
+    Memory::head(fd)?.mapping.set_word(IDLE_WORD as usize, idle);
     Ok(())
 }
 
@@ -136,11 +136,21 @@ struct Memory {
 }
 
 impl Memory {
-    /// Maps a table, and draws its seed if it has none.
+    /// Maps a table.
     fn map(fd: BorrowedFd<'_>) -> Result<Self> {
+        Self::part(fd, |bytes| bytes as usize)
+    }
+
+    /// Maps what stands before its places: a mapping takes time by its length.
+    fn head(fd: BorrowedFd<'_>) -> Result<Self> {
+        Self::part(fd, |_| HEADER_WORDS as usize * 8)
+    }
+
+    /// Maps the beginning of a table, and draws its seed if it has none.
+    fn part(fd: BorrowedFd<'_>, length: impl Fn(u32) -> usize) -> Result<Self> {
         let bytes = sys::shape(fd)?.value;
         let mapping =
-            Mapping::new(fd, bytes as usize, true).context("could not map the table of flows")?;
+            Mapping::new(fd, length(bytes), true).context("could not map the table of flows")?;
         if mapping.word(SEED_WORD as usize) == 0 {
             // Another process may be quicker: then its seed holds.
             let _ours = mapping.swap(SEED_WORD as usize, 0, random()?);

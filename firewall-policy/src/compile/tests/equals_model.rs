@@ -336,7 +336,8 @@ fn a_service_that_needs_no_address_is_final() {
     assert_eq!(word(22), None);
     assert_eq!(word(80), Some(Cell(1 | Cell::ALLOW)));
     assert_eq!(word(81), Some(Cell(Cell::NO_SLOT | Cell::DEFAULT)));
-    assert_eq!(generation.settings[Setting::ServiceClassesIngress as usize], 1);
+    // One, and room.
+    assert_eq!(generation.settings[Setting::ServiceClassesIngress as usize], 8);
     assert_eq!(generation.settings[Setting::RootV6 as usize], 0);
 }
 

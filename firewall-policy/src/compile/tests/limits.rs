@@ -27,6 +27,23 @@ fn a_role_takes_little() {
 }
 
 #[test]
+fn a_rule_more_leaves_every_number_in_place_most_often() {
+    use firewall_common::abi::tables::Setting;
+    let settings = |rules| {
+        let mut settings = compiled(&scattered(rules)).settings;
+        // Counters have room of their own.
+        settings[Setting::RuleSlots as usize] = 0;
+        settings
+    };
+    for rules in [10, 1_000, 10_000] {
+        let (few, more) = (settings(rules), settings(rules + 1));
+        assert_eq!(few, more, "{rules} rules");
+    }
+    let steps = (20..80).filter(|rules| settings(*rules) != settings(rules + 1)).count();
+    assert!((1..=60 / 4).contains(&steps), "{steps} of 60 rules have moved something");
+}
+
+#[test]
 fn memory_max_is_kept() {
     let policy = Policy { memory_max: Some(2 << 20), ..scattered(10) };
     let error = compile(&policy, &environment(), &mut SlotTable::default()).unwrap_err();
