@@ -23,7 +23,7 @@ use firewall_common::{fragment, guard, request};
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
-/// The compiled policy: one value of `Setting::TableWords` words, frozen.
+/// The compiled policy: one value of `Setting::TableWords` words.
 #[map]
 pub(crate) static TABLES: Array<u32> = Array::with_max_entries(1, 0);
 

@@ -142,13 +142,14 @@ fn options(own: &[IpAddr]) -> Options {
 pub(crate) fn compile(
     policy: &Policy,
     generation_slot: u8,
+    seed: u32,
     slots: &mut SlotTable,
 ) -> Result<Generation> {
     let environment = Environment {
         interfaces: interfaces::all().into_iter().map(|one| (one.name, one.ifindex)).collect(),
         cpus: maps::cpus()?,
         generation_slot: generation_slot.into(),
-        seed: random(),
+        seed,
         budget_bytes: Environment::BUDGET_BYTES,
     };
     compile::compile(policy, &environment, slots).context("the policy does not fit")
@@ -214,7 +215,7 @@ mod tests {
         let subject = Subject::File("rules/web.yaml".into());
         let loaded = firewall_policy::load(&files, &subject, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
-        let error = compile(&loaded.policy, 0, &mut SlotTable::default()).unwrap_err();
+        let error = compile(&loaded.policy, 0, 1, &mut SlotTable::default()).unwrap_err();
         let text = too_large(&loaded, error).unwrap().render(Style::Plain);
         // How much depends on the number of CPUs.
         let example = Code::TooLarge.example();

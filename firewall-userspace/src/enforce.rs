@@ -17,6 +17,7 @@ use crate::host::selection::Selection;
 use crate::host::{clock, interfaces};
 use crate::kernel::attach::Attachment;
 use crate::kernel::generation::Timings;
+use crate::kernel::grace::Grace;
 use crate::kernel::maps::Capacity;
 use crate::kernel::meta::{Before, Meta};
 use crate::kernel::pins::Pins;
@@ -33,6 +34,8 @@ pub(crate) struct Ready {
     slots: SlotTable,
     /// What is in force now; its counter slots are in the others.
     pub before: Option<Before>,
+    /// Waits until nobody reads the tables of the slot that is free.
+    pub grace: Option<Grace>,
 }
 
 impl Ready {
@@ -42,8 +45,10 @@ impl Ready {
         let slots = before.as_mut().map(|meta| std::mem::take(&mut meta.slots));
         let mut slots = slots.unwrap_or_default();
         let free = before.as_ref().map_or(0, |meta| u8::from(meta.slot == 0));
-        let generation = candidate::compile(policy, free, &mut slots)?;
-        Ok(Self { generation, slots, before })
+        let seed = store.map_or(Ok(None), |store| store.seed_of(free))?;
+        let seed = seed.unwrap_or_else(candidate::random);
+        let generation = candidate::compile(policy, free, seed, &mut slots)?;
+        Ok(Self { generation, slots, before, grace: None })
     }
 
     /// Whether the policy is the one in force.
@@ -73,7 +78,7 @@ pub(crate) fn install(
     applied_by: String,
     trial: Option<Duration>,
 ) -> Result<Installed> {
-    let Ready { generation, slots, before } = ready;
+    let Ready { generation, slots, before, grace } = ready;
     let capacity = Capacity::new(policy.state.flows, slots.rules(), slots.requests())?;
     let word = |action: Action| match action {
         Action::Allow => "allow".to_owned(),
@@ -96,7 +101,7 @@ pub(crate) fn install(
         token: trial.map(|_| format!("{number}-{:04x}", candidate::random() >> 16)),
         agent: serde_json::to_value(Remembered::of(policy))?,
     };
-    let timings = store.install(&generation, &mut meta, trial)?;
+    let timings = store.install(&generation, &mut meta, trial, grace)?;
     Ok(Installed { meta, timings })
 }
 

@@ -1,9 +1,8 @@
 //! The compiled policy of one generation: a run of 32-bit words, and the
 //! load-time settings that say where in it what is.
 //!
-//! Map `TABLES`: array of one value. Written once by user space through a
-//! mapping and frozen before the generation's programs load; read by the
-//! datapath. Nothing in it is edited while it is in force.
+//! Map `TABLES`: array of one value. Written by user space through a mapping while the
+//! generation's slot is not in force; read by the datapath.
 //!
 //! A packet needs at most: one word of the service table; one to a few words of
 //! the address trie; one cell. See [`crate::policy`] for the walk.

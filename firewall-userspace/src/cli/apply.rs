@@ -21,6 +21,7 @@ use crate::host::containers::Containers;
 use crate::host::selection::Selection;
 use crate::host::session::Session;
 use crate::host::{addresses, clock, interfaces, users};
+use crate::kernel::grace::Grace;
 use crate::kernel::meta::Meta;
 use crate::kernel::store::Store;
 use crate::lock::Lock;
@@ -187,7 +188,7 @@ pub(super) fn apply(
     let compile = || Ready::new(store.as_ref(), &loaded.policy);
     let (ready, took) = work.part("compiling", compile);
     times.compile = took;
-    let ready = ready?;
+    let mut ready = ready?;
     for warning in &loaded.warnings {
         context.out.diagnostics(&format!("{}\n", warning.render(context.out.style())));
     }
@@ -207,6 +208,8 @@ pub(super) fn apply(
     }
     let boot = arguments.occasion == Some(Occasion::Boot);
     if !ready.is_in_force() {
+        // The looks at the host take as long.
+        ready.grace = (!arguments.dry_run).then(Grace::begin);
         fits(context, &loaded, store.as_ref(), arguments)?;
         let test = || test(context, &loaded, &ready, boot);
         let (passed, took) = work.part("running the policy's tests", test);

@@ -1,6 +1,10 @@
 //! Loading a generation: tables, programs, pins.
+//!
+//! Where the programs of a slot are what the next generation's would be, they stay, and
+//! only tables and metadata are written: the verifier takes longer than all else.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -12,10 +16,10 @@ use firewall_common::abi::tables::Setting;
 use firewall_policy::compile::Generation;
 
 use super::maps::{Capacity, Maps};
-use super::meta::{Meta, store_words};
+use super::meta::{self, Meta, store_words};
 use super::object::{ANSWERS, JUDGES, Object, Settings};
 use super::sys::{self, Mapping};
-use super::{flows, jiffies};
+use super::{flows, jiffies, stages};
 
 /// How long the parts of an installation took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,10 +61,10 @@ pub fn load(
     directory: &Path,
     map_path: impl Fn(&str) -> PathBuf,
     generation: &Generation,
-    capacity: &Capacity,
+    settings: &Settings,
     meta: &Meta,
 ) -> Result<Loaded> {
-    let mut loaded = open(directory, map_path, generation, capacity)?;
+    let mut loaded = open(directory, map_path, generation, settings)?;
     meta.store(&directory.join("META"))?;
     let start = Instant::now();
     let names: Vec<&str> = JUDGES.into_iter().chain(ANSWERS).collect();
@@ -70,6 +74,53 @@ pub fn load(
     }
     loaded.timings.load += start.elapsed();
     Ok(loaded)
+}
+
+/// Puts a generation into a slot whose programs have the same settings: other tables,
+/// other metadata. False if that cannot be. Nobody may read the slot's tables.
+///
+/// # Errors
+/// If the kernel refuses; the slot cannot be renewed any more then.
+pub(super) fn renew(
+    directory: &Path,
+    mark: &Path,
+    generation: &Generation,
+    meta: &Meta,
+) -> Result<bool> {
+    let Some(tables) = sys::open(&directory.join("TABLES"))? else { return Ok(false) };
+    // Whoever is killed below leaves a slot without a mark and without metadata.
+    fs::remove_dir(mark).with_context(|| format!("could not remove {}", mark.display()))?;
+    let known = directory.join("META");
+    fs::remove_file(&known).with_context(|| format!("could not remove {}", known.display()))?;
+    meta::fill(tables.as_fd(), "TABLES", &generation.words)?;
+    meta.store(&known)?;
+    Ok(true)
+}
+
+/// The mark of a slot: a directory whose name says what the programs beside it were made
+/// of. Made last of all, removed first.
+///
+/// # Errors
+/// If a map does not tell its number.
+pub(super) fn mark(directory: &Path, maps: &Maps, settings: &Settings) -> Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    settings.hash(&mut hasher);
+    Ok(directory.join(format!("of-{}-{:016x}", stages::made_of(maps)?, hasher.finish())))
+}
+
+/// The random number that a slot's programs have; `None` if it never had any. The next
+/// ones take the same, or none could stay.
+///
+/// # Errors
+/// If the map cannot be mapped.
+pub(super) fn seed(maps: &Maps, slot: u8) -> Result<Option<u32>> {
+    let bytes = size_of::<Settings>() * Word::SLOTS as usize;
+    let all = Mapping::new(maps.fd("GENERATIONS")?, bytes, false)
+        .context("could not map the settings of generations")?;
+    let place = usize::from(slot) * Setting::COUNT + Setting::Seed as usize;
+    let [low, high] = [0, 32].map(|shift| all.word(place / 2) >> shift & u64::from(u32::MAX));
+    let seed = if place.is_multiple_of(2) { low } else { high };
+    Ok(u32::try_from(seed).ok().filter(|seed| *seed != 0))
 }
 
 /// Writes a generation's settings where programs of no generation read them.
@@ -97,7 +148,7 @@ pub fn open(
     directory: &Path,
     map_path: impl Fn(&str) -> PathBuf,
     generation: &Generation,
-    capacity: &Capacity,
+    settings: &Settings,
 ) -> Result<Loaded> {
     clear(directory)?;
     fs::create_dir_all(directory)
@@ -108,19 +159,21 @@ pub fn open(
     let filled = start.elapsed();
 
     let start = Instant::now();
-    let flows = sys::open(&map_path("FLOWS"))?.context("there is no table of flows")?;
-    let settings = settings(generation, capacity, flows::settings(flows.as_fd())?);
-    let object = Object::open(map_path, Some(&tables), &settings)?;
+    let object = Object::open(map_path, Some(&tables), settings)?;
     let timings = Timings { tables: filled, load: start.elapsed(), switch: Duration::ZERO };
-    Ok(Loaded { object, settings, timings })
+    Ok(Loaded { object, settings: *settings, timings })
 }
 
 /// The compiler's settings, completed by what only the kernel side knows.
-fn settings(
+///
+/// # Errors
+/// If the table of flows does not say how large it is.
+pub(super) fn settings(
+    maps: &Maps,
     generation: &Generation,
     capacity: &Capacity,
-    (flow_mask, flow_seed): (u32, u32),
-) -> Settings {
+) -> Result<Settings> {
+    let (flow_mask, flow_seed) = flows::settings(maps.fd("FLOWS")?)?;
     let mut settings = generation.settings;
     let mut set = |setting: Setting, value: u32| {
         if let Some(place) = settings.get_mut(setting as usize) {
@@ -133,7 +186,7 @@ fn settings(
     set(Setting::FlowMask, flow_mask);
     set(Setting::FlowSeed, flow_seed);
     set(Setting::Hz, jiffies::per_second());
-    settings
+    Ok(settings)
 }
 
 /// Removes the pins of a generation.

@@ -66,7 +66,9 @@ impl Meta {
             *to = *from;
         }
         words.push(u32::from_ne_bytes(last));
-        store_words("META", &words, path)
+        let fd = store_words("META", &words, path)?;
+        sys::freeze(fd.as_fd()).context("could not freeze META")?;
+        Ok(fd)
     }
 
     /// Reads the metadata of a pinned generation; `None` if there is none.
@@ -125,12 +127,12 @@ fn bytes(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Stores words in a new map of one value, freezes and pins it.
+/// Stores words in a new map of one value, and pins it.
 ///
 /// # Errors
 /// If the kernel refuses the map: before Linux 6.0 a value ends at 4 MiB.
 pub fn store_words(name: &str, words: &[u32], path: &Path) -> Result<OwnedFd> {
-    let bytes = (words.len() * 4).next_multiple_of(8);
+    let bytes = bytes_of(words);
     let shape = Shape {
         kind: bpf_map_type::BPF_MAP_TYPE_ARRAY,
         key: 4,
@@ -140,9 +142,22 @@ pub fn store_words(name: &str, words: &[u32], path: &Path) -> Result<OwnedFd> {
     };
     let fd = maps::create(name, &shape, path)
         .with_context(|| format!("{name} takes {} MiB in one map value", bytes / (1 << 20)))?;
-    Mapping::new(fd.as_fd(), bytes, true)
+    fill(fd.as_fd(), name, words)?;
+    Ok(fd)
+}
+
+/// Writes words over those of a map of one value.
+///
+/// # Errors
+/// If it cannot be mapped.
+pub fn fill(fd: BorrowedFd<'_>, name: &str, words: &[u32]) -> Result<()> {
+    Mapping::new(fd, bytes_of(words), true)
         .with_context(|| format!("could not map {name}"))?
         .fill(words);
-    sys::freeze(fd.as_fd()).with_context(|| format!("could not freeze {name}"))?;
-    Ok(fd)
+    Ok(())
+}
+
+/// Bytes of a map's value that takes words.
+fn bytes_of(words: &[u32]) -> usize {
+    size_of_val(words).next_multiple_of(8)
 }

@@ -18,6 +18,7 @@ pub mod counters;
 pub mod events;
 pub mod flows;
 pub mod generation;
+pub mod grace;
 pub mod jiffies;
 pub mod maps;
 pub mod meta;

@@ -138,7 +138,8 @@ impl Sandbox {
         bpffs::create_directory(&root.join("maps"))?;
         let map_path = |name: &str| root.join("maps").join(name);
         let maps = Maps::open_or_create(map_path, &capacity)?;
-        let loaded = generation::open(&root.join("gen"), map_path, generation, &capacity)?;
+        let settings = generation::settings(&maps, generation, &capacity)?;
+        let loaded = generation::open(&root.join("gen"), map_path, generation, &settings)?;
         drop(directory);
         let idle = |setting: Setting| generation.settings[setting as usize];
         let (tcp, udp) = (idle(Setting::TcpIdleSeconds), idle(Setting::UdpIdleSeconds));

@@ -100,7 +100,7 @@ pub(super) fn settings(maps: &Maps) -> Result<Settings> {
 }
 
 /// What programs are made of: this build's object, and the maps that can be replaced.
-fn made_of(maps: &Maps) -> Result<String> {
+pub(super) fn made_of(maps: &Maps) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     object::bytes().hash(&mut hasher);
     let id = |name: &str| -> Result<u32> { sys::map_id(maps.fd(name)?) };

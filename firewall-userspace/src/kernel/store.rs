@@ -19,7 +19,8 @@ use super::clock::monotonic_ns;
 use super::counters::{self, Counters, Outcomes};
 use super::events::{self, Events, Sampled};
 use super::flows::{self, Flows};
-use super::generation::{self, Loaded, Timings};
+use super::generation::{self, Timings};
+use super::grace::Grace;
 use super::maps::{self, Capacity, Maps};
 use super::meta::{Before, Meta};
 use super::object::{Object, ROOTS, Settings};
@@ -178,7 +179,8 @@ impl Store {
     /// hooks and CPUs with one store: for good, or on trial for so long.
     ///
     /// `meta` is completed with the slot and capacity. A trial must not be under
-    /// way: the slot that is free then holds the generation to return to.
+    /// way: the slot that is free then holds the generation to return to. `grace` has
+    /// begun since the slot was left; without it, no programs are kept.
     ///
     /// # Errors
     /// If anything fails before the store, nothing in force has changed.
@@ -187,6 +189,7 @@ impl Store {
         generation: &Generation,
         meta: &mut Meta,
         trial: Option<Duration>,
+        grace: Option<Grace>,
     ) -> Result<Timings> {
         let before = self.word();
         ensure!(before.confirmed(), "another policy is on trial");
@@ -195,17 +198,8 @@ impl Store {
         stages::ensure(&self.pins, &self.maps)?;
         self.clear_new(generation)?;
         meta.slot = slot;
-        let directory = self.pins.generation(slot);
-        let map_path = |name: &str| self.pins.map(name);
-        let Loaded { object, settings, mut timings } =
-            generation::load(&directory, map_path, generation, &meta.capacity, meta)?;
-
+        let mut timings = self.put(generation, meta, grace)?;
         let start = Instant::now();
-        generation::announce(&self.maps, slot, &settings)?;
-        for (array, program) in ARRAYS {
-            sys::set_element(self.maps.fd(array)?, slot.into(), &object.number(program)?)
-                .with_context(|| format!("could not place {program}"))?;
-        }
         if let Some(time) = trial {
             // Before the word that makes it matter.
             let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -216,9 +210,45 @@ impl Store {
         flows::set_idle(self.maps.fd("FLOWS")?, tcp, udp)?;
         let word = Word::new(slot, before.active(), trial.is_none(), closed(meta));
         self.set_word(word);
-        timings.switch = start.elapsed();
+        timings.switch += start.elapsed();
         self.carry_over()?;
         Ok(timings)
+    }
+
+    /// Puts a generation into its slot: by its tables alone if the programs there are
+    /// those that it would have, else anew.
+    fn put(&self, generation: &Generation, meta: &Meta, grace: Option<Grace>) -> Result<Timings> {
+        let directory = self.pins.generation(meta.slot);
+        let settings = generation::settings(&self.maps, generation, &meta.capacity)?;
+        let mark = generation::mark(&directory, &self.maps, &settings)?;
+        let start = Instant::now();
+        let is_renewed = mark.exists()
+            && grace.is_some_and(Grace::over)
+            && generation::renew(&directory, &mark, generation, meta)?;
+        let mut timings = Timings { tables: start.elapsed(), ..Timings::default() };
+        if !is_renewed {
+            let map_path = |name: &str| self.pins.map(name);
+            let loaded = generation::load(&directory, map_path, generation, &settings, meta)?;
+            timings = loaded.timings;
+            let start = Instant::now();
+            generation::announce(&self.maps, meta.slot, &settings)?;
+            for (array, program) in ARRAYS {
+                let number = loaded.object.number(program)?;
+                sys::set_element(self.maps.fd(array)?, meta.slot.into(), &number)
+                    .with_context(|| format!("could not place {program}"))?;
+            }
+            timings.switch = start.elapsed();
+        }
+        bpffs::create_directory(&mark)?;
+        Ok(timings)
+    }
+
+    /// The random number that the programs of a slot have, if it has any.
+    ///
+    /// # Errors
+    /// If the settings cannot be read.
+    pub fn seed_of(&self, slot: u8) -> Result<Option<u32>> {
+        generation::seed(&self.maps, slot)
     }
 
     /// Outcome counters of all interfaces.

@@ -201,3 +201,30 @@ fn a_policy_that_would_lose_the_lease_is_refused() -> Result<()> {
     firewall.enforce(&text)?;
     Ok(())
 }
+
+#[test]
+fn a_swap_keeps_the_programs_that_it_would_load() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("kept")?;
+    let _web = Echo::tcp(&server, 80)?;
+    let firewall = Firewall::on(&server)?;
+    // Whether programs had to pass the verifier.
+    let loads = |from: &str, egress: &str| -> Result<bool> {
+        let web = format!("name: web, from: {from}, service: web");
+        let text = policy(&[&web], &[]).replace("egress: drop", &format!("egress: {egress}"));
+        firewall.write(&text)?;
+        let said = firewall.json(&["apply"])?;
+        Ok(said["times_us"]["verify"].as_u64().context("no times")? > 0)
+    };
+    let is_open = || Conversation::tcp(&client, None, pair::server(80)[0]).is_ok();
+    // Either slot gets its programs.
+    assert!(loads("admin", "drop")? && !is_open());
+    assert!(loads("strangers", "drop")? && !is_open());
+    // Then tables alone make another policy of them.
+    assert!(!loads("clients", "drop")? && is_open());
+    assert!(!loads("[admin, strangers]", "drop")? && !is_open());
+    // A default is in the programs, not in the tables.
+    assert!(loads("clients", "allow")? && is_open());
+    assert!(!loads("strangers", "drop")? && !is_open());
+    assert_eq!(firewall.generation()?, 6);
+    Ok(())
+}

@@ -23,6 +23,8 @@ enum Moment {
     After(u64),
     /// As soon as a file of the new generation, or a shared one, is pinned.
     Pinned(&'static str),
+    /// As soon as a file of the generation that gives way is not pinned any more.
+    Unpinned(&'static str),
     /// As soon as the new policy is in force, before it could say so.
     Switched,
 }
@@ -40,12 +42,22 @@ fn an_apply_killed_midway_leaves_the_old_policy_or_the_new() -> Result<()> {
         Moment::Pinned("judge_egress"),
         Moment::Switched,
         Moment::Switched,
+        // Programs that are there are kept, and tables written over.
+        Moment::Unpinned("META"),
+        Moment::Switched,
+        Moment::Pinned("META"),
+        Moment::Switched,
+        Moment::Switched,
     ];
     let mut in_force = 0;
     let mut new = 0;
     for moment in moments {
         let next = 1 - in_force;
         let before = firewall.counters()?;
+        if matches!(moment, Moment::Pinned(name) if name != "META") {
+            // What says that the programs there could be kept.
+            server.sh("rmdir /sys/fs/bpf/firewall/v2/gen-?/of-* || true")?;
+        }
         killed(&firewall, &policies[next], moment)?;
         let open = open(&client)?;
         assert!(open == [true, false] || open == [false, true], "{moment:?}: {open:?}");
@@ -101,7 +113,7 @@ fn killed(firewall: &Firewall, policy: &str, moment: Moment) -> Result<()> {
     firewall.write(policy)?;
     let host = firewall.host();
     let place = match moment {
-        Moment::Pinned(name) => Some(Place::of(host, name)),
+        Moment::Pinned(name) | Moment::Unpinned(name) => Some(Place::of(host, name)),
         _ => None,
     };
     let word = || store(firewall, |store| Ok(store.word()));
@@ -113,6 +125,12 @@ fn killed(firewall: &Firewall, policy: &str, moment: Moment) -> Result<()> {
         Moment::After(milliseconds) => sleep(Duration::from_millis(milliseconds)),
         Moment::Pinned(_) => {
             while place.as_ref().is_some_and(Place::is_as_before) {
+                patience()?;
+                yield_now();
+            }
+        }
+        Moment::Unpinned(_) => {
+            while place.as_ref().is_some_and(Place::is_complete) {
                 patience()?;
                 yield_now();
             }
@@ -149,6 +167,11 @@ impl Place {
         };
         let before = paths.iter().map(inode).collect();
         Self { paths, before }
+    }
+
+    /// Whether everything of that name is still pinned.
+    fn is_complete(&self) -> bool {
+        self.paths.iter().all(|path| inode(path).is_some())
     }
 
     /// Whether nothing of that name was pinned anew. One that is unpinned is on
