@@ -2,13 +2,13 @@
 //!
 //! | module | idea |
 //! | --- | --- |
-//! | [`store`] | everything pinned: open, install a generation, read counters |
+//! | [`store`], `install` | everything pinned: open, read counters; put a generation in force |
 //! | [`trial`] | a generation that nobody has confirmed yet |
 //! | [`attach`] | links of the root programs to interfaces |
 //! | [`generation`], [`object`], [`program`] | loading programs with their tables and settings |
 //! | [`sandbox`] | the same programs with maps of their own, for tests and `explain` |
 //! | [`counters`], [`events`], [`bans`], [`flows`], [`seed`] | one family of maps each |
-//! | [`maps`], [`meta`], [`pins`], `bpffs`, [`sys`], [`clock`], [`jiffies`] | what these stand on |
+//! | [`maps`], [`meta`], [`pins`], `bpffs`, [`sys`], [`clock`], [`grace`], [`jiffies`] | what these stand on |
 
 pub mod attach;
 pub mod bans;
@@ -19,6 +19,7 @@ pub mod events;
 pub mod flows;
 pub mod generation;
 pub mod grace;
+mod install;
 pub mod jiffies;
 pub mod maps;
 pub mod meta;

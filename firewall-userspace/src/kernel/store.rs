@@ -1,15 +1,12 @@
 //! Everything that is pinned: the one handle to the firewall in the kernel.
 
 use std::ffi::{CStr, CString};
-use std::fs;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter};
 use firewall_common::abi::tables::Setting;
 use firewall_common::control::in_force;
-use firewall_policy::compile::Generation;
 use firewall_policy::ir::IngressHook;
 
 use super::attach::{self, Attachment};
@@ -18,9 +15,7 @@ use super::bpffs;
 use super::clock::monotonic_ns;
 use super::counters::{self, Counters, Outcomes};
 use super::events::{self, Events, Sampled};
-use super::flows::{self, Flows};
-use super::generation::{self, Timings};
-use super::grace::Grace;
+use super::flows::Flows;
 use super::maps::{self, Capacity, Maps};
 use super::meta::{Before, Meta};
 use super::object::{Object, ROOTS, Settings};
@@ -33,21 +28,12 @@ use super::sys::{self, Mapping};
 /// The pinned firewall of this host.
 #[derive(Debug)]
 pub struct Store {
-    pins: Pins,
-    maps: Maps,
+    pub(super) pins: Pins,
+    pub(super) maps: Maps,
     control: Mapping,
     /// Counter maps that a growing policy has left behind in this call.
-    outgrown: Vec<(&'static str, Counters)>,
+    pub(super) outgrown: Vec<(&'static str, Counters)>,
 }
-
-/// Program arrays, and which program of a generation each holds.
-pub(super) const ARRAYS: [(&str, &str); 5] = [
-    ("ANSWERS_XDP", "answer_xdp"),
-    ("ANSWERS_TC", "answer_tc"),
-    ("JUDGES_XDP", "judge_xdp"),
-    ("JUDGES_INGRESS", "judge_ingress"),
-    ("JUDGES_EGRESS", "judge_egress"),
-];
 
 impl Store {
     /// Opens what is pinned; `None` if this host has no firewall yet.
@@ -144,6 +130,11 @@ impl Store {
         in_force(&self.control(), monotonic_ns)
     }
 
+    /// Sets the end of a trial, before the word that makes it matter.
+    pub(super) fn set_deadline(&self, nanoseconds: u64) {
+        self.control.set_word(DEADLINE, nanoseconds);
+    }
+
     /// Stores the control word: for all hooks and CPUs at once.
     pub(super) fn set_word(&self, word: Word) {
         self.control.set_word(WORD, word.0);
@@ -173,82 +164,6 @@ impl Store {
             Word::PASS_ALL => Ok(None),
             slot => Meta::open(&self.pins.generation(slot).join("META")),
         }
-    }
-
-    /// Loads a generation into the free slot and makes it the active one, on all
-    /// hooks and CPUs with one store: for good, or on trial for so long.
-    ///
-    /// `meta` is completed with the slot and capacity. A trial must not be under
-    /// way: the slot that is free then holds the generation to return to. `grace` has
-    /// begun since the slot was left; without it, no programs are kept.
-    ///
-    /// # Errors
-    /// If anything fails before the store, nothing in force has changed.
-    pub fn install(
-        &mut self,
-        generation: &Generation,
-        meta: &mut Meta,
-        trial: Option<Duration>,
-        grace: Option<Grace>,
-    ) -> Result<Timings> {
-        let before = self.word();
-        ensure!(before.confirmed(), "another policy is on trial");
-        let slot = u8::from(before.active() == 0);
-        self.grow(&meta.capacity)?;
-        stages::ensure(&self.pins, &self.maps)?;
-        self.clear_new(generation)?;
-        meta.slot = slot;
-        let mut timings = self.put(generation, meta, grace)?;
-        let start = Instant::now();
-        if let Some(time) = trial {
-            // Before the word that makes it matter.
-            let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            self.control.set_word(DEADLINE, monotonic_ns().saturating_add(time));
-        }
-        let idle = |setting: Setting| generation.settings[setting as usize];
-        let (tcp, udp) = (idle(Setting::TcpIdleSeconds), idle(Setting::UdpIdleSeconds));
-        flows::set_idle(self.maps.fd("FLOWS")?, tcp, udp)?;
-        let word = Word::new(slot, before.active(), trial.is_none(), closed(meta));
-        self.set_word(word);
-        timings.switch += start.elapsed();
-        self.carry_over()?;
-        Ok(timings)
-    }
-
-    /// Puts a generation into its slot: by its tables alone if the programs there are
-    /// those that it would have, else anew.
-    fn put(&self, generation: &Generation, meta: &Meta, grace: Option<Grace>) -> Result<Timings> {
-        let directory = self.pins.generation(meta.slot);
-        let settings = generation::settings(&self.maps, generation, &meta.capacity)?;
-        let mark = generation::mark(&directory, &self.maps, &settings)?;
-        let start = Instant::now();
-        let is_renewed = mark.exists()
-            && grace.is_some_and(Grace::over)
-            && generation::renew(&directory, &mark, generation, meta)?;
-        let mut timings = Timings { tables: start.elapsed(), ..Timings::default() };
-        if !is_renewed {
-            let map_path = |name: &str| self.pins.map(name);
-            let loaded = generation::load(&directory, map_path, generation, &settings, meta)?;
-            timings = loaded.timings;
-            let start = Instant::now();
-            generation::announce(&self.maps, meta.slot, &settings)?;
-            for (array, program) in ARRAYS {
-                let number = loaded.object.number(program)?;
-                sys::set_element(self.maps.fd(array)?, meta.slot.into(), &number)
-                    .with_context(|| format!("could not place {program}"))?;
-            }
-            timings.switch = start.elapsed();
-        }
-        bpffs::create_directory(&mark)?;
-        Ok(timings)
-    }
-
-    /// The random number that the programs of a slot have, if it has any.
-    ///
-    /// # Errors
-    /// If the settings cannot be read.
-    pub fn seed_of(&self, slot: u8) -> Result<Option<u32>> {
-        generation::seed(&self.maps, slot)
     }
 
     /// Outcome counters of all interfaces.
@@ -417,71 +332,7 @@ impl Store {
         mapping.fill(places);
         Ok(())
     }
-
-    /// Zeroes the counters of slots that a rule has been given just now: an older
-    /// rule, long gone, may have left its counts there.
-    fn clear_new(&self, generation: &Generation) -> Result<()> {
-        let rules = self.counters("RULES", true)?;
-        let requests = self.counters("REQUESTS", true)?;
-        for rule in generation.rules.iter().filter(|rule| rule.new) {
-            let width = size_of::<RuleCounter>() / 8;
-            rules.clear(rule.slot as usize * width, width);
-            if let Some(slot) = rule.request_slot {
-                requests.clear(slot as usize * METRICS as usize, METRICS as usize);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes room for more rules: a larger map in the old one's place, which
-    /// starts with what the old one had counted.
-    fn grow(&mut self, capacity: &Capacity) -> Result<()> {
-        for name in ["RULES", "REQUESTS"] {
-            let wanted = maps::shape(name, capacity)?;
-            if sys::shape(self.maps.fd(name)?)?.value >= wanted.value {
-                continue;
-            }
-            let old = self.counters(name, false)?;
-            // Names in a BPF file system have no dots.
-            let larger = self.pins.map(&format!("{name}-larger"));
-            let _left = fs::remove_file(&larger);
-            let fd = maps::create(name, &wanted, &larger)?;
-            fs::rename(&larger, self.pins.map(name))
-                .with_context(|| format!("could not put the larger {name} in place"))?;
-            self.maps.replace(name, fd);
-            let new = self.counters(name, true)?;
-            for word in 0..old.row_words() {
-                new.carry(word, old.sum(word));
-            }
-            self.outgrown.push((name, old));
-        }
-        Ok(())
-    }
-
-    /// Adds what the generation before counted in an outgrown map until the last
-    /// packet left it.
-    fn carry_over(&mut self) -> Result<()> {
-        if self.outgrown.is_empty() {
-            return Ok(());
-        }
-        std::thread::sleep(LAST_PACKET);
-        for (name, old) in std::mem::take(&mut self.outgrown) {
-            let new = self.counters(name, true)?;
-            for word in 0..old.row_words() {
-                new.carry(word, old.sum(word));
-            }
-        }
-        Ok(())
-    }
 }
-
-/// Whether a direction is dropped where a program is missing: ingress, egress.
-pub(super) fn closed(meta: &Meta) -> [bool; 2] {
-    meta.defaults.each_ref().map(|verdict| verdict == "drop")
-}
-
-/// Longer than a program can run on one batch of packets.
-const LAST_PACKET: Duration = Duration::from_millis(50);
 
 /// A control word that nobody has set: whoever made the map was killed.
 pub(super) const UNSET: Word = Word(0);

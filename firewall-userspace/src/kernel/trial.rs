@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result};
 use firewall_common::abi::control::Word;
 
 use super::clock::monotonic_ns;
+use super::install::closed;
 use super::meta::Meta;
-use super::store::{Store, UNSET, closed};
+use super::store::{Store, UNSET};
 
 /// A generation that nobody has confirmed yet.
 #[derive(Clone, Debug)]
