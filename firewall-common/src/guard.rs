@@ -29,7 +29,7 @@ pub enum Guard {
     Fragment = 3,
 }
 
-/// Mixes words into a slot number; `seed` is drawn per generation, so that
+/// Mixes words into a slot number; `seed` is drawn by user space, so that
 /// nobody outside can aim at a slot.
 #[inline(always)]
 #[must_use]

@@ -1,6 +1,6 @@
 //! One packet, from frame to verdict, in the order in which stages win:
 //!
-//! malformed, failsafe, baseline, bans, established, deny, allow, default.
+//! malformed, failsafe, baseline, bans, established, deny, allow, openings, default.
 //!
 //! The policy look-up comes first because it is the cheapest, and most packets
 //! need nothing else; *established* is asked only for a packet that deny or

@@ -2,7 +2,7 @@
 //!
 //! Nothing else of a generation's tables matters to a verdict. So the programs that
 //! parse and decide are loaded once, for all generations, and only the one that
-//! answers comes anew with each policy. What they hand to each other is laid out
+//! answers is a generation's own. What they hand to each other is laid out
 //! here.
 
 use crate::abi::assert_layout;

@@ -11,8 +11,8 @@
 //! | `answer_xdp`, `answer_tc` | through `read_*` | asks the tables |
 //! | `conclude_xdp`, `conclude_tc` | through `answer_*` | decides and counts |
 //!
-//! A generation brings its own `judge_*` and `answer_*`, with its own tables and
-//! frozen settings. The others are loaded once and serve all: they are nine tenths of
+//! A generation has its own `judge_*` and `answer_*`, with its tables and settings in
+//! their instructions. The others are loaded once and serve all: they are nine tenths of
 //! what the verifier has to walk.
 #![no_std]
 #![no_main]

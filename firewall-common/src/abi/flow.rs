@@ -242,9 +242,6 @@ impl Word {
 pub const HEADER_WORDS: u32 = 8;
 /// Word of the header that holds the seed of the hash: random, drawn when the map is made.
 pub const SEED_WORD: u32 = 0;
-/// Word of the header that holds the idle times of the policy in force, for who counts
-/// flows: seconds for TCP, and for unanswered UDP in the upper half.
-pub const IDLE_WORD: u32 = 1;
 
 /// Words of an entry: the key's five, then these.
 pub const ENTRY_WORDS: u32 = 8;

@@ -85,7 +85,7 @@ pub enum Setting {
     UdpIdleSeconds = 29,
     /// Slot of this generation in the program arrays.
     Generation = 30,
-    /// Random number of this generation: attackers choose addresses, not hashes.
+    /// Random number of this slot: attackers choose addresses, not hashes.
     Seed = 31,
     /// Possible CPUs: rows of a counter map.
     Cpus = 32,
@@ -118,9 +118,9 @@ pub enum Setting {
     Filter = 44,
     /// Slots in which a pair of the sparse form is looked for: [`Row::PROBES`].
     Probes = 45,
-    /// Steps of the longest IPv4 walk of these tables, at most 4.
+    /// Bound of the steps of an IPv4 walk: the longest of these tables, rounded up.
     StepsV4 = 46,
-    /// Steps of the longest IPv6 walk of these tables, at most [`MAX_STEPS`].
+    /// The same for IPv6, at most [`MAX_STEPS`].
     StepsV6 = 47,
     /// Words of the filter, a power of two, less one.
     FilterMask = 48,

@@ -116,13 +116,6 @@ fn of_kernel(pins: &Path) -> Vec<Finding> {
             format!("before Linux {} TC programs are attached by a clsact qdisc", Version::TCX);
         Finding::new(Level::Note, "tcx", text)
     });
-    findings.push(if has(Version::XDP_FRAGS) {
-        Finding::new(Level::Ok, "xdp.frags", "XDP sees jumbo frames")
-    } else {
-        let text =
-            format!("before Linux {} XDP does not work with jumbo frames", Version::XDP_FRAGS);
-        Finding::new(Level::Note, "xdp.frags", text)
-    });
     findings.push(if kernel::has_btf() {
         Finding::new(Level::Ok, "btf", "the kernel describes its types")
     } else {

@@ -8,10 +8,8 @@ use std::path::Path;
 pub(crate) struct Version(pub u32, pub u32);
 
 impl Version {
-    /// Oldest that is supported.
-    pub(crate) const FLOOR: Self = Self(5, 15);
-    /// XDP on frames of several buffers: jumbo frames.
-    pub(crate) const XDP_FRAGS: Self = Self(5, 18);
+    /// Oldest whose verifier takes the programs: 6.1 does not.
+    pub(crate) const FLOOR: Self = Self(6, 12);
     /// TC programs as links, in an order.
     pub(crate) const TCX: Self = Self(6, 6);
 
@@ -68,7 +66,7 @@ mod tests {
     fn releases_are_compared_by_number() {
         assert_eq!(Version::parse("6.18.44-fc-v657"), Some(Version(6, 18)));
         assert_eq!(Version::parse("5.15.0-generic"), Some(Version(5, 15)));
-        assert!(Version(6, 18) > Version(6, 6) && Version(5, 15) >= Version::FLOOR);
+        assert!(Version(6, 18) > Version(6, 6) && Version(6, 1) < Version::FLOOR);
         assert_eq!(Version::parse("unknown"), None);
     }
 
