@@ -16,6 +16,7 @@ use crate::candidate;
 use crate::host::selection::Selection;
 use crate::host::{clock, interfaces};
 use crate::kernel::attach::Attachment;
+use crate::kernel::flows::Idle;
 use crate::kernel::generation::Timings;
 use crate::kernel::grace::Grace;
 use crate::kernel::maps::Capacity;
@@ -237,5 +238,6 @@ pub(crate) fn seed(store: &Store, loaded: &Loaded) -> Result<Option<usize>> {
     if !loaded.policy.state.seed || !store.attached()?.is_empty() {
         return Ok(None);
     }
-    store.seed().map(Some).context("could not note the connections that are open already")
+    let idle = Idle { tcp: loaded.policy.state.tcp_idle_s, udp: loaded.policy.state.udp_idle_s };
+    store.seed(idle).map(Some).context("could not note the connections that are open already")
 }

@@ -24,10 +24,10 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn of(policy: &Policy, environment: &Environment, slots: &SlotTable) -> Self {
-        // User space rounds up, and keeps one more row for what was counted
-        // before counters grew.
+        // User space rounds up, and keeps what was counted before counters grew: twice as
+        // much at most.
         let counters = |slots: u32, width: usize| {
-            u64::from(slots.next_power_of_two()) * width as u64 * (u64::from(environment.cpus) + 1)
+            2 * u64::from(slots.next_power_of_two()) * width as u64 * u64::from(environment.cpus)
         };
         let shared = Memory {
             rule_counters: counters(slots.rules(), size_of::<RuleCounter>()),

@@ -26,7 +26,8 @@ pub(super) const fn columns(count: usize) -> usize {
 /// Words of a cache line.
 const LINE: usize = 16;
 
-/// A number in steps of an eighth, or of `least`; nothing stays nothing.
+/// A number in steps of an eighth of the next power of two, or of `least`: a quarter more
+/// at most, above eight steps. Nothing stays nothing.
 const fn stepped(number: usize, least: usize) -> usize {
     let step = number.next_power_of_two() / 8;
     if number == 0 { 0 } else { number.next_multiple_of(if step < least { least } else { step }) }

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use firewall_common::abi::control::Word;
 use firewall_policy::ir::Policy;
 
 use super::events::Log;
@@ -130,8 +129,7 @@ impl State {
     /// Whether another policy is in force than the one that is known. After a trial
     /// that nobody confirmed, every packet may pass: then there is none to know.
     pub(super) fn is_stale(&self) -> bool {
-        let slot = self.store.in_force();
-        slot != self.known.meta.slot && slot != Word::PASS_ALL
+        self.store.is_overtaken()
     }
 
     /// Counts the tables at the next tick, whatever that costs.

@@ -80,8 +80,7 @@ fn per_cpu(context: &Context, arguments: &Arguments) -> Result<Exit> {
     };
     repeat(context, arguments.watch, || {
         let counters = store.counters("OUTCOMES", false)?;
-        // The last row is user space's own.
-        let cpus = (0..counters.rows().saturating_sub(1)).map(|cpu| of_cpu(&counters, cpu));
+        let cpus = (0..counters.cpus()).map(|cpu| of_cpu(&counters, cpu));
         let document = PerCpu { schema: SCHEMA, cpus: cpus.collect() };
         if arguments.json.json {
             return context.out.json(&document);

@@ -1,71 +1,83 @@
 //! Reading the counter maps: rows of all CPUs, added up.
+//!
+//! A policy that outgrows a map gets a larger one in its place. The one before stays
+//! pinned beside it, because the generation in force counts there until the switch, and
+//! again if a trial ends: what a word counts is the sum of both.
 
 use anyhow::{Context as _, Result};
 use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
 use firewall_common::verdict::{Direction, Reason};
 
-use super::maps::Maps;
+use super::maps::{self, Maps};
 use super::sys::{self, Mapping};
 
-/// A counter map: rows of `width` words per slot.
+/// A counter map: rows of words, one per CPU; and those that it has outgrown.
 #[derive(Debug)]
 pub struct Counters {
+    /// The largest first, which is the one that programs loaded now count in.
+    parts: Vec<Rows>,
+    cpus: usize,
+}
+
+/// The rows of one map.
+#[derive(Debug)]
+struct Rows {
     mapping: Mapping,
-    rows: usize,
-    row_words: usize,
+    words: usize,
 }
 
 impl Counters {
-    /// Maps a counter map of `rows` rows.
+    /// Maps a counter map.
     ///
     /// # Errors
     /// If the map cannot be mapped.
-    pub fn open(maps: &Maps, name: &str, rows: u32, writable: bool) -> Result<Self> {
-        let fd = maps.fd(name)?;
-        let bytes = sys::shape(fd)?.value as usize;
-        let mapping = Mapping::new(fd, bytes, writable)
-            .with_context(|| format!("could not map the counters {name}"))?;
-        let rows = rows as usize;
-        Ok(Self { mapping, rows, row_words: bytes / 8 / rows })
+    pub fn open(maps: &Maps, name: &str, writable: bool) -> Result<Self> {
+        let cpus = maps::cpus()? as usize;
+        let rows = |fd| -> Result<Rows> {
+            let bytes = sys::shape(fd)?.value as usize;
+            let mapping = Mapping::new(fd, bytes, writable)
+                .with_context(|| format!("could not map the counters {name}"))?;
+            Ok(Rows { mapping, words: bytes / 8 / cpus })
+        };
+        let parts = maps.counters(name)?.into_iter().map(rows).collect::<Result<_>>()?;
+        Ok(Self { parts, cpus })
     }
 
     /// Words of a row.
     #[must_use]
     pub fn row_words(&self) -> usize {
-        self.row_words
+        self.parts.first().map_or(0, |rows| rows.words)
     }
 
     /// One word, added up over all CPUs; wraps like the counters themselves.
     #[must_use]
     pub fn sum(&self, word: usize) -> u64 {
-        (0..self.rows).fold(0, |sum, row| sum.wrapping_add(self.at(row, word)))
+        (0..self.cpus).fold(0, |sum, cpu| sum.wrapping_add(self.at(cpu, word)))
     }
 
     /// One word of one CPU.
     #[must_use]
-    pub fn at(&self, row: usize, word: usize) -> u64 {
-        self.mapping.word(row * self.row_words + word)
-    }
-
-    /// Sets a word of the last row, which no CPU writes.
-    pub fn carry(&self, word: usize, value: u64) {
-        self.mapping.set_word((self.rows - 1) * self.row_words + word, value);
+    pub fn at(&self, cpu: usize, word: usize) -> u64 {
+        let parts = self.parts.iter().filter(|rows| word < rows.words);
+        parts.fold(0, |sum, rows| sum.wrapping_add(rows.mapping.word(cpu * rows.words + word)))
     }
 
     /// Zeroes `width` words of every row from `word` on, of a slot that no program
     /// counts on yet.
     pub fn clear(&self, word: usize, width: usize) {
-        for row in 0..self.rows {
-            for offset in 0..width {
-                self.mapping.set_word(row * self.row_words + word + offset, 0);
+        for rows in &self.parts {
+            for word in (word..word + width).filter(|word| *word < rows.words) {
+                for cpu in 0..self.cpus {
+                    rows.mapping.set_word(cpu * rows.words + word, 0);
+                }
             }
         }
     }
 
-    /// Rows, the last of them user space's own.
+    /// CPUs, each of which has a row.
     #[must_use]
-    pub fn rows(&self) -> usize {
-        self.rows
+    pub fn cpus(&self) -> usize {
+        self.cpus
     }
 }
 

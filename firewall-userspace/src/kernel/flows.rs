@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use firewall_common::abi::flow::{
-    ENTRY_WORDS, FLOW_PORTS, Flow, FlowKey, HEADER_WORDS, IDLE_WORD, SEED_WORD, State, places_of,
+    ENTRY_WORDS, FLOW_PORTS, Flow, FlowKey, HEADER_WORDS, SEED_WORD, State, places_of,
 };
+use firewall_common::abi::tables::Setting;
 use firewall_common::flow::table::{self, Slots, WAYS};
 use firewall_common::flow::{self, Clock, TICK_SHIFT};
 
 use super::jiffies;
 use super::maps::Maps;
+use super::object::Settings;
 use super::sys::{self, Mapping};
 
 /// The table of flows, at one moment of its clock.
@@ -23,16 +25,14 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Opens the table.
+    /// Opens the table, under a policy that lets flows be silent for so long.
     ///
     /// # Errors
     /// If it cannot be mapped, or the kernel does not tell the time.
-    pub fn open(maps: &Maps) -> Result<Self> {
+    pub fn open(maps: &Maps, Idle { tcp, udp }: Idle) -> Result<Self> {
         let memory = Memory::map(maps.fd("FLOWS")?)?;
         let ports = Mapping::new(maps.fd("FLOW_PORTS")?, 4 * FLOW_PORTS as usize, true)
             .context("could not map the ports of flows")?;
-        let idle = memory.mapping.word(IDLE_WORD as usize);
-        let [tcp, udp] = [idle, idle >> 32].map(low);
         let now = jiffies::now()? >> TICK_SHIFT;
         let clock = Clock { now, hz: jiffies::per_second(), tcp, udp };
         Ok(Self { memory, ports, clock })
@@ -102,14 +102,21 @@ pub fn settings(fd: BorrowedFd<'_>) -> Result<(u32, u32)> {
     Ok((head.mask, head.seed))
 }
 
-/// Writes down the idle times of the policy in force, for who counts flows.
-///
-/// # Errors
-/// If the table cannot be mapped.
-pub fn set_idle(fd: BorrowedFd<'_>, tcp: u32, udp: u32) -> Result<()> {
-    let idle = u64::from(tcp) | u64::from(udp) << 32;
-    Memory::head(fd)?.mapping.set_word(IDLE_WORD as usize, idle);
-    Ok(())
+/// For how many seconds a flow may be silent.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// Of TCP.
+    pub tcp: u32,
+    /// Of UDP without an answer.
+    pub udp: u32,
+}
+
+impl Idle {
+    /// As a generation's programs were told.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let told = |setting| settings.get(setting as usize).copied().unwrap_or_default();
+        Self { tcp: told(Setting::TcpIdleSeconds), udp: told(Setting::UdpIdleSeconds) }
+    }
 }
 
 /// A random number of which the lower half is not zero.

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use firewall_common::abi::control::Word;
+use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::tables::Setting;
 use firewall_policy::compile::Generation;
 
-use super::maps::{Capacity, Maps};
+use super::maps::{self, Maps};
 use super::meta::{self, Meta, store_words};
 use super::object::{ANSWERS, JUDGES, Object, Settings};
 use super::sys::{self, Mapping};
@@ -91,7 +92,7 @@ pub(super) fn renew(
     // Whoever is killed below leaves a slot without a mark and without metadata.
     fs::remove_dir(mark).with_context(|| format!("could not remove {}", mark.display()))?;
     let known = directory.join("META");
-    fs::remove_file(&known).with_context(|| format!("could not remove {}", known.display()))?;
+    let _gone = fs::remove_file(&known);
     meta::fill(tables.as_fd(), "TABLES", &generation.words)?;
     meta.store(&known)?;
     Ok(true)
@@ -108,19 +109,21 @@ pub(super) fn mark(directory: &Path, maps: &Maps, settings: &Settings) -> Result
     Ok(directory.join(format!("of-{}-{:016x}", stages::made_of(maps)?, hasher.finish())))
 }
 
-/// The random number that a slot's programs have; `None` if it never had any. The next
-/// ones take the same, or none could stay.
+/// What the programs of a slot were told last; zeroes before the first.
 ///
 /// # Errors
 /// If the map cannot be mapped.
-pub(super) fn seed(maps: &Maps, slot: u8) -> Result<Option<u32>> {
+pub(super) fn told(maps: &Maps, slot: u8) -> Result<Settings> {
     let bytes = size_of::<Settings>() * Word::SLOTS as usize;
     let all = Mapping::new(maps.fd("GENERATIONS")?, bytes, false)
         .context("could not map the settings of generations")?;
-    let place = usize::from(slot) * Setting::COUNT + Setting::Seed as usize;
-    let [low, high] = [0, 32].map(|shift| all.word(place / 2) >> shift & u64::from(u32::MAX));
-    let seed = if place.is_multiple_of(2) { low } else { high };
-    Ok(u32::try_from(seed).ok().filter(|seed| *seed != 0))
+    let mut settings: Settings = [0; _];
+    let first = usize::from(slot) * Setting::COUNT / 2;
+    for (place, two) in settings.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        let word = all.word(first + place);
+        *two = [word, word >> 32].map(|half| (half & u64::from(u32::MAX)) as u32);
+    }
+    Ok(settings)
 }
 
 /// Writes a generation's settings where programs of no generation read them.
@@ -164,28 +167,30 @@ pub fn open(
     Ok(Loaded { object, settings: *settings, timings })
 }
 
-/// The compiler's settings, completed by what only the kernel side knows.
+/// The compiler's settings, completed by what the maps say of themselves. Programs of no
+/// generation are told nothing else.
 ///
 /// # Errors
-/// If the table of flows does not say how large it is.
-pub(super) fn settings(
-    maps: &Maps,
-    generation: &Generation,
-    capacity: &Capacity,
-) -> Result<Settings> {
+/// If the kernel does not tell.
+pub(super) fn settings(maps: &Maps, compiled: &Settings) -> Result<Settings> {
+    let cpus = maps::cpus()?;
+    let slots = |name: &str, bytes: usize| -> Result<u32> {
+        Ok(sys::shape(maps.fd(name)?)?.value / cpus / u32::try_from(bytes)?)
+    };
     let (flow_mask, flow_seed) = flows::settings(maps.fd("FLOWS")?)?;
-    let mut settings = generation.settings;
-    let mut set = |setting: Setting, value: u32| {
+    let mut settings = *compiled;
+    for (setting, value) in [
+        (Setting::Cpus, cpus),
+        (Setting::RuleSlots, slots("RULES", size_of::<RuleCounter>())?),
+        (Setting::RequestSlotCount, slots("REQUESTS", 8 * METRICS as usize)?),
+        (Setting::FlowMask, flow_mask),
+        (Setting::FlowSeed, flow_seed),
+        (Setting::Hz, jiffies::per_second()),
+    ] {
         if let Some(place) = settings.get_mut(setting as usize) {
             *place = value;
         }
-    };
-    set(Setting::RuleSlots, capacity.rule_slots);
-    set(Setting::RequestSlotCount, capacity.request_slots);
-    set(Setting::Cpus, capacity.cpus);
-    set(Setting::FlowMask, flow_mask);
-    set(Setting::FlowSeed, flow_seed);
-    set(Setting::Hz, jiffies::per_second());
+    }
     Ok(settings)
 }
 

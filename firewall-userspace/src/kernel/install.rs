@@ -1,6 +1,5 @@
 //! Putting a generation into the free slot and in force.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,7 +15,7 @@ use super::grace::Grace;
 use super::maps::{self, Capacity};
 use super::meta::Meta;
 use super::store::Store;
-use super::{flows, stages, sys};
+use super::{stages, sys};
 
 /// Program arrays, and which program of a generation each holds.
 const ARRAYS: [(&str, &str); 5] = [
@@ -47,6 +46,11 @@ impl Store {
         let before = self.word();
         ensure!(before.confirmed(), "another policy is on trial");
         let slot = u8::from(before.active() == 0);
+        let made_for = generation.settings[Setting::Generation as usize];
+        ensure!(
+            made_for == u32::from(slot),
+            "compiled for slot {made_for}, and slot {slot} is free"
+        );
         self.grow(&meta.capacity)?;
         stages::ensure(&self.pins, &self.maps)?;
         self.clear_new(generation)?;
@@ -57,13 +61,9 @@ impl Store {
             let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             self.set_deadline(monotonic_ns().saturating_add(time));
         }
-        let idle = |setting: Setting| generation.settings[setting as usize];
-        let (tcp, udp) = (idle(Setting::TcpIdleSeconds), idle(Setting::UdpIdleSeconds));
-        flows::set_idle(self.maps.fd("FLOWS")?, tcp, udp)?;
         let word = Word::new(slot, before.active(), trial.is_none(), closed(meta));
         self.set_word(word);
         timings.switch += start.elapsed();
-        self.carry_over()?;
         Ok(timings)
     }
 
@@ -71,12 +71,11 @@ impl Store {
     /// those that it would have, else anew.
     fn put(&self, generation: &Generation, meta: &Meta, grace: Option<Grace>) -> Result<Timings> {
         let directory = self.pins.generation(meta.slot);
-        let settings = generation::settings(&self.maps, generation, &meta.capacity)?;
+        let settings = generation::settings(&self.maps, &generation.settings)?;
         let mark = generation::mark(&directory, &self.maps, &settings)?;
+        let may_renew = mark.exists() && grace.is_some_and(Grace::over);
         let start = Instant::now();
-        let is_renewed = mark.exists()
-            && grace.is_some_and(Grace::over)
-            && generation::renew(&directory, &mark, generation, meta)?;
+        let is_renewed = may_renew && generation::renew(&directory, &mark, generation, meta)?;
         let mut timings = Timings { tables: start.elapsed(), ..Timings::default() };
         if !is_renewed {
             let map_path = |name: &str| self.pins.map(name);
@@ -100,7 +99,8 @@ impl Store {
     /// # Errors
     /// If the settings cannot be read.
     pub fn seed_of(&self, slot: u8) -> Result<Option<u32>> {
-        generation::seed(&self.maps, slot)
+        let seed = generation::told(&self.maps, slot)?[Setting::Seed as usize];
+        Ok((seed != 0).then_some(seed))
     }
 
     /// Zeroes the counters of slots that a rule has been given just now: an older
@@ -118,42 +118,12 @@ impl Store {
         Ok(())
     }
 
-    /// Makes room for more rules: a larger map in the old one's place, which
-    /// starts with what the old one had counted.
+    /// Makes room for more rules.
     fn grow(&mut self, capacity: &Capacity) -> Result<()> {
-        for name in ["RULES", "REQUESTS"] {
+        for name in maps::GROWING {
             let wanted = maps::shape(name, capacity)?;
-            if sys::shape(self.maps.fd(name)?)?.value >= wanted.value {
-                continue;
-            }
-            let old = self.counters(name, false)?;
-            // Names in a BPF file system have no dots.
-            let larger = self.pins.map(&format!("{name}-larger"));
-            let _left = fs::remove_file(&larger);
-            let fd = maps::create(name, &wanted, &larger)?;
-            fs::rename(&larger, self.pins.map(name))
-                .with_context(|| format!("could not put the larger {name} in place"))?;
-            self.maps.replace(name, fd);
-            let new = self.counters(name, true)?;
-            for word in 0..old.row_words() {
-                new.carry(word, old.sum(word));
-            }
-            self.outgrown.push((name, old));
-        }
-        Ok(())
-    }
-
-    /// Adds what the generation before counted in an outgrown map until the last
-    /// packet left it.
-    fn carry_over(&mut self) -> Result<()> {
-        if self.outgrown.is_empty() {
-            return Ok(());
-        }
-        std::thread::sleep(LAST_PACKET);
-        for (name, old) in std::mem::take(&mut self.outgrown) {
-            let new = self.counters(name, true)?;
-            for word in 0..old.row_words() {
-                new.carry(word, old.sum(word));
+            if sys::shape(self.maps.fd(name)?)?.value < wanted.value {
+                self.maps.grow(name, &wanted)?;
             }
         }
         Ok(())
@@ -164,6 +134,3 @@ impl Store {
 pub(super) fn closed(meta: &Meta) -> [bool; 2] {
     meta.defaults.each_ref().map(|verdict| verdict == "drop")
 }
-
-/// Longer than a program can run on one batch of packets.
-const LAST_PACKET: Duration = Duration::from_millis(50);

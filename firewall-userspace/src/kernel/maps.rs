@@ -1,6 +1,7 @@
 //! The shared maps: their real shapes, and opening or creating them.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -95,13 +96,6 @@ pub const NAMES: [&str; 25] = [
     "SCRATCH",
 ];
 
-/// Counter maps have one row per CPU, and one more that user space writes when a
-/// map grows: what was counted in the smaller one.
-#[must_use]
-pub fn rows(capacity: &Capacity) -> u32 {
-    capacity.cpus + 1
-}
-
 /// The shape of a shared map.
 ///
 /// # Errors
@@ -119,7 +113,7 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
     let table = |kind, key: usize, value: usize, entries, flags| -> Result<Shape> {
         Ok(Shape { kind, key: u32::try_from(key)?, value: u32::try_from(value)?, entries, flags })
     };
-    let counters = |slots: u32, width: usize| array(width * (slots * rows(capacity)) as usize);
+    let counters = |slots: u32, width: usize| array(width * (slots * capacity.cpus) as usize);
     match name {
         "CONTROL" => array(size_of::<Control>()),
         "OUTCOMES" => counters(INTERFACES * 2 * Reason::COUNT, size_of::<Traffic>()),
@@ -159,7 +153,17 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
 #[derive(Debug)]
 pub struct Maps {
     by_name: BTreeMap<&'static str, OwnedFd>,
+    /// Counter maps that a policy has outgrown, with the name of what took their place.
+    outgrown: Vec<(&'static str, OwnedFd)>,
     directory: PathBuf,
+}
+
+/// Counter maps that grow.
+pub const GROWING: [&str; 2] = ["RULES", "REQUESTS"];
+
+/// Where the `number`th map of a name that was outgrown is pinned.
+pub fn outgrown(name: &str, number: usize) -> String {
+    format!("{name}-{number}")
 }
 
 impl Maps {
@@ -186,7 +190,8 @@ impl Maps {
             };
             maps.insert(name, fd);
         }
-        let mut maps = Self { by_name: maps, directory: directory(path_of) };
+        let outgrown = open_outgrown(&path_of)?;
+        let mut maps = Self { by_name: maps, outgrown, directory: directory(path_of) };
         let table = bans::prepare(&maps)?;
         maps.by_name.insert(bans::TABLE_NAME, table);
         Ok(maps)
@@ -204,7 +209,8 @@ impl Maps {
                 None => return Ok(None),
             };
         }
-        Ok(Some(Self { by_name: maps, directory: directory(path_of) }))
+        let outgrown = open_outgrown(&path_of)?;
+        Ok(Some(Self { by_name: maps, outgrown, directory: directory(path_of) }))
     }
 
     /// A map's descriptor.
@@ -225,10 +231,57 @@ impl Maps {
         &self.directory
     }
 
-    /// Puts another map in a name's place.
-    pub fn replace(&mut self, name: &'static str, fd: OwnedFd) {
-        self.by_name.insert(name, fd);
+    /// The maps in which something of that name is counted, the one in use first.
+    ///
+    /// # Errors
+    /// If there is no such map, or one does not tell its number.
+    pub fn counters(&self, name: &str) -> Result<Vec<BorrowedFd<'_>>> {
+        let mut all = vec![self.fd(name)?];
+        let mut known = vec![sys::map_id(self.fd(name)?)?];
+        for (_, fd) in self.outgrown.iter().filter(|(of, _)| *of == name) {
+            // Whoever was killed while it gave way has left one with both names.
+            let id = sys::map_id(fd.as_fd())?;
+            if !known.contains(&id) {
+                known.push(id);
+                all.push(fd.as_fd());
+            }
+        }
+        Ok(all)
     }
+
+    /// Puts a larger counter map in a name's place. The smaller one stays pinned.
+    ///
+    /// # Errors
+    /// If the kernel refuses; the smaller one stays in place then.
+    pub fn grow(&mut self, name: &'static str, wanted: &Shape) -> Result<()> {
+        let number = self.outgrown.iter().filter(|(of, _)| *of == name).count() + 1;
+        let (place, aside) = (self.directory.join(name), outgrown(name, number));
+        // Names in a BPF file system have no dots.
+        let fresh = self.directory.join(format!("{name}-fresh"));
+        let _left = fs::remove_file(&fresh);
+        let fd = create(name, wanted, &fresh)?;
+        sys::pin(self.fd(name)?, &self.directory.join(aside))?;
+        fs::rename(&fresh, &place)
+            .with_context(|| format!("could not put the larger {name} in place"))?;
+        if let Some(smaller) = self.by_name.insert(name, fd) {
+            self.outgrown.push((name, smaller));
+        }
+        Ok(())
+    }
+}
+
+/// Opens what policies have outgrown.
+fn open_outgrown(path_of: &impl Fn(&str) -> PathBuf) -> Result<Vec<(&'static str, OwnedFd)>> {
+    let mut found = Vec::new();
+    for name in GROWING {
+        for number in 1.. {
+            match sys::open(&path_of(&outgrown(name, number)))? {
+                Some(fd) => found.push((name, fd)),
+                None => break,
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The directory of the pins.

@@ -14,16 +14,15 @@ use firewall_common::abi::ban::{Ban, BanKey};
 use firewall_common::abi::counter::{METRICS, RuleCounter, Traffic};
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
-use firewall_common::abi::tables::Setting;
 use firewall_common::verdict::{Direction, Reason, Verdict};
 use firewall_policy::compile::Generation;
 
 use super::bans;
 use super::bpffs;
 use super::counters::{self, Counters, Outcomes};
-use super::flows::{self, Flows};
+use super::flows::{Flows, Idle};
 use super::generation::{self, Loaded};
-use super::maps::{self, Capacity, Maps};
+use super::maps::{Capacity, Maps};
 use super::openings::Openings;
 use super::pins::Pins;
 use super::program::{self, Facts};
@@ -138,18 +137,14 @@ impl Sandbox {
         bpffs::create_directory(&root.join("maps"))?;
         let map_path = |name: &str| root.join("maps").join(name);
         let maps = Maps::open_or_create(map_path, &capacity)?;
-        let settings = generation::settings(&maps, generation, &capacity)?;
+        let settings = generation::settings(&maps, &generation.settings)?;
         let loaded = generation::open(&root.join("gen"), map_path, generation, &settings)?;
         drop(directory);
-        let idle = |setting: Setting| generation.settings[setting as usize];
-        let (tcp, udp) = (idle(Setting::TcpIdleSeconds), idle(Setting::UdpIdleSeconds));
-        flows::set_idle(maps.fd("FLOWS")?, tcp, udp)?;
         generation::announce(&maps, loaded.slot(), &loaded.settings)?;
-        let rows = maps::rows(&capacity);
         Ok(Self {
-            outcomes: Counters::open(&maps, "OUTCOMES", rows, false)?,
-            rules: Counters::open(&maps, "RULES", rows, false)?,
-            requests: Counters::open(&maps, "REQUESTS", rows, false)?,
+            outcomes: Counters::open(&maps, "OUTCOMES", false)?,
+            rules: Counters::open(&maps, "RULES", false)?,
+            requests: Counters::open(&maps, "REQUESTS", false)?,
             maps,
             loaded,
         })
@@ -299,7 +294,7 @@ impl Sandbox {
     /// # Errors
     /// If it cannot be opened.
     pub fn flows(&self) -> Result<Flows> {
-        Flows::open(&self.maps)
+        Flows::open(&self.maps, Idle::of(&self.loaded.settings))
     }
 
     /// Writes a flow, as if this host had opened it now.

@@ -15,7 +15,7 @@ use firewall_common::packet::Address;
 use firewall_common::service::proto;
 use procfs::net::TcpState;
 
-use super::flows::Flows;
+use super::flows::{Flows, Idle};
 use super::maps::Maps;
 
 /// Writes an entry for every open socket that this host opened; returns how
@@ -26,8 +26,8 @@ use super::maps::Maps;
 ///
 /// # Errors
 /// If the sockets cannot be listed or the table refuses an entry.
-pub fn seed(maps: &Maps) -> Result<usize> {
-    let mut flows = Flows::open(maps)?;
+pub fn seed(maps: &Maps, idle: Idle) -> Result<usize> {
+    let mut flows = Flows::open(maps, idle)?;
     let keys = open_flows()?;
     for key in &keys {
         flows

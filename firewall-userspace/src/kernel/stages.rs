@@ -9,15 +9,13 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use anyhow::{Context as _, Result};
-use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::scratch::stage;
-use firewall_common::abi::tables::Setting;
 
 use super::generation;
-use super::maps::{self, Maps};
-use super::object::{self, Object, STAGES, Settings};
+use super::maps::Maps;
+use super::object::{self, Object, STAGES};
 use super::pins::Pins;
-use super::{flows, jiffies, sys};
+use super::sys;
 
 /// Where each of [`STAGES`] is called.
 const PLACES: [(&str, u32); STAGES.len()] = [
@@ -41,7 +39,8 @@ pub(super) fn ensure(pins: &Pins, maps: &Maps) -> Result<()> {
     let fresh = pins.stages().join("fresh");
     generation::clear(&fresh)?;
     fs::create_dir_all(&fresh).with_context(|| format!("could not create {}", fresh.display()))?;
-    let mut object = Object::open(|name| pins.map(name), None, &settings(maps)?)?;
+    let mut object =
+        Object::open(|name| pins.map(name), None, &generation::settings(maps, &[0; _])?)?;
     object.load_all(&STAGES)?;
     for name in STAGES {
         sys::pin(object.fd(name)?, &fresh.join(name))?;
@@ -69,34 +68,6 @@ pub(super) fn put(maps: &Maps, object: &Object, names: &[&str]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Settings of programs that belong to no generation: the widths of counter rows, and
-/// the table of flows.
-///
-/// # Errors
-/// If the kernel does not tell.
-pub(super) fn settings(maps: &Maps) -> Result<Settings> {
-    let cpus = maps::cpus()?;
-    let width = |name: &str, slot: usize| -> Result<u32> {
-        let row = sys::shape(maps.fd(name)?)?.value / (cpus + 1);
-        Ok(row / u32::try_from(slot)?)
-    };
-    let (flow_mask, flow_seed) = flows::settings(maps.fd("FLOWS")?)?;
-    let mut settings: Settings = [0; _];
-    for (setting, value) in [
-        (Setting::Cpus, cpus),
-        (Setting::RuleSlots, width("RULES", size_of::<RuleCounter>())?),
-        (Setting::FlowMask, flow_mask),
-        (Setting::FlowSeed, flow_seed),
-        (Setting::Hz, jiffies::per_second()),
-        (Setting::RequestSlotCount, width("REQUESTS", 8 * METRICS as usize)?),
-    ] {
-        if let Some(place) = settings.get_mut(setting as usize) {
-            *place = value;
-        }
-    }
-    Ok(settings)
 }
 
 /// What programs are made of: this build's object, and the maps that can be replaced.

@@ -1,6 +1,7 @@
 //! Everything that is pinned: the one handle to the firewall in the kernel.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, bail};
 use firewall_common::abi::control::{Control, Word};
@@ -15,8 +16,9 @@ use super::bpffs;
 use super::clock::monotonic_ns;
 use super::counters::{self, Counters, Outcomes};
 use super::events::{self, Events, Sampled};
-use super::flows::Flows;
-use super::maps::{self, Capacity, Maps};
+use super::flows::{Flows, Idle};
+use super::generation;
+use super::maps::{Capacity, Maps};
 use super::meta::{Before, Meta};
 use super::object::{Object, ROOTS, Settings};
 use super::openings::Openings;
@@ -31,8 +33,8 @@ pub struct Store {
     pub(super) pins: Pins,
     pub(super) maps: Maps,
     control: Mapping,
-    /// Counter maps that a growing policy has left behind in this call.
-    pub(super) outgrown: Vec<(&'static str, Counters)>,
+    /// Number of the metadata that was in force when this was opened.
+    opened_at: Option<u32>,
 }
 
 impl Store {
@@ -72,7 +74,9 @@ impl Store {
         let control = Mapping::new(fd, size_of::<Control>(), true)
             .or_else(|_| Mapping::new(fd, size_of::<Control>(), false))
             .context("could not map the control word")?;
-        Ok(Self { pins, maps, control, outgrown: Vec::new() })
+        let mut store = Self { pins, maps, control, opened_at: None };
+        store.opened_at = store.meta_number()?;
+        Ok(store)
     }
 
     fn load_roots(&self, capacity: &Capacity) -> Result<()> {
@@ -137,7 +141,8 @@ impl Store {
 
     /// Stores the control word: for all hooks and CPUs at once.
     pub(super) fn set_word(&self, word: Word) {
-        self.control.set_word(WORD, word.0);
+        // Behind it stands what was written to tables just now.
+        self.control.publish_word(WORD, word.0);
     }
 
     /// Metadata of the generation that judges now; `None` if every packet passes.
@@ -146,6 +151,22 @@ impl Store {
     /// If it is there and broken.
     pub fn meta(&self) -> Result<Option<Meta>> {
         self.meta_of(self.in_force())
+    }
+
+    /// Whether another policy has come in force since this was opened.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        self.meta_number().is_ok_and(|now| now.is_some() && now != self.opened_at)
+    }
+
+    /// Number of the metadata in force: a map that no other policy has.
+    fn meta_number(&self) -> Result<Option<u32>> {
+        let slot = match self.in_force() {
+            Word::PASS_ALL => return Ok(None),
+            slot => slot,
+        };
+        let meta = sys::open(&self.pins.generation(slot).join("META"))?;
+        meta.map(|meta| sys::map_id(meta.as_fd())).transpose()
     }
 
     /// The part of [`Store::meta`] that the next generation has to know.
@@ -195,7 +216,7 @@ impl Store {
     /// # Errors
     /// If the map cannot be mapped.
     pub fn counters(&self, name: &str, writable: bool) -> Result<Counters> {
-        Counters::open(&self.maps, name, maps::cpus()? + 1, writable)
+        Counters::open(&self.maps, name, writable)
     }
 
     /// The table of bans.
@@ -244,15 +265,19 @@ impl Store {
     /// # Errors
     /// If the table cannot be opened.
     pub fn flows(&self) -> Result<Flows> {
-        Flows::open(&self.maps)
+        let settings = match self.in_force() {
+            Word::PASS_ALL => [0; _],
+            slot => generation::told(&self.maps, slot)?,
+        };
+        Flows::open(&self.maps, Idle::of(&settings))
     }
 
     /// Writes entries for the flows that are open already.
     ///
     /// # Errors
     /// If sockets cannot be listed or the table refuses.
-    pub fn seed(&self) -> Result<usize> {
-        seed::seed(&self.maps)
+    pub fn seed(&self, idle: Idle) -> Result<usize> {
+        seed::seed(&self.maps, idle)
     }
 
     /// What is attached.

@@ -302,7 +302,7 @@ impl Mapping {
         unsafe { AtomicU64::from_ptr(self.place::<u64>(index)) }
     }
 
-    /// Fills the start of the value; nobody else may know the map yet.
+    /// Fills the start of the value, which nobody may read meanwhile.
     ///
     /// # Panics
     /// If it is too short: sizes come from our own layout.

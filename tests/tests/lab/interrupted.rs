@@ -61,6 +61,7 @@ fn an_apply_killed_midway_leaves_the_old_policy_or_the_new() -> Result<()> {
         killed(&firewall, &policies[next], moment)?;
         let open = open(&client)?;
         assert!(open == [true, false] || open == [false, true], "{moment:?}: {open:?}");
+        assert!(open[next] || !matches!(moment, Moment::Switched), "{moment:?}: {open:?}");
         if open[next] {
             (in_force, new) = (next, new + 1);
         }

@@ -33,13 +33,8 @@ fn policies_that_agree_take_turns_without_misjudging_a_packet() -> Result<()> {
 
 #[test]
 fn a_growing_policy_loses_no_count() -> Result<()> {
-    // More rules than the counters have room for in the beginning.
-    let rules: Vec<String> = (0..400)
-        .map(|n| format!("name: extra-{n}, from: \"2001:db8:9::{n:x}\", service: alternative"))
-        .collect();
-    let mut large = vec![ECHO, WEB];
-    large.extend(rules.iter().map(String::as_str));
-    take_turns("growth", &[policy(&[ECHO, WEB], &[OUT]), policy(&large, &[OUT])], 3)
+    let small = policy(&[ECHO, WEB], &[OUT]);
+    take_turns("growth", &[small, large(&[ECHO, WEB], &[OUT])], 3)
 }
 
 fn take_turns(name: &str, policies: &[String], turns: usize) -> Result<()> {
@@ -186,4 +181,38 @@ fn flood(client: &Host, port: u16, stop: &AtomicBool) -> Result<u64> {
         }
     }
     Ok(sent)
+}
+
+#[test]
+fn a_policy_that_grew_on_trial_gives_way_and_every_packet_is_counted() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("grown")?;
+    let _echo = Echo::udp(&server, 7)?;
+    let firewall = Firewall::with_policy(&server, &policy(&[ECHO], &[]))?;
+    let mut talk = Conversation::udp(&client, None, pair::server(7)[0])?;
+    let mut ask = |times: u64| -> Result<u64> {
+        let before = firewall.counters()?;
+        for _ in 0..times {
+            assert!(talk.asks(), "echo is closed");
+        }
+        Ok(firewall.counters()?.since(&before).rule("ingress", "echo").packets)
+    };
+    assert_eq!(ask(3)?, 3);
+    firewall.write(&large(&[ECHO], &[]))?;
+    firewall.refused(&["apply", "--confirm-within", "1h"], 3)?;
+    assert_eq!(ask(3)?, 3, "on trial");
+    firewall.check(&["rollback"])?;
+    assert_eq!(ask(3)?, 3, "after it");
+    // The slot of the trial is written over, the counters that it had stay large.
+    firewall.enforce(&policy(&[ECHO, WEB], &[]))?;
+    assert_eq!(ask(3)?, 3, "with a smaller policy");
+    assert_eq!(firewall.counters()?.rule("ingress", "echo").packets, 12);
+    Ok(())
+}
+
+/// A policy of more rules than the counters have room for in the beginning.
+fn large(ingress: &[&str], egress: &[&str]) -> String {
+    let more = |n| format!("name: extra-{n}, from: \"2001:db8:9::{n:x}\", service: alternative");
+    let more: Vec<String> = (0..400).map(more).collect();
+    let all: Vec<&str> = ingress.iter().copied().chain(more.iter().map(String::as_str)).collect();
+    policy(&all, egress)
 }
