@@ -260,10 +260,12 @@ pub fn hit<B: Bans>(bans: &mut B, place: u32) {
     }
 }
 
-/// The bucket behind one.
+/// The bucket behind one. Behind the last it is 0 by a difference: a bucket that the verifier
+/// knows by number, it would follow to all that may come after it.
 #[inline(always)]
 const fn behind(number: u32, table: TableWord) -> u32 {
-    if number + 1 < table.buckets() { number + 1 } else { 0 }
+    let next = number + 1;
+    if next < table.buckets() { next } else { next - table.buckets() }
 }
 
 /// Whether a head is that of a ban, in force or ended.
