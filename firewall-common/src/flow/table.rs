@@ -138,6 +138,13 @@ fn if_less<S: Slots>(slots: &S, number: u64, than: u64) -> u64 {
     slots.opaque((number.wrapping_sub(than).cast_signed() >> 63).cast_unsigned())
 }
 
+/// A constant if `all` is all ones, 0 if it is none. By a product: of `constant & all` the
+/// verifier follows both outcomes.
+#[inline(always)]
+fn chosen(constant: u32, all: u64) -> u64 {
+    all.wrapping_mul(u64::from(constant).wrapping_neg())
+}
+
 /// Ticks since a flow was seen; none if the clocks of two CPUs disagree.
 #[inline(always)]
 fn silence<S: Slots>(slots: &S, word: Word, clock: &Clock) -> u64 {
@@ -155,8 +162,8 @@ fn limit<S: Slots>(slots: &S, word: Word, clock: &Clock) -> u64 {
     let icmp = if_zero(slots, is(Class::Icmp));
     let seconds = u64::from(clock.tcp) & tcp
         | u64::from(clock.udp) & udp
-        | u64::from(ICMP_IDLE) & icmp
-        | u64::from(STREAM_IDLE) & !(tcp | udp | icmp);
+        | chosen(ICMP_IDLE, icmp)
+        | chosen(STREAM_IDLE, !(tcp | udp | icmp));
     clock.ticks(seconds)
 }
 
@@ -325,7 +332,10 @@ pub fn open<S: Slots>(
     clock: &Clock,
 ) -> Opened {
     if let Some(rate) = rate {
-        let (left, taken) = guard::take(*rate, clock.time(), per_second(slots.mask()));
+        // Dividing by a number tells the verifier of two cases: of another number, then.
+        let hz = slots.opaque(u64::from(clock.hz) ^ 1) ^ 1;
+        let time = Clock { hz: hz as u32, ..*clock }.time();
+        let (left, taken) = guard::take(*rate, time, per_second(slots.mask()));
         *rate = left;
         if !taken {
             return Opened::TooMany;
@@ -424,7 +434,7 @@ fn worth<S: Slots>(slots: &S, word: Word, hash: u64, clock: &Clock) -> u64 {
     let fresh = !if_less(slots, clock.ticks(STALE_CLAIM.into()), since);
     let kept = is(State::Claimed) & fresh;
     let alive = is(State::Live) & if_alive(slots, word, clock);
-    let answered = u64::from(word.flags() & Flow::REPLIED);
+    let answered = slots.opaque(u64::from(word.flags() & Flow::REPLIED));
     let least = clock.ticks(u64::from(YIELD_UNANSWERED) + MORE * answered);
     let over = since.wrapping_sub(least) & if_less(slots, least, since);
     let own = if_zero(slots, word.differs(hash));
