@@ -59,7 +59,8 @@ pub fn drop_banned<W: World>(
     let place = world.bans(source, family);
     let decision = Decision { reason: Reason::Banned, cell: Cell(Cell::NO_SLOT), new_flow: false };
     // What a super-packet stands for is in its headers.
-    if place == ban::NOWHERE || arrival.segments != 1 || !world.keeps_back(source, &decision) {
+    if place == ban::NOWHERE || world.segments(arrival) != 1 || !world.keeps_back(source, &decision)
+    {
         return None;
     }
     world.count(&decision, 1, arrival.length.into());
@@ -85,7 +86,7 @@ fn account<W: World + Tables, P: Common>(
     {
         return Err(Rest::Any);
     }
-    let packets = u64::from(arrival.segments);
+    let packets = u64::from(world.segments(arrival));
     let mut bytes = u64::from(arrival.length);
     if packets != 1 {
         // Each segment of a super-packet had the headers that it shows once.

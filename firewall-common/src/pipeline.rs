@@ -40,6 +40,10 @@ pub trait World: Settings + Bans {
     fn flows(&mut self) -> impl Slots;
     /// The token bucket of this CPU for flows that it opens; `None` if nobody counts.
     fn flow_rate(&mut self) -> Option<&mut u64>;
+    /// [`Arrival::segments`], which the kernel reads where it is asked for.
+    fn segments(&self, arrival: &Arrival) -> u32 {
+        arrival.segments
+    }
     /// A clock that costs nothing to read.
     fn jiffies(&self) -> u64;
     /// Whether a packet's flow is in force, or the flow that it speaks of if `None`; notes
@@ -505,7 +509,7 @@ fn clock<W: World>(world: &W) -> Clock {
 /// it is worth telling.
 #[inline(always)]
 fn account<W: World>(world: &mut W, decision: &Decision, packet: &Packet, arrival: &Arrival) {
-    let packets = u64::from(arrival.segments);
+    let packets = u64::from(world.segments(arrival));
     // Each segment of a super-packet had the headers that it shows once.
     let repeated = (packets - 1) * u64::from(packet.payload_offset);
     let bytes = u64::from(arrival.length.max(packet.length)) + repeated;

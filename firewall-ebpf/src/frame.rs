@@ -106,6 +106,8 @@ pub(crate) trait Hook: Frame {
     fn ifindex(&self) -> u32;
     /// What the hook knows of the frame.
     fn arrival(&self, direction: Direction) -> Arrival;
+    /// Wire packets the frame stands for, at least 1.
+    fn segments(&self) -> u32;
     /// Counts the requests of the scratch packet, out of line.
     fn count_requests(&self);
     /// The programs of no generation at this hook, by
@@ -167,9 +169,14 @@ impl Hook for XdpFrame {
             direction,
             ifindex: self.ifindex(),
             tag: Context::UNTAGGED,
-            segments: 1,
+            segments: self.segments(),
             length: length(self.data, self.data_end),
         }
+    }
+
+    #[inline(always)]
+    fn segments(&self) -> u32 {
+        1
     }
 
     #[inline(always)]
@@ -292,9 +299,16 @@ impl Hook for TcFrame {
             } else {
                 Context::UNTAGGED
             },
-            segments: if skb.gso_segs > 1 { skb.gso_segs } else { 1 },
+            segments: self.segments(),
             length: skb.len,
         }
+    }
+
+    #[inline(always)]
+    fn segments(&self) -> u32 {
+        // SAFETY: `skb` is the context of the running program.
+        let segments = unsafe { (*self.skb).gso_segs };
+        if segments > 1 { segments } else { 1 }
     }
 
     #[inline(always)]
