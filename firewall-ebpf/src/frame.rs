@@ -108,6 +108,8 @@ pub(crate) trait Hook: Frame {
     fn arrival(&self, direction: Direction) -> Arrival;
     /// Wire packets the frame stands for, at least 1.
     fn segments(&self) -> u32;
+    /// [`has_connection`](crate::sockets::has_connection) of the scratch packet, out of line.
+    fn has_connection(&self) -> bool;
     /// Counts the requests of the scratch packet, out of line.
     fn count_requests(&self);
     /// The programs of no generation at this hook, by
@@ -177,6 +179,11 @@ impl Hook for XdpFrame {
     #[inline(always)]
     fn segments(&self) -> u32 {
         1
+    }
+
+    #[inline(always)]
+    fn has_connection(&self) -> bool {
+        outline::has_connection_xdp(self.ctx) != 0
     }
 
     #[inline(always)]
@@ -309,6 +316,11 @@ impl Hook for TcFrame {
         // SAFETY: `skb` is the context of the running program.
         let segments = unsafe { (*self.skb).gso_segs };
         if segments > 1 { segments } else { 1 }
+    }
+
+    #[inline(always)]
+    fn has_connection(&self) -> bool {
+        outline::has_connection_tc(self.skb) != 0
     }
 
     #[inline(always)]

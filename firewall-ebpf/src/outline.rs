@@ -5,9 +5,11 @@
 //! multiplying with the places that need it.
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::cty::c_void;
 use firewall_common::abi::scratch::Scratch;
 use firewall_common::abi::tables::Cell;
 use firewall_common::ban::{self, Bans as _};
+use firewall_common::flow;
 use firewall_common::hosts;
 use firewall_common::opening;
 use firewall_common::packet::{Address, Family};
@@ -21,6 +23,7 @@ use firewall_common::verdict::{Direction, Reason};
 
 use crate::frame::{Hook, TcFrame, XdpFrame};
 use crate::maps;
+use crate::sockets;
 use crate::world::{self, Kernel, SharedBans, Slot, Words};
 
 /// The class of an IPv6 address.
@@ -187,6 +190,27 @@ fn count<H: Hook>(frame: &H, arrival: &Arrival) -> u32 {
     let Scratch { packet, answers, tally, .. } = scratch;
     request::count(&mut world, frame, packet, *answers, arrival.direction, tally);
     0
+}
+
+/// [`sockets::has_connection`] for the scratch packet; 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn has_connection_xdp(ctx: *mut xdp_md) -> u32 {
+    has_connection(ctx.cast())
+}
+
+/// The same at TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn has_connection_tc(skb: *mut __sk_buff) -> u32 {
+    has_connection(skb.cast())
+}
+
+#[inline(always)]
+fn has_connection(context: *mut c_void) -> u32 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    let key = flow::key(&scratch.packet, scratch.direction());
+    u32::from(sockets::has_connection(context, &key, &scratch.packet))
 }
 
 /// Reads one unit of the scratch packet's payload; 1 if there is another, else 0.

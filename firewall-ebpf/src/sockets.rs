@@ -18,7 +18,7 @@ pub(crate) fn has_socket(ctx: *mut c_void, key: &FlowKey) -> bool {
 
 /// As [`has_socket`]; true also if a listening one would take the segment for the
 /// end of a handshake, because it brings back a SYN cookie.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn has_connection(ctx: *mut c_void, key: &FlowKey, packet: &Packet) -> bool {
     let mut headers = Headers::of(key);
     headers.complete(packet);
