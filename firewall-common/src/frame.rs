@@ -19,6 +19,15 @@ pub trait Frame {
     fn reaches(&self, end: usize) -> bool;
     /// Bytes of the whole frame.
     fn length(&self) -> usize;
+    /// The same frame, of which nothing is known to be there yet: where many ways meet, what
+    /// each has found is of no use, but tells the verifier to follow them apart.
+    #[must_use]
+    fn again(&self) -> Self;
+    /// An offset below 0x8000: in the kernel all that is known of it from here on.
+    #[inline(always)]
+    fn offset(&self, offset: usize) -> usize {
+        offset
+    }
     /// A copy of `N` bytes at `offset`, wherever they lie; slower than
     /// [`header`](Self::header).
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
@@ -82,6 +91,11 @@ impl Frame for &[u8] {
     #[inline(always)]
     fn length(&self) -> usize {
         self.len()
+    }
+
+    #[inline(always)]
+    fn again(&self) -> Self {
+        self
     }
 
     #[inline(always)]

@@ -212,7 +212,7 @@ pub fn read<W: World, F: Frame>(
     *packet = Packet::EMPTY;
     let reason = match parse::parse(frame, arrival.tag, packet) {
         Ok(Network::Ip) => {
-            questions.ask(frame, packet, arrival);
+            questions.ask(&frame.again(), packet, arrival);
             return None;
         }
         Ok(Network::Other) => baseline::non_ip(world, packet.ethertype),

@@ -216,6 +216,16 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn offset(&self, offset: usize) -> usize {
+        maps::opaque(offset as u64) as usize & MAX_OFFSET
+    }
+
+    #[inline(always)]
+    fn again(&self) -> Self {
+        Self::new(self.ctx)
+    }
+
+    #[inline(always)]
     fn length(&self) -> usize {
         // SAFETY: `ctx` is the context of the running program.
         unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
@@ -350,6 +360,16 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn reaches(&self, end: usize) -> bool {
         self.length() >= end
+    }
+
+    #[inline(always)]
+    fn offset(&self, offset: usize) -> usize {
+        maps::opaque(offset as u64) as usize & MAX_OFFSET
+    }
+
+    #[inline(always)]
+    fn again(&self) -> Self {
+        Self::pulled(self.skb)
     }
 
     #[inline(always)]

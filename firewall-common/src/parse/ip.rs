@@ -126,9 +126,9 @@ fn extensions<F: Frame>(
         if packet.protocol == extension::ROUTING && header.u8::<2>() == 0 {
             return Err(Reason::Ipv6RoutingHeader0);
         }
-        // Eight headers end before 0x7fff whatever they say; the mask gives the
-        // verifier one range to follow instead of one per way through the chain.
-        offset = (offset + length as usize) & 0x7fff;
+        // Eight headers end before 0x8000 whatever they say; so the verifier follows one
+        // range instead of one per way through the chain.
+        offset = frame.offset(offset + length as usize);
         if offset > EXTENSIONS_END {
             return Err(Reason::Ipv6ChainTooLong);
         }
