@@ -94,8 +94,7 @@ fn a_table_holds_what_a_map_would() {
     let mut state = 1;
     let mut known: HashMap<BanKey, u32> = HashMap::new();
     let table = TableWord::new(0, 300);
-    let mut words = &memory;
-    let mut writer = Writer { memory: &mut words, table, seed: SEED };
+    let mut writer = Writer { memory: &memory, table, seed: SEED };
     for step in 0..60_000_u32 {
         let number = random(&mut state);
         // Prefixes of one address are other keys, and so is the other family.
@@ -135,9 +134,8 @@ fn a_table_holds_what_a_map_would() {
 #[test]
 fn a_full_table_says_so_and_keeps_what_it_has() {
     let memory = Shared::new(PROBES);
-    let mut words = &memory;
     let table = TableWord::new(0, PROBES);
-    let mut writer = Writer { memory: &mut words, table, seed: SEED };
+    let mut writer = Writer { memory: &memory, table, seed: SEED };
     let room = PROBES * SLOTS;
     for address in 1..=room {
         assert!(writer.insert(&v4(address), 9).is_some());
@@ -162,8 +160,7 @@ fn readers_find_what_stays_and_nothing_that_never_was() {
     let done = AtomicBool::new(false);
     let v6 = |hi: u64, lo: u64| BanKey { hi, lo, length: 128, family: 6 };
     let table = TableWord::new(0, BUCKETS);
-    let mut words = &memory;
-    let mut writer = Writer { memory: &mut words, table, seed: SEED };
+    let mut writer = Writer { memory: &memory, table, seed: SEED };
     let stays: Vec<BanKey> = (1..=16).map(|n| v6(0x2001 << 48 | n, n)).collect();
     for key in &stays {
         writer.insert(key, u32::MAX).unwrap();

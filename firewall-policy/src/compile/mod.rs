@@ -34,7 +34,7 @@ mod layout;
 mod limit;
 mod lists;
 mod memory;
-pub(crate) mod parallel;
+pub mod parallel;
 mod ports;
 mod reply;
 mod resolve;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Does both; at the same time if that is worth a thread.
-pub(crate) fn both<A: Send, B>(
+pub fn both<A: Send, B>(
     is_worth_it: bool,
     first: impl FnOnce() -> A + Send,
     second: impl FnOnce() -> B,
@@ -27,7 +27,7 @@ pub(crate) fn both<A: Send, B>(
 
 /// Does all of them, each on a thread of its own, and gives what they gave in
 /// their order.
-pub(crate) fn all<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+pub fn all<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     if parts.len() < 2 {
         return parts.into_iter().map(work).collect();
     }

@@ -5,41 +5,41 @@
 //! because nobody but an administrator of the whole system may ask a map of maps for
 //! what stands in it.
 
+mod announced;
+mod batch;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use aya_obj::generated::bpf_map_type;
-use firewall_common::abi::ban::{
-    Ban, BanKey, Bucket, CAPACITY, FILTER_WORDS, SLOTS, TableWord, UNIT_SHIFT,
-};
+use firewall_common::abi::ban::{Ban, BanKey, CAPACITY, FILTER_WORDS, TableWord, UNIT_SHIFT};
 use firewall_common::abi::control::Control;
-use firewall_common::ban::write::{Entry, Memory, Writer};
-use firewall_common::ban::{self, filter_bits};
+use firewall_common::ban;
+use firewall_common::ban::write::Entry;
 use firewall_common::packet::Address;
+use firewall_policy::compile::parallel;
 
-use super::maps::{MMAPABLE, Maps};
-use super::sys::{self, Mapping, Shape};
+use self::announced::{Announced, announce};
+use self::batch::{Batch, WORTH_A_THREAD};
+use self::table::{ROOM_MIN, TABLES, Table, buckets, entries, name, room, shape};
+use super::maps::Maps;
+use super::sys::{self, Mapping};
 
 /// Under which the table that was in force when the maps were opened is known to them:
 /// where there are no pins, there is no other.
 pub(super) const TABLE_NAME: &str = "BAN_TABLE";
 
-/// Names of the pins of both tables.
-const TABLES: [&str; 2] = ["BAN_TABLE_0", "BAN_TABLE_1"];
-
-/// Bans that a new table has room for at least.
-const ROOM_MIN: usize = 2400;
+/// Words of [`Control`].
+const TABLE: usize = std::mem::offset_of!(Control, ban_table) / 8;
+const SEED: usize = std::mem::offset_of!(Control, ban_seed) / 8;
 
 /// What nobody is banned by.
 const NONE: Ban = Ban { until_ns: 0, since_ns: 0, hits: 0, reason: [0; 40] };
-
-/// Words of [`Control`].
-const LENGTHS: usize = std::mem::offset_of!(Control, ban_v4_lengths) / 8;
-const TABLE: usize = std::mem::offset_of!(Control, ban_table) / 8;
-const SEED: usize = std::mem::offset_of!(Control, ban_seed) / 8;
 
 /// The bans of this host.
 #[derive(Debug)]
@@ -51,7 +51,6 @@ pub struct Bans {
     directory: PathBuf,
     table: Table,
 }
-
 /// How a batch of bans came out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Added {
@@ -152,13 +151,15 @@ impl Bans {
     /// If the table is full: nothing in force is given up for a new ban.
     pub fn insert(&mut self, key: BanKey, ban: Ban) -> Result<()> {
         let _lock = self.write()?;
-        if self.table.count() >= room(self.table.word)
-            || self.table.insert(&key, &ban, self.seed()).is_none()
-        {
-            let larger = self.rebuilt(&[key], &ban)?;
+        let (word, is_full) = (self.table.word, self.table.count() >= room(self.table.word));
+        if is_full || !self.table.insert(&key, &ban, self.seed()) {
+            // Where there is no room for this one there will soon be none for others,
+            // which do not come in order.
+            let least = if is_full { 0 } else { word.buckets() + word.buckets() / 4 };
+            let (larger, _) = self.rebuilt(&[key], &ban, least)?;
             self.replace(larger)?;
         }
-        self.announce(&key);
+        announce(ban::hash(self.seed(), &key), &key, &self.filter, &self.control);
         Ok(())
     }
 
@@ -171,12 +172,20 @@ impl Bans {
     pub fn insert_all(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Added> {
         let _lock = self.write()?;
         let before = self.table.count() as usize;
-        let table = self.rebuilt(keys, ban)?;
+        let (table, announced) = self.rebuilt(keys, ban, 0)?;
         let new = table.count() as usize - before;
-        for key in keys {
-            self.announce(key);
-        }
+        announced.publish(&self.filter, &self.control);
         self.replace(table)?;
+        Ok(Added { new, renewed: keys.len() - new })
+    }
+
+    /// What [`insert_all`](Self::insert_all) would say.
+    ///
+    /// # Errors
+    /// If the table cannot be opened.
+    pub fn would_add(&mut self, keys: &[BanKey]) -> Result<Added> {
+        self.refresh()?;
+        let new = Batch::new(keys, &NONE, self.seed()).new_in(&self.table);
         Ok(Added { new, renewed: keys.len() - new })
     }
 
@@ -260,10 +269,14 @@ impl Bans {
             writer.remove(place);
         }
         self.table.set_count(u32::try_from(left.len())?);
-        self.announce_only(&left);
+        let (seed, mut announced) = (self.seed(), Announced::nothing());
+        for key in &left {
+            announced.add(ban::hash(seed, key), key);
+        }
+        announced.publish_only(&self.filter, &self.control);
         // After a wave of bans their memory is given back.
         if left.len().max(ROOM_MIN) * 8 < room(self.table.word) as usize {
-            let smaller = self.rebuilt(&[], &NONE)?;
+            let (smaller, _) = self.rebuilt(&[], &NONE, 0)?;
             self.replace(smaller)?;
         }
         Ok(ended.len())
@@ -291,41 +304,55 @@ impl Bans {
         Ok(())
     }
 
-    /// Another table with the bans of this one, these networks, and room for more.
-    fn rebuilt(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Table> {
+    /// Another table with the bans of this one, these networks, and room for more, of so
+    /// many buckets at least; and what is to be announced of the networks.
+    fn rebuilt(&self, keys: &[BanKey], ban: &Ban, least: u32) -> Result<(Table, Announced)> {
+        self.forget_other()?;
         let count = self.table.count() as usize;
-        let capacity = CAPACITY as usize;
-        if count + keys.len() > capacity {
-            let writer = self.table.writer(self.seed());
-            let new = keys.iter().filter(|key| writer.find(key).is_none()).count();
+        // Room for as many again, unless they come all at once.
+        let wanted = (count + keys.len()).max(2 * count).min(CAPACITY as usize);
+        let which = self.table.word.which() ^ 1;
+        let mut size = buckets(wanted).max(least);
+        let prepare = || {
+            let batch = Batch::new(keys, ban, self.seed());
+            let announced = batch.announced();
+            (batch, announced)
+        };
+        let create = |size| Table::create(TableWord::new(which, size));
+        let ((batch, announced), mut table) = if keys.len() < WORTH_A_THREAD {
+            let prepared = prepare();
+            // Nobody makes a table for the one ban that does not fit.
+            self.has_room(keys.len(), &prepared.0)?;
+            (prepared, create(size)?)
+        } else {
+            // The kernel takes as long to make a large one as it takes to sort.
+            let (prepared, table) = parallel::both(true, prepare, || create(size));
+            (prepared, table?)
+        };
+        while !batch.fill(&table, &self.table) {
+            self.has_room(keys.len(), &batch)?;
+            size += size / 4;
+            table = create(size)?;
+        }
+        if table.count() > CAPACITY {
+            self.has_room(keys.len(), &batch)?;
+        }
+        Ok((table, announced))
+    }
+
+    /// Refuses a batch of so many networks, some of them perhaps known, if there would be
+    /// too many.
+    fn has_room(&self, networks: usize, batch: &Batch) -> Result<()> {
+        let (count, capacity) = (self.table.count() as usize, CAPACITY as usize);
+        if count + networks > capacity {
+            let new = batch.new_in(&self.table);
             if count + new > capacity {
                 bail!(
                     "the table of bans holds {CAPACITY}: {count} are there, {new} more would not fit"
                 );
             }
         }
-        self.forget_other()?;
-        let seed = self.seed();
-        // Room for as many again, unless they come all at once.
-        let wanted = (count + keys.len()).max(2 * count).min(capacity);
-        let which = self.table.word.which() ^ 1;
-        let mut size = buckets(wanted);
-        'larger: loop {
-            let mut table = Table::create(TableWord::new(which, size))?;
-            size += size / 4;
-            let entries: Vec<Entry> = self.table.writer(seed).entries().collect();
-            for entry in entries {
-                let ban = self.table.ban(&entry);
-                let Some(place) = table.insert(&entry.key, &ban, seed) else { continue 'larger };
-                table.writer(seed).set_hits(place, entry.hits);
-            }
-            for key in keys {
-                if table.insert(key, ban, seed).is_none() {
-                    continue 'larger;
-                }
-            }
-            return Ok(table);
-        }
+        Ok(())
     }
 
     /// Puts a table in this one's place.
@@ -346,181 +373,6 @@ impl Bans {
                 .with_context(|| format!("could not remove {}", path.display()))?;
         }
         Ok(())
-    }
-
-    /// Tells the datapath that there may be such a ban.
-    fn announce(&self, key: &BanKey) {
-        let (word, bits) = filter_bits(ban::hash(self.seed(), key));
-        self.filter.set_bits(word as usize, bits);
-        let (word, bit) = length_bit(key);
-        self.control.set_bits(word, 1 << bit);
-    }
-
-    /// Tells the datapath of these bans, and of no other.
-    fn announce_only(&self, keys: &[BanKey]) {
-        let (seed, mut lengths) = (self.seed(), [0_u64; 3]);
-        let mut filter = vec![0_u64; FILTER_WORDS as usize];
-        for key in keys {
-            let (word, bit) = length_bit(key);
-            if let Some(length) = lengths.get_mut(word - LENGTHS) {
-                *length |= 1 << bit;
-            }
-            let (word, bits) = filter_bits(ban::hash(seed, key));
-            if let Some(word) = filter.get_mut(word as usize) {
-                *word |= bits;
-            }
-        }
-        for (offset, length) in lengths.into_iter().enumerate() {
-            self.control.clear_bits(LENGTHS + offset, !length);
-        }
-        for (word, bits) in filter.into_iter().enumerate() {
-            self.filter.clear_bits(word, !bits);
-        }
-    }
-}
-
-/// One table, mapped.
-#[derive(Debug)]
-struct Table {
-    fd: OwnedFd,
-    word: TableWord,
-    mapping: Mapping,
-}
-
-/// Words of a bucket.
-const BUCKET: u32 = 16;
-const _: () = assert!(size_of::<Bucket>() == 8 * BUCKET as usize);
-/// Words of a note: since when, and the reason.
-const NOTE: u32 = 6;
-
-impl Table {
-    fn create(word: TableWord) -> Result<Self> {
-        let shape = shape(entries(word.buckets()));
-        let fd = sys::create_map("ban_table", &shape).with_context(|| {
-            let mebibytes = (u64::from(shape.entries) * u64::from(shape.value)) >> 20;
-            format!("the kernel refuses a table of bans of {mebibytes} MiB")
-        })?;
-        Self::map(fd, word)
-    }
-
-    fn map(fd: OwnedFd, word: TableWord) -> Result<Self> {
-        let length = entries(word.buckets()) as usize * size_of::<Bucket>();
-        let mapping = Mapping::new(fd.as_fd(), length, true)
-            .or_else(|_| Mapping::new(fd.as_fd(), length, false))
-            .context("could not map the table of bans")?;
-        Ok(Self { fd, word, mapping })
-    }
-
-    /// Pins the table and makes it the one in force.
-    fn publish(&self, maps: BorrowedFd<'_>, directory: &Path, control: &Mapping) -> Result<()> {
-        let path = directory.join(name(self.word));
-        let _left_by_a_killed_one = fs::remove_file(&path);
-        sys::pin(self.fd.as_fd(), &path)?;
-        sys::set_element(maps, self.word.which(), &self.fd.as_raw_fd().to_ne_bytes())
-            .context("could not place the table of bans")?;
-        control.set_word(TABLE, self.word.0);
-        Ok(())
-    }
-
-    fn writer(&mut self, seed: u64) -> Writer<'_, Mapping> {
-        Writer { memory: &mut self.mapping, table: self.word, seed }
-    }
-
-    /// Adds or renews a ban; its place, `None` if there is no room for it.
-    fn insert(&mut self, key: &BanKey, ban: &Ban, seed: u64) -> Option<u32> {
-        let (place, is_new) = self.writer(seed).insert(key, ban::units(ban.until_ns))?;
-        let note = self.note(place);
-        self.mapping.set_word(note, ban.since_ns);
-        for (word, bytes) in (note + 1..).zip(ban.reason.as_chunks::<8>().0) {
-            self.mapping.set_word(word, u64::from_ne_bytes(*bytes));
-        }
-        if is_new {
-            self.set_count(self.count() + 1);
-        }
-        Some(place)
-    }
-
-    /// What is known of an entry.
-    fn ban(&self, entry: &Entry) -> Ban {
-        let note = self.note(entry.place);
-        let mut reason = [0; 40];
-        for (word, bytes) in (note + 1..).zip(reason.as_chunks_mut::<8>().0) {
-            *bytes = self.mapping.word(word).to_ne_bytes();
-        }
-        let until_ns = match entry.until {
-            u32::MAX => u64::MAX,
-            until => u64::from(until) << UNIT_SHIFT,
-        };
-        Ban { until_ns, since_ns: self.mapping.word(note), hits: entry.hits, reason }
-    }
-
-    /// First word of a place's note.
-    fn note(&self, place: u32) -> usize {
-        (self.word.buckets() * BUCKET + place * NOTE) as usize
-    }
-
-    fn count(&self) -> u32 {
-        u32::try_from(self.mapping.word(self.last())).unwrap_or(u32::MAX)
-    }
-
-    fn set_count(&self, count: u32) {
-        self.mapping.set_word(self.last(), count.into());
-    }
-
-    /// The word that says how many bans there are.
-    fn last(&self) -> usize {
-        self.mapping.length() / 8 - 1
-    }
-}
-
-impl Memory for Mapping {
-    fn load(&self, word: usize) -> u64 {
-        self.word(word)
-    }
-
-    fn store(&mut self, word: usize, value: u64) {
-        self.publish_word(word, value);
-    }
-}
-
-fn name(word: TableWord) -> &'static str {
-    TABLES[word.which() as usize]
-}
-
-fn shape(entries: u32) -> Shape {
-    Shape {
-        kind: bpf_map_type::BPF_MAP_TYPE_ARRAY,
-        key: 4,
-        value: 8 * BUCKET,
-        entries,
-        // Each table may have a size of its own.
-        flags: MMAPABLE | BPF_F_INNER_MAP,
-    }
-}
-
-const BPF_F_INNER_MAP: u32 = 1 << 12;
-
-/// Entries of a table with so many buckets: these, their notes, and one for the count.
-fn entries(buckets: u32) -> u32 {
-    buckets + (buckets * SLOTS * NOTE).div_ceil(BUCKET) + 1
-}
-
-/// Buckets for so many bans: three places for two.
-fn buckets(bans: usize) -> u32 {
-    u32::try_from(bans.max(ROOM_MIN) * 3 / 2 / SLOTS as usize + 1).unwrap_or(u32::MAX)
-}
-
-/// Bans that a table takes before it is replaced: three of four places.
-fn room(word: TableWord) -> u32 {
-    word.buckets() * SLOTS / 4 * 3
-}
-
-/// Word and bit that announce a ban's prefix length.
-fn length_bit(key: &BanKey) -> (usize, u32) {
-    match (key.family, key.length) {
-        (4, length) => (LENGTHS, length),
-        (_, 128) => (LENGTHS + 1, 0),
-        (_, length) => (LENGTHS + 1 + length as usize / 64, length % 64),
     }
 }
 

@@ -1,0 +1,69 @@
+//! What the datapath is told of bans before it asks a table: the filter, and the prefix
+//! lengths in use.
+
+use firewall_common::abi::ban::{BanKey, FILTER_WORDS};
+use firewall_common::abi::control::Control;
+use firewall_common::ban::filter_bits;
+
+use crate::kernel::sys::Mapping;
+
+/// First word of [`Control`] that has lengths.
+const LENGTHS: usize = std::mem::offset_of!(Control, ban_v4_lengths) / 8;
+
+/// What is to be said of some bans.
+#[derive(Debug)]
+pub(super) struct Announced {
+    filter: Vec<u64>,
+    lengths: [u64; 3],
+}
+
+impl Announced {
+    pub(super) fn nothing() -> Self {
+        Self { filter: vec![0; FILTER_WORDS as usize], lengths: [0; 3] }
+    }
+
+    /// Adds a key of that hash.
+    pub(super) fn add(&mut self, hash: u64, key: &BanKey) {
+        let (word, bits) = filter_bits(hash);
+        self.filter[word as usize] |= bits;
+        let (word, bit) = length_bit(key);
+        self.lengths[word] |= 1 << bit;
+    }
+
+    /// Says that there may be these bans, too.
+    pub(super) fn publish(&self, filter: &Mapping, control: &Mapping) {
+        for (word, bits) in self.filter.iter().enumerate() {
+            filter.set_bits(word, *bits);
+        }
+        for (word, bits) in (LENGTHS..).zip(self.lengths) {
+            control.set_bits(word, bits);
+        }
+    }
+
+    /// Says that there are no others.
+    pub(super) fn publish_only(&self, filter: &Mapping, control: &Mapping) {
+        for (word, bits) in (LENGTHS..).zip(self.lengths) {
+            control.clear_bits(word, !bits);
+        }
+        for (word, bits) in self.filter.iter().enumerate() {
+            filter.clear_bits(word, !bits);
+        }
+    }
+}
+
+/// Says that there may be one ban more, of a key of that hash.
+pub(super) fn announce(hash: u64, key: &BanKey, filter: &Mapping, control: &Mapping) {
+    let (word, bits) = filter_bits(hash);
+    filter.set_bits(word as usize, bits);
+    let (word, bit) = length_bit(key);
+    control.set_bits(LENGTHS + word, 1 << bit);
+}
+
+/// Which of the words of lengths, and which bit, is that of a ban's prefix length.
+fn length_bit(key: &BanKey) -> (usize, u32) {
+    match (key.family, key.length) {
+        (4, length) => (0, length),
+        (_, 128) => (1, 0),
+        (_, length) => (1 + length as usize / 64, length % 64),
+    }
+}
