@@ -2,9 +2,12 @@
 //! network a line, `#` begins a comment.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 
 use crate::codes::Code;
+use crate::compile::parallel;
 use crate::diagnostic::{Report, Sink};
 use crate::schema::reader::fault_at;
 use crate::source::{Source, Span};
@@ -34,7 +37,13 @@ pub fn read(name: &str, bytes: Vec<u8>) -> Result<Vec<Network>, Report> {
     Ok(sink.finish(networks)?.0)
 }
 
+/// Bytes of a list for which a thread is worth it.
+const WORTH_A_THREAD: usize = 1 << 18;
+
 fn entries(source: &Arc<Source>, sink: &mut Sink) -> Vec<Network> {
+    if let Some(networks) = all_good(&source.text) {
+        return networks;
+    }
     let mut networks = Vec::new();
     let mut start = 0;
     for (line, text) in (1..).zip(source.text.split('\n')) {
@@ -54,6 +63,57 @@ fn entries(source: &Arc<Source>, sink: &mut Sink) -> Vec<Network> {
         start += text.len() + 1;
     }
     networks
+}
+
+/// What a list without a bad line says; `None` if there is one.
+fn all_good(text: &str) -> Option<Vec<Network>> {
+    let mut parts = parallel::all(pieces(text), good).into_iter();
+    let (mut all, mut lines) = parts.next()??;
+    for part in parts {
+        let (networks, count) = part?;
+        all.extend(networks.iter().map(|one| Network { line: one.line + lines, ..*one }));
+        lines += count;
+    }
+    Some(all)
+}
+
+/// The same of a piece, whose first line is line 1; and how many lines it has.
+fn good(piece: &str) -> Option<(Vec<Network>, usize)> {
+    // The shortest line that many have: too little room is made up for.
+    let mut networks = Vec::with_capacity(piece.len() / 12);
+    let mut lines = 0;
+    for text in piece.strip_suffix('\n').unwrap_or(piece).split('\n') {
+        lines += 1;
+        // Nearly every line is an address and nothing else.
+        let (address, length) = if let Ok(address) = text.parse::<Ipv4Addr>() {
+            (address.into(), 32)
+        } else {
+            let entry = text.split('#').next().unwrap_or_default().trim();
+            if entry.is_empty() {
+                continue;
+            }
+            network(entry).ok()?
+        };
+        networks.push(Network { address, length, line: lines });
+    }
+    Some((networks, lines))
+}
+
+/// Cuts a text behind ends of lines, into pieces of about the same length: as many as
+/// are worth a thread.
+fn pieces(text: &str) -> Vec<&str> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let count = (text.len() / WORTH_A_THREAD).clamp(1, cores.min(8));
+    let (mut pieces, mut rest) = (Vec::new(), text);
+    for left in (2..=count).rev() {
+        let middle = rest.len() / left;
+        let end = rest.as_bytes().iter().skip(middle).position(|&byte| byte == b'\n');
+        let (piece, behind) = rest.split_at(end.map_or(rest.len(), |end| middle + end + 1));
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces.push(rest);
+    pieces
 }
 
 fn network(text: &str) -> Result<(IpAddr, u8), Fault> {
@@ -115,6 +175,27 @@ mod tests {
         for place in ["[bad.txt:2:9]", "[bad.txt:3:", "[bad.txt:4:1]"] {
             assert!(said.contains(place), "{place}: {said}");
         }
+    }
+
+    #[test]
+    fn a_long_list_in_pieces_has_the_lines_it_has_in_one() {
+        let line = |number: usize| match number % 5 {
+            0 => format!("192.0.2.{}\n", number % 256),
+            1 => format!("  2001:db8::{:x}/128 # theirs\r\n", number % 65_536),
+            2 => "\n".to_owned(),
+            3 => format!("198.51.{}.0/24\n", number % 256),
+            _ => "# é\n".to_owned(),
+        };
+        let lines = 100_000;
+        let mut text: String = (0..lines).map(line).collect();
+        assert!(text.len() > 4 * WORTH_A_THREAD);
+        assert_eq!(pieces(&text).concat(), text);
+        let found = read("list", text.clone().into()).map_err(|report| report.to_string()).unwrap();
+        let numbers = found.iter().map(|one| one.line - 1);
+        assert!(numbers.eq((0..lines).filter(|number| matches!(number % 5, 0 | 1 | 3))));
+        text.push_str("last");
+        let report = read("list", text.into()).unwrap_err().to_string();
+        assert!(report.contains(&format!("[list:{}:1]", lines + 1)), "{report}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `firewall ban import` and `firewall ban stats`.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,9 +70,6 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Refusals shown of one file.
 const SHOWN: usize = 10;
 
-/// Lines between two signs of life.
-const STEP: usize = 100_000;
-
 #[derive(Serialize)]
 struct Imported {
     schema: u32,
@@ -95,19 +92,14 @@ pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
     let networks =
         networks::read(&name, bytes).map_err(|report| refused(context, &report, &name))?;
     let store = store(context)?;
-    let (wanted, skipped) =
-        admissible(context, arguments, &name, &networks, &Protected::of(&store)?)?;
+    let (wanted, skipped) = admissible(arguments, &name, networks, &Protected::of(&store)?)?;
     let now = monotonic_ns();
     let until_ns = now.saturating_add(u64::try_from(arguments.time.as_nanos()).unwrap_or(u64::MAX));
     let ban = Ban { until_ns, since_ns: now, hits: 0, reason: reason(&arguments.reason) };
     let batch: Vec<_> = wanted.iter().map(|one| bans::key(one.address, one.length)).collect();
     let mut table = store.bans()?;
     let Added { new, renewed } = if arguments.dry_run {
-        let mut added = Added::default();
-        for key in &batch {
-            if table.get(key)?.is_some() { added.renewed += 1 } else { added.new += 1 }
-        }
-        added
+        table.would_add(&batch)?
     } else {
         table.insert_all(&batch, &ban)?
     };
@@ -151,28 +143,22 @@ fn contents(path: &Path) -> Result<(String, Vec<u8>)> {
 
 /// The networks that may be banned, and how many were left out.
 fn admissible(
-    context: &Context,
     arguments: &Import,
     name: &str,
-    networks: &[Network],
+    mut networks: Vec<Network>,
     protected: &Protected,
 ) -> Result<(Vec<Network>, usize)> {
     let sieve = protected.sieve();
-    let shows = std::io::stderr().is_terminal() && networks.len() > STEP;
-    let mut wanted = Vec::with_capacity(networks.len());
     let mut found = Vec::new();
-    for (number, one) in networks.iter().enumerate() {
-        if shows && number % STEP == 0 {
-            let lines = units::count(networks.len() as u64);
-            context.out.note(&format!("{} of {lines} looked at", units::count(number as u64)));
+    networks.retain(|one| match sieve.refusal(protected, one.address, one.length) {
+        None => true,
+        Some(Refused { why, .. }) => {
+            found.push((one.line, why));
+            false
         }
-        match sieve.refusal(protected, one.address, one.length) {
-            None => wanted.push(*one),
-            Some(Refused { why, .. }) => found.push((one.line, why)),
-        }
-    }
+    });
     if found.is_empty() || arguments.skip_protected {
-        return Ok((wanted, found.len()));
+        return Ok((networks, found.len()));
     }
     let refused = units::plural(found.len(), "network");
     let mut failure = Failure::refusal(format!("{name} has {refused} that must not be banned"));
