@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use firewall_common::service::proto;
-use procfs::net::TcpState;
+use procfs::net::{TcpState, UdpNetEntry};
 
 /// Sockets of this network namespace at one moment.
 #[derive(Clone, Debug, Default)]
@@ -58,12 +58,9 @@ impl Sockets {
                 _ => {}
             }
         }
-        let udp = [procfs::net::udp(), procfs::net::udp6()];
-        for socket in udp.into_iter().flatten().flatten() {
-            if socket.remote_address.port() == 0 {
-                let (at, process) = (plain(socket.local_address), holder(socket.inode));
-                found.waiting.push(Waiting { protocol: proto::UDP, at, process });
-            }
+        for (at, inode) in waiting_for_udp() {
+            let process = holder(inode);
+            found.waiting.push(Waiting { protocol: proto::UDP, at, process });
         }
         found.waiting.sort_by_key(|one| (one.protocol, one.at.port(), one.at.ip()));
         found.waiting.dedup();
@@ -76,6 +73,22 @@ impl Sockets {
             one.protocol == protocol && one.at.port() == port && !one.at.ip().is_loopback()
         })
     }
+}
+
+/// UDP sockets that are connected to nobody: where they wait, and their inodes.
+fn waiting_for_udp() -> impl Iterator<Item = (SocketAddr, u64)> {
+    let tables = [procfs::net::udp(), procfs::net::udp6()];
+    let waiting = |socket: &UdpNetEntry| socket.remote_address.port() == 0;
+    let sockets = tables.into_iter().flatten().flatten().filter(waiting);
+    sockets.map(|socket| (plain(socket.local_address), socket.inode))
+}
+
+/// Who waits for UDP on each of some ports, at an address that others can reach. Asks who
+/// holds a socket only where there is one: a look at every descriptor of every process.
+pub(crate) fn waits_for_udp(ports: &[u16]) -> Vec<(u16, Option<String>)> {
+    let waiting: Vec<_> = waiting_for_udp().filter(|(at, _)| !at.ip().is_loopback()).collect();
+    let on = |port: &u16| waiting.iter().find(|(at, _)| at.port() == *port);
+    ports.iter().filter_map(|port| Some((*port, process_with(on(port)?.1)))).collect()
 }
 
 /// IPv4 where IPv6 only stands for it.
@@ -206,5 +219,16 @@ mod tests {
         assert!(sockets.waits(proto::TCP, tcp.local_addr().unwrap().port()).is_some());
         let loopback = udp.local_addr().unwrap().port();
         assert_eq!(sockets.waits(proto::UDP, loopback), None, "nobody reaches the loopback");
+    }
+
+    #[test]
+    fn who_waits_for_others_is_found_by_its_port() {
+        let [open, loopback] =
+            ["[::]:0", "127.0.0.1:0"].map(|at| std::net::UdpSocket::bind(at).unwrap());
+        let [port, other] = [&open, &loopback].map(|one| one.local_addr().unwrap().port());
+        let found = waits_for_udp(&[other, port]);
+        let [(found, Some(process))] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(*found, port);
+        assert!(process.ends_with(&format!("[{}]", std::process::id())), "{process}");
     }
 }

@@ -28,7 +28,7 @@ impl Found {
         let own = Addresses::of_this_host().own;
         let seen = interfaces::Seen::of_this_host(loaded, store, is_trial);
         let mut diagnostics = interfaces::findings(loaded, &seen);
-        diagnostics.extend(vital::findings(loaded, &vital::Seen::of_this_host(&own)));
+        diagnostics.extend(vital::findings(loaded, &vital::Seen::of_this_host(loaded, &own)));
         Self { diagnostics, doubts: role::findings(loaded, &own) }
     }
 }

@@ -9,7 +9,7 @@ use firewall_policy::diagnostic::Diagnostic;
 use firewall_policy::ir::{Action, Chain, Direction, Rule};
 use firewall_policy::set::AddrSet;
 
-use crate::host::sockets::Sockets;
+use crate::host::sockets;
 use crate::host::vrrp::{self, Speaker};
 
 /// Ports on which DHCP clients wait, and the name of the protocol.
@@ -27,16 +27,23 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Of this host as it is now.
-    pub(super) fn of_this_host(own: &[IpAddr]) -> Self {
-        let sockets = Sockets::read();
-        let waits = |(port, _): (u16, &str)| {
-            let process = sockets.waits(proto::UDP, port)?.process.clone();
-            Some((port, process.unwrap_or_else(|| "a program".to_owned())))
+    /// Of this host as it is now. Where DHCP is admitted to all it does not matter who
+    /// waits for it.
+    pub(super) fn of_this_host(loaded: &Loaded, own: &[IpAddr]) -> Self {
+        let dhcp = if admits_dhcp(loaded) {
+            Vec::new()
+        } else {
+            let waiting = sockets::waits_for_udp(&DHCP.map(|(port, _)| port));
+            let named = |process: Option<String>| process.unwrap_or_else(|| "a program".to_owned());
+            waiting.into_iter().map(|(port, process)| (port, named(process))).collect()
         };
-        let dhcp = DHCP.into_iter().filter_map(waits).collect();
         Self { vrrp: vrrp::speakers(), dhcp, own: own.to_vec() }
     }
+}
+
+fn admits_dhcp(loaded: &Loaded) -> bool {
+    let baseline = &loaded.policy.baseline;
+    baseline.host && baseline.dhcp
 }
 
 /// What would be cut.
@@ -101,13 +108,12 @@ const LINK_LOCAL: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0
 
 /// A host that has its address by DHCP, and would not hear of it any more.
 fn no_lease(loaded: &Loaded, port: u16, process: &str) -> Option<Diagnostic> {
-    let policy = &loaded.policy;
-    if policy.baseline.host && policy.baseline.dhcp {
+    if admits_dhcp(loaded) {
         return None;
     }
     let service = ServiceIndex::of(proto::UDP, port);
     let everybody = AddrSet::any();
-    let asked = Asked { chain: &policy.ingress, service, local: None, peers: &everybody };
+    let asked = Asked { chain: &loaded.policy.ingress, service, local: None, peers: &everybody };
     let name = DHCP.iter().find(|(other, _)| *other == port).map_or("DHCP", |(_, name)| name);
     asked.refusal(
         Code::CutsDhcp,
