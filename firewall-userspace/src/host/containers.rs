@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use firewall_common::service::proto;
 use firewall_policy::compile::Ports;
@@ -53,21 +53,23 @@ impl Containers {
             return Self::default();
         }
         let mut found = Self::default();
-        let rules = printed("nft", &["-j", "list", "ruleset"]);
-        if let Ok(document) = serde_json::from_slice(&rules) {
-            found.read_nft(&document);
-        }
         // The legacy programs load their tables by looking: only where those are.
         let legacy = |names| super::read(names).is_some_and(|names| names.contains("nat"));
-        for (program, ask) in [
+        let nat = &["-t", "nat"];
+        let rules = Printing::of("nft", &["-j", "list", "ruleset"]);
+        // All of them at once: each takes some milliseconds to begin.
+        let saved = [
             ("iptables-nft-save", true),
             ("ip6tables-nft-save", true),
             ("iptables-legacy-save", legacy("/proc/net/ip_tables_names")),
             ("ip6tables-legacy-save", legacy("/proc/net/ip6_tables_names")),
-        ] {
-            if ask {
-                found.read_iptables(&String::from_utf8_lossy(&printed(program, &["-t", "nat"])));
-            }
+        ]
+        .map(|(program, ask)| ask.then(|| Printing::of(program, nat)));
+        if let Ok(document) = serde_json::from_slice(&rules.printed()) {
+            found.read_nft(&document);
+        }
+        for saved in saved.into_iter().flatten() {
+            found.read_iptables(&String::from_utf8_lossy(&saved.printed()));
         }
         found.published.extend(proxies());
         found.published.retain(|one| one.at.is_none_or(|at| !at.is_loopback()));
@@ -154,11 +156,22 @@ impl Containers {
     }
 }
 
-/// What a program prints; nothing if it is not there or refuses.
-fn printed(program: &str, arguments: &[&str]) -> Vec<u8> {
-    let output =
-        Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
-    output.map_or_else(|_| Vec::new(), |output| output.stdout)
+/// A program that prints something.
+struct Printing(Option<Child>);
+
+impl Printing {
+    /// Starts it; nothing is printed by one that is not there.
+    fn of(program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self(command.spawn().ok())
+    }
+
+    /// What it printed, once it has ended.
+    fn printed(self) -> Vec<u8> {
+        let output = self.0.and_then(|child| child.wait_with_output().ok());
+        output.map_or_else(Vec::new, |output| output.stdout)
+    }
 }
 
 /// `80:90` or `80` as iptables writes it.
