@@ -72,7 +72,7 @@ pub(crate) fn last() -> Result<Option<Confirmed>> {
 ///
 /// # Errors
 /// If it cannot be written; the copy before it stays.
-pub(crate) fn keep(origin: &Origin, hash: &str) -> Result<()> {
+pub(crate) fn keep(origin: &Origin, hash: &str) -> Result<Kept> {
     let directory = paths::state().join(format!("{}{}", prefix(hash), clock::unix_ms()));
     let write = || -> io::Result<()> {
         make_directory(&directory)?;
@@ -86,7 +86,20 @@ pub(crate) fn keep(origin: &Origin, hash: &str) -> Result<()> {
         files.push(File::open(&directory)?);
         files.iter().try_for_each(File::sync_all)
     };
-    write().with_context(|| format!("could not write {}", directory.display()))
+    write().with_context(|| format!("could not write {}", directory.display()))?;
+    Ok(Kept(directory))
+}
+
+/// A copy that no boot takes yet.
+#[derive(Debug)]
+pub(crate) struct Kept(PathBuf);
+
+impl Kept {
+    /// Removes it: what it is a copy of was not enforced.
+    pub(crate) fn discard(self) {
+        // One that is left over is in nobody's way.
+        let _left = fs::remove_dir_all(self.0);
+    }
 }
 
 /// Makes the newest copy of a policy the one that a boot takes, and removes the

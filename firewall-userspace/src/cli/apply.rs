@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use firewall_policy::Loaded;
 use firewall_policy::codes::Code;
+use firewall_policy::compile::parallel;
 use firewall_policy::diagnostic::Diagnostic;
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use super::client::{Numbers, open_store, tell_agent};
 use super::work::{Work, micros};
 use super::{Context, Json, value};
 use crate::candidate::{self, Origin, Wanted};
-use crate::confirmed::{self, Confirmed};
+use crate::confirmed::{self, Confirmed, Kept};
 use crate::enforce::{self, Attached, Detached, Ready};
 use crate::failure::{Exit, Failure, require_root};
 use crate::forwarded::Forwarded;
@@ -140,9 +141,9 @@ struct Times {
     tables: u64,
     /// Loading the programs.
     verify: u64,
-    /// All of installing: tables, programs, metadata, the switch.
+    /// All of installing: tables, programs, metadata, the switch; the copy meanwhile.
     install: u64,
-    /// Copying the files for the next boot.
+    /// Waiting for the copy that the next boot takes, and choosing it.
     keep: u64,
 }
 
@@ -223,12 +224,23 @@ pub(super) fn apply(
     if arguments.dry_run {
         return dry_run(context, arguments, &loaded, &document, store.as_ref());
     }
-    let install = || change(context, arguments, &loaded, store, ready, &mut document);
-    let (installed, took) = work.part("loading", install);
-    installed?;
+    let on_trial = arguments.confirm_within.is_some();
+    let (hash, document_of) = (ready.generation.hash.clone(), &mut document);
+    // A copy waits for a disk, and the verifier for nobody.
+    let ((kept, installed), took) = work.part("loading", || {
+        let copy = || copy(&origin, &hash, on_trial);
+        let install = || change(context, arguments, &loaded, store, ready, document_of);
+        parallel::both(true, copy, install)
+    });
     document.times_us.install = took;
-    let keep = || keep(&origin, &mut document);
-    let ((), took) = work.part("copying the rules for the next boot", keep);
+    if let Err(error) = installed {
+        if let Ok(Some(kept)) = kept {
+            kept.discard();
+        }
+        return Err(error);
+    }
+    let keep = || keep(kept, &mut document);
+    let ((), took) = work.part("choosing the rules for the next boot", keep);
     document.times_us.keep = took;
     drop(work);
     report(context, arguments, &loaded, &document)?;
@@ -258,18 +270,22 @@ pub(super) fn settle(store: &Store) -> Result<()> {
     .into())
 }
 
-/// Copies what is enforced for the next boot. A trial is copied, and chosen when it
-/// is confirmed.
-fn keep(origin: &Origin, document: &mut Document) {
-    let hash = &document.hash;
-    if document.token.is_none() && confirmed::is_chosen(origin, hash) {
-        return;
+/// Copies what will be enforced for the next boot, unless that has it already.
+fn copy(origin: &Origin, hash: &str, on_trial: bool) -> Result<Option<Kept>> {
+    if !on_trial && confirmed::is_chosen(origin, hash) {
+        return Ok(None);
     }
-    let kept = confirmed::keep(origin, hash).and_then(|()| match document.token {
-        None => confirmed::choose(hash),
-        Some(_) => Ok(()),
-    });
-    if let Err(error) = kept {
+    confirmed::keep(origin, hash).map(Some)
+}
+
+/// Lets the next boot take what is enforced. A trial is chosen when it is confirmed.
+fn keep(kept: Result<Option<Kept>>, document: &mut Document) {
+    let chosen = match kept {
+        Ok(Some(_)) if document.token.is_none() => confirmed::choose(&document.hash),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = chosen {
         document.warnings.push(format!("the next boot enforces what was kept before: {error:#}"));
     }
 }
