@@ -24,8 +24,7 @@ use crate::report::snapshot::{Agent, Bans, Flows, Snapshot};
 /// State that tasks of the one thread share; never borrowed across a wait.
 pub(super) type Shared = Rc<RefCell<State>>;
 
-/// Counting a table takes a system call per entry: it may take this share of the
-/// time.
+/// Counting a table reads all of it: that may take this share of the time.
 const TABLE_SHARE: u32 = 500;
 /// Tables are counted this often at most.
 const TABLES_EVERY: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@ mod table;
 mod tests;
 
 use std::fs::{self, File};
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use firewall_common::ban::write::Entry;
 use firewall_common::packet::Address;
 use firewall_policy::compile::parallel;
 
-use self::announced::{Announced, announce};
+use self::announced::{Announced, announce, is_any};
 use self::batch::{Batch, WORTH_A_THREAD};
 use self::table::{ROOM_MIN, TABLES, Table, buckets, entries, name, room, shape};
 use super::maps::Maps;
@@ -89,7 +90,7 @@ pub(super) fn prepare(maps: &Maps) -> Result<OwnedFd> {
     // SAFETY: the call fills at most as many bytes as the buffer has.
     let filled = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
     if filled != 8 {
-        bail!("could not draw a random number: {}", std::io::Error::last_os_error());
+        bail!("could not draw a random number: {}", io::Error::last_os_error());
     }
     control.set_word(SEED, u64::from_ne_bytes(seed));
     let table = Table::create(TableWord::new(0, buckets(0)))?;
@@ -101,7 +102,7 @@ pub(super) fn prepare(maps: &Maps) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn create(name: &str) -> std::io::Result<OwnedFd> {
+pub(super) fn create(name: &str) -> io::Result<OwnedFd> {
     let like = sys::create_map("ban_table", &shape(entries(1)))?;
     sys::create_map_of_maps(name, like.as_fd(), 2)
 }
@@ -109,7 +110,10 @@ pub(super) fn create(name: &str) -> std::io::Result<OwnedFd> {
 /// Takes a table of bans for the lifetime of what it gives.
 fn lock(directory: &Path) -> Result<Option<File>> {
     // Tests do without pins: nobody else knows their maps.
-    let Ok(file) = File::open(directory) else { return Ok(None) };
+    let file = match File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| format!("could not open {}", directory.display()))?,
+    };
     file.lock().context("could not lock the table of bans")?;
     Ok(Some(file))
 }
@@ -151,6 +155,8 @@ impl Bans {
     /// If the table is full: nothing in force is given up for a new ban.
     pub fn insert(&mut self, key: BanKey, ban: Ban) -> Result<()> {
         let _lock = self.write()?;
+        // First: a ban that is not announced is met by no packet, whoever is killed here.
+        announce(ban::hash(self.seed(), &key), &key, &self.filter, &self.control);
         let (word, is_full) = (self.table.word, self.table.count() >= room(self.table.word));
         if is_full || !self.table.insert(&key, &ban, self.seed()) {
             // Where there is no room for this one there will soon be none for others,
@@ -159,7 +165,6 @@ impl Bans {
             let (larger, _) = self.rebuilt(&[key], &ban, least)?;
             self.replace(larger)?;
         }
-        announce(ban::hash(self.seed(), &key), &key, &self.filter, &self.control);
         Ok(())
     }
 
@@ -173,7 +178,8 @@ impl Bans {
         let _lock = self.write()?;
         let before = self.table.count() as usize;
         let (table, announced) = self.rebuilt(keys, ban, 0)?;
-        let new = table.count() as usize - before;
+        // Whoever was killed before he counted has left the number too low, or too high.
+        let new = (table.count() as usize).saturating_sub(before).min(keys.len());
         announced.publish(&self.filter, &self.control);
         self.replace(table)?;
         Ok(Added { new, renewed: keys.len() - new })
@@ -199,7 +205,7 @@ impl Bans {
         let mut writer = self.table.writer(self.seed());
         let Some(place) = writer.find(&key) else { return Ok(false) };
         writer.remove(place);
-        self.table.set_count(self.table.count() - 1);
+        self.table.set_count(self.table.count().saturating_sub(1));
         Ok(true)
     }
 
@@ -255,6 +261,9 @@ impl Bans {
     pub fn expire(&mut self, now_ns: u64) -> Result<usize> {
         let _lock = self.write()?;
         self.forget_other()?;
+        if !is_any(&self.control) {
+            return Ok(0);
+        }
         let now = now_ns >> UNIT_SHIFT;
         let mut writer = self.table.writer(self.seed());
         let (mut ended, mut left) = (Vec::new(), Vec::new());

@@ -128,12 +128,6 @@ fn random() -> Result<u64> {
     Ok(u64::from_ne_bytes(bytes) | 1)
 }
 
-/// The lower half of a word.
-fn low(word: u64) -> u32 {
-    let [a, b, c, d, ..] = word.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
-}
-
 /// The memory of a table.
 #[derive(Debug)]
 struct Memory {
@@ -162,7 +156,7 @@ impl Memory {
             // Another process may be quicker: then its seed holds.
             let _ours = mapping.swap(SEED_WORD as usize, 0, random()?);
         }
-        let seed = low(mapping.word(SEED_WORD as usize));
+        let [seed, _] = sys::halves(mapping.word(SEED_WORD as usize));
         let mask = places_of(bytes).checked_sub(1).context("a table of flows without places")?;
         Ok(Self { mapping, mask, seed })
     }

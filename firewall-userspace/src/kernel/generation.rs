@@ -121,7 +121,7 @@ pub(super) fn told(maps: &Maps, slot: u8) -> Result<Settings> {
     let first = usize::from(slot) * Setting::COUNT / 2;
     for (place, two) in settings.as_chunks_mut::<2>().0.iter_mut().enumerate() {
         let word = all.word(first + place);
-        *two = [word, word >> 32].map(|half| (half & u64::from(u32::MAX)) as u32);
+        *two = sys::halves(word);
     }
     Ok(settings)
 }

@@ -162,7 +162,7 @@ pub struct Maps {
 pub const GROWING: [&str; 2] = ["RULES", "REQUESTS"];
 
 /// Where the `number`th map of a name that was outgrown is pinned.
-pub fn outgrown(name: &str, number: usize) -> String {
+fn outgrown(name: &str, number: usize) -> String {
     format!("{name}-{number}")
 }
 

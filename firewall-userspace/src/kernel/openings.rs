@@ -3,14 +3,16 @@
 //! One writer at a time: who changes them holds the lock.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use firewall_common::abi::control::Control;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::packet::Address;
 
+use super::grace::Grace;
 use super::maps::Maps;
-use super::sys::Mapping;
+use super::sys::{self, Mapping};
 
 /// The places of openings, and the word that says how many are taken.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Openings {
 const WORDS: usize = size_of::<Opening>() / 8;
 /// Word of [`Control`] that says how many places are taken.
 const COUNT: usize = std::mem::offset_of!(Control, openings) / 8;
+/// Longer than a packet takes, where the kernel does not tell when it is through.
+const PACKETS: Duration = Duration::from_millis(50);
 
 impl Openings {
     /// Opens the places of `maps`, to write to them or only to read.
@@ -49,24 +53,30 @@ impl Openings {
 
     /// Puts these openings in place of all that there are.
     ///
-    /// An end is written last, and erased first: whoever reads meanwhile finds an
-    /// opening whole, or none.
+    /// An end is erased first and written last, and between the two is time for packets
+    /// that had begun: whoever reads meanwhile finds an opening whole, or none.
     pub fn write(&self, openings: &[Opening]) {
-        let wanted = openings.iter().copied().chain(std::iter::repeat(Opening::FREE));
         // Asked as long as there may be one.
         if !openings.is_empty() {
             self.control.set_word(COUNT, openings.len() as u64);
         }
-        for (place, opening) in (0..OPENINGS).zip(wanted) {
-            let words = words(&opening);
-            if (0..WORDS).all(|word| self.word(place, word) == words[word]) {
-                continue;
-            }
-            self.places.set_word(place * WORDS, 0);
+        let wanted = openings.iter().copied().chain(std::iter::repeat(Opening::FREE));
+        let wanted = (0..OPENINGS).zip(wanted.map(|opening| words(&opening)));
+        let differs = |(place, words): &(usize, [u64; WORDS])| {
+            (0..WORDS).any(|word| self.word(*place, word) != words[word])
+        };
+        let changed: Vec<_> = wanted.filter(differs).collect();
+        let used = || changed.iter().filter(|(place, _)| self.word(*place, 0) != 0);
+        let is_any_used = used().count() > 0;
+        used().for_each(|(place, _)| self.places.set_word(place * WORDS, 0));
+        if is_any_used && !Grace::begin().over() {
+            std::thread::sleep(PACKETS);
+        }
+        for (place, words) in changed {
             for (word, value) in words.iter().enumerate().skip(1) {
                 self.places.set_word(place * WORDS + word, *value);
             }
-            self.places.set_word(place * WORDS, words[0]);
+            self.places.publish_word(place * WORDS, words[0]);
         }
         self.control.set_word(COUNT, openings.len() as u64);
     }
@@ -99,7 +109,7 @@ fn words(opening: &Opening) -> [u64; WORDS] {
 
 fn read(words: [u64; WORDS]) -> Opening {
     let [until_ns, since_ns, hi, lo, mask_hi, mask_lo, services, rest, text @ ..] = words;
-    let low = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or_default();
+    let ([first, last], [family, reserved]) = (sys::halves(services), sys::halves(rest));
     let mut name = [0; 32];
     for (bytes, word) in name.as_chunks_mut::<8>().0.iter_mut().zip(text) {
         *bytes = word.to_ne_bytes();
@@ -109,10 +119,10 @@ fn read(words: [u64; WORDS]) -> Opening {
         since_ns,
         network: [hi, lo],
         mask: [mask_hi, mask_lo],
-        first: low(services),
-        last: low(services >> 32),
-        family: low(rest),
-        reserved: low(rest >> 32),
+        first,
+        last,
+        family,
+        reserved,
         name,
     }
 }

@@ -320,12 +320,8 @@ impl Store {
     pub fn places(&self) -> Result<[u32; INTERFACES as usize]> {
         let mapping = Mapping::new(self.maps.fd("IFACES")?, 4 * INTERFACES as usize, false)?;
         let mut places = [0; INTERFACES as usize];
-        for (pair, two) in places.chunks_mut(2).enumerate() {
-            let bytes = mapping.word(pair).to_ne_bytes();
-            let (low, high) = bytes.split_at(4);
-            for (place, half) in two.iter_mut().zip([low, high]) {
-                *place = u32::from_ne_bytes(half.try_into()?);
-            }
+        for (pair, two) in places.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            *two = sys::halves(mapping.word(pair));
         }
         Ok(places)
     }

@@ -323,6 +323,12 @@ impl Drop for Mapping {
     }
 }
 
+/// The lower and the upper half of a word.
+pub(super) fn halves(word: u64) -> [u32; 2] {
+    #[expect(clippy::cast_possible_truncation, reason = "the other half is the other one")]
+    [word, word >> 32].map(|half| half as u32)
+}
+
 /// Keeps a descriptor usable as a borrowed one.
 ///
 /// # Errors

@@ -59,6 +59,11 @@ pub(super) fn announce(hash: u64, key: &BanKey, filter: &Mapping, control: &Mapp
     control.set_bits(LENGTHS + word, 1 << bit);
 }
 
+/// Whether there may be any ban.
+pub(super) fn is_any(control: &Mapping) -> bool {
+    (LENGTHS..LENGTHS + 3).any(|word| control.word(word) != 0)
+}
+
 /// Which of the words of lengths, and which bit, is that of a ban's prefix length.
 fn length_bit(key: &BanKey) -> (usize, u32) {
     match (key.family, key.length) {
