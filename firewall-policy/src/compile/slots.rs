@@ -20,13 +20,21 @@ const SLOTS_MIN: usize = 256;
 /// A rule keeps its slot as long as its direction, role and name stay. A removed
 /// rule keeps it, too, so that it counts on when it comes back, until there are
 /// twice as many slots as rules (at least 256): then new rules take the slots of
-/// removed ones, lowest first.
+/// removed ones, lowest first. Not of those that are removed just now: they are in force
+/// until the switch, and again if a trial is not confirmed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotTable {
     /// Rule by slot: `ingress web/http`.
     rules: Vec<String>,
     /// Counting rule by request slot.
     requests: Vec<String>,
+    /// Slots, then request slots, of rules that are not in this generation.
+    #[serde(default, skip_serializing_if = "none_idle")]
+    idle: [Vec<u32>; 2],
+}
+
+fn none_idle(idle: &[Vec<u32>; 2]) -> bool {
+    idle.iter().all(Vec::is_empty)
 }
 
 impl SlotTable {
@@ -69,8 +77,10 @@ pub(super) fn plan(table: &SlotTable, policy: &Resolved<'_>) -> Result<Plan, Com
     let rules: Vec<&String> = all().map(|(name, _)| name).collect();
     let counting: Vec<&String> =
         all().filter(|(_, rule)| !rule.counts.is_empty()).map(|(name, _)| name).collect();
-    let (rule_names, slots) = assign(&table.rules, &rules);
-    let (request_names, request_slots) = assign(&table.requests, &counting);
+    let [idle, idle_requests] = &table.idle;
+    let (rule_names, slots) = assign(&table.rules, idle, &rules);
+    let (request_names, request_slots) = assign(&table.requests, idle_requests, &counting);
+    let idle = [unused(&rule_names, &rules), unused(&request_names, &counting)];
     if rule_names.len() >= Cell::NO_SLOT as usize {
         return Err(CompileError::Rules { rules: rules.len() });
     }
@@ -89,11 +99,22 @@ pub(super) fn plan(table: &SlotTable, policy: &Resolved<'_>) -> Result<Plan, Com
             })
             .collect()
     });
-    Ok(Plan { table: SlotTable { rules: rule_names, requests: request_names }, assignments })
+    let table = SlotTable { rules: rule_names, requests: request_names, idle };
+    Ok(Plan { table, assignments })
 }
 
-/// Gives each wanted name a slot, and says whether it is newly given.
-fn assign(before: &[String], wanted: &[&String]) -> (Vec<String>, Vec<(u32, bool)>) {
+/// Slots of names that nobody wants.
+fn unused(names: &[String], wanted: &[&String]) -> Vec<u32> {
+    if names.len() == wanted.len() {
+        return Vec::new();
+    }
+    let wanted: HashSet<&String> = wanted.iter().copied().collect();
+    (0..).zip(names).filter(|(_, name)| !wanted.contains(name)).map(|(slot, _)| slot).collect()
+}
+
+/// Gives each wanted name a slot, and says whether it is newly given. Those of `idle` may
+/// be given to another name.
+fn assign(before: &[String], idle: &[u32], wanted: &[&String]) -> (Vec<String>, Vec<(u32, bool)>) {
     let mut names = before.to_vec();
     let mut known: HashMap<&str, u32, BuildHasherDefault<Fold>> = HashMap::with_capacity_and_hasher(
         before.len() + wanted.len(),
@@ -105,8 +126,8 @@ fn assign(before: &[String], wanted: &[&String]) -> (Vec<String>, Vec<(u32, bool
     let mut removed = Vec::new();
     if before.len() + wanted.len() > room {
         let wanted: HashSet<&String> = wanted.iter().copied().collect();
-        let slots = (0..word(before.len())).rev();
-        removed.extend(slots.filter(|&slot| !wanted.contains(&before[slot as usize])));
+        let is_wanted = |slot: u32| before.get(slot as usize).is_none_or(|it| wanted.contains(it));
+        removed.extend(idle.iter().rev().copied().filter(|&slot| !is_wanted(slot)));
     }
     let mut given: Vec<(u32, bool)> = Vec::with_capacity(wanted.len());
     let mut is_new = vec![false; before.len()];

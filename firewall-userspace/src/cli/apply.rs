@@ -208,18 +208,18 @@ pub(super) fn apply(
         }
     }
     let boot = arguments.occasion == Some(Occasion::Boot);
+    document.changed = !ready.is_in_force() || arguments.again || arguments.occasion.is_some();
+    // The looks at the host take as long. Who asks again wants other programs.
+    let may_keep = document.changed && !arguments.dry_run && !arguments.again;
+    ready.grace = may_keep.then(Grace::begin);
     if !ready.is_in_force() {
-        // The looks at the host take as long.
-        ready.grace = (!arguments.dry_run).then(Grace::begin);
         fits(context, &loaded, store.as_ref(), arguments)?;
         let test = || test(context, &loaded, &ready, boot);
         let (passed, took) = work.part("running the policy's tests", test);
         times.test = took;
         document.tests = passed?;
         guard(context, &loaded, arguments)?;
-        document.changed = true;
     }
-    document.changed |= arguments.again || arguments.occasion.is_some();
     document.times_us = times;
     if arguments.dry_run {
         return dry_run(context, arguments, &loaded, &document, store.as_ref());
