@@ -246,60 +246,96 @@ pub fn see<S: Slots>(slots: &mut S, key: [u64; 5], part: Part, clock: &Clock) ->
     let part = Part(slots.opaque(part.0));
     let hash = hash(slots.seed(), key);
     let [first, second] = buckets(slots, hash);
-    let mut found = find(slots, first, key, hash, clock);
-    if found.is_none() {
-        found = find(slots, second, key, hash, clock);
+    let mut found = find(slots, first, (key, hash), part, clock);
+    if matches!(found, Found::No) {
+        found = find(slots, second, (key, hash), part, clock);
     }
     match found {
-        Some((place, word)) => note(slots, place, word, part, clock),
-        None => Seen::No,
+        Found::At(place, word) => note(slots, place, word, part, clock),
+        Found::Busy => Seen::Yes,
+        Found::No => Seen::No,
     }
+}
+
+/// What a bucket says of a flow.
+#[derive(Clone, Copy)]
+enum Found {
+    /// It is not there.
+    No,
+    /// It is in force, and has been noted within the second.
+    Busy,
+    /// It is in force: its place, and the word of it.
+    At(u32, Word),
 }
 
 /// Candidates of a bucket that are looked at. That two tags of eight mislead, and the third
 /// would not, happens to one flow in a hundred million.
 const CANDIDATES: u32 = 2;
 
-/// The place of a flow in force in one bucket, and its word.
+/// Looks for a flow in one bucket. Most packets are of a busy flow, for which neither its
+/// limit nor another word needs working out.
 #[inline(always)]
 fn find<S: Slots>(
     slots: &S,
     start: u32,
-    key: [u64; 5],
-    hash: u64,
+    (key, hash): ([u64; 5], u64),
+    part: Part,
     clock: &Clock,
-) -> Option<(u32, Word)> {
+) -> Found {
     let mut ways = candidates(slots, start, hash);
     for _ in 0..CANDIDATES {
         if ways == 0 {
             break;
         }
-        let way = ways as u32 & (WAYS - 1);
+        let way = first_way(ways);
         // The word is read once more: it may be another one by now.
         let (place, word) = (start | way, Word(slots.word(slots.bucket(start), way)));
         let misled = word.differs(hash) | difference(slots, place, key, hash, word);
-        if misled | !if_alive(slots, word, clock) == 0 {
-            return Some((place, word));
+        if misled | if_notable(slots, word, part, clock) == 0 {
+            return Found::Busy;
         }
-        ways >>= WAY_BITS;
+        if misled | !if_alive(slots, word, clock) == 0 {
+            return Found::At(place, word);
+        }
+        ways &= ways.wrapping_sub(1);
     }
-    None
+    Found::No
 }
 
-/// Bits of each way that [`candidates`] tells of: its number, and one that is set.
-const WAY_BITS: u32 = 4;
+/// None if a live flow was seen within a second, and there is nothing to note of this packet;
+/// else some ones. No flow may be silent for less.
+#[inline(always)]
+fn if_notable<S: Slots>(slots: &S, word: Word, part: Part, clock: &Clock) -> u64 {
+    let old = if_less(slots, clock.ticks(1), clock.now.wrapping_sub(word.seen()));
+    let answers = if_zero(slots, part.0 ^ Direction::Ingress as u64);
+    old | answers & u64::from(!word.flags() & Flow::REPLIED)
+}
 
-/// The ways of a bucket whose tags are the hash's, the first one in the lowest bits.
+/// The ways of a bucket whose tags are the hash's: a bit for each, see [`first_way`]. One less
+/// than no difference is all ones, and less than any other it has none so far up: each way adds its
+/// bit by itself, and none waits for another.
 #[inline(always)]
 fn candidates<S: Slots>(slots: &S, start: u32, hash: u64) -> u64 {
     let bucket = slots.bucket(start);
     let mut ways = 0;
-    for way in (0..WAYS).rev() {
-        let word = Word(slots.word(bucket, way));
-        let hit = if_zero(slots, word.differs(hash));
-        ways ^= (ways ^ (ways << WAY_BITS | u64::from(WAYS | way))) & hit;
+    for (way, bit) in (0..).zip(WAY_BITS) {
+        let differs = Word(slots.word(bucket, way)).differs(hash);
+        ways |= differs.wrapping_sub(1) & 1 << bit;
     }
     ways
+}
+
+/// Bits of the ways: above those in which words differ, and in such an order that a product has
+/// the way.
+const WAY_BITS: [u32; WAYS as usize] = [20, 21, 22, 24, 27, 23, 26, 25];
+
+/// The way of the lowest bit of a set: shifting this number by 0 to 7 brings each of
+/// the numbers below eight before its fifth bit (a de Bruijn sequence). BPF does not count zeros.
+#[inline(always)]
+const fn first_way(ways: u64) -> u32 {
+    const SEQUENCE: u64 = 0b1_0111;
+    let lowest = ways & ways.wrapping_neg();
+    (lowest.wrapping_mul(SEQUENCE) >> 25) as u32 & (WAYS - 1)
 }
 
 /// What became of a new flow.

@@ -449,3 +449,25 @@ fn no_mix_of_two_flows_is_ever_seen() {
         assert!(hits > 0, "nothing was ever there");
     });
 }
+
+#[test]
+fn every_way_of_a_set_is_found_once() {
+    for set in 0..1_u32 << WAYS {
+        let bits = WAY_BITS.into_iter().enumerate().filter(|(way, _)| set >> way & 1 != 0);
+        let mut ways: u64 = bits.map(|(_, bit)| 1 << bit).sum();
+        let mut found = 0;
+        while ways != 0 {
+            let way = 1 << first_way(ways);
+            assert_eq!(found & way, 0, "{set:#b}");
+            found |= way;
+            ways &= ways - 1;
+        }
+        assert_eq!(found, set);
+    }
+}
+
+#[test]
+fn no_bit_of_a_way_is_one_in_which_words_differ() {
+    let most = Word(u64::MAX).differs(0) | Word(0).differs(u64::MAX);
+    assert!(WAY_BITS.iter().all(|&bit| most < 1 << bit));
+}
