@@ -17,7 +17,7 @@ use crate::parse::{ethertype, possible_flags};
 use crate::pipeline::{Arrival, World};
 use crate::policy::{self, Tables, Tuple};
 use crate::service::{ServiceIndex, proto};
-use crate::verdict::{Decision, Direction, Reason, Verdict};
+use crate::verdict::{Decision, Direction, Reason};
 
 /// Why a frame is not judged here.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub enum Rest {
     /// It is for the whole pipeline.
     Any,
     /// As above, unless its source is banned, as it seems: [`drop_banned`] knows.
-    Suspect(Address, Family),
+    Suspect,
 }
 
 /// Judges and counts a frame if it is a common one.
@@ -39,14 +39,25 @@ pub fn process<W: World + Tables, F: Frame>(
     arrival: &Arrival,
 ) -> Result<Decision, Rest> {
     let header = frame.header::<{ V4::<()>::BYTES }>(0).ok_or(Rest::Any)?;
-    match header.u16::<12>() {
-        ethertype::IPV4 => account(world, &V4(header), arrival),
-        ethertype::IPV6 => {
-            let header = frame.header::<{ V6::<()>::BYTES }>(0).ok_or(Rest::Any)?;
-            account(world, &V6(header), arrival)
-        }
-        _ => Err(Rest::Any),
+    // One comparison for what follows and how it begins.
+    if header.u32::<12>() & V4::<()>::BEGINS_MASK == V4::<()>::BEGINS {
+        account(world, &V4(header), arrival)
+    } else if header.again().u32::<12>() & V6::<()>::BEGINS_MASK == V6::<()>::BEGINS {
+        let header = frame.header::<{ V6::<()>::BYTES }>(0).ok_or(Rest::Any)?;
+        account(world, &V6(header), arrival)
+    } else {
+        Err(Rest::Any)
     }
+}
+
+/// The source of a common packet, read anew: few are suspects.
+#[inline(always)]
+pub fn source<F: Frame>(frame: &F) -> Option<(Address, Family)> {
+    let header = frame.header::<{ V4::<()>::BYTES }>(0)?;
+    if header.u16::<12>() == ethertype::IPV4 {
+        return Some((V4(header).source(), Family::V4));
+    }
+    Some((V6(frame.header::<{ V6::<()>::BYTES }>(0)?).source(), Family::V6))
 }
 
 /// Drops and counts a common packet if its source is banned.
@@ -59,7 +70,9 @@ pub fn drop_banned<W: World>(
     let place = world.bans(source, family);
     let decision = Decision { reason: Reason::Banned, cell: Cell(Cell::NO_SLOT), new_flow: false };
     // What a super-packet stands for is in its headers.
-    if place == ban::NOWHERE || world.segments(arrival) != 1 || !world.keeps_back(source, &decision)
+    if place == ban::NOWHERE
+        || world.segments(arrival) != 1
+        || !world.keeps_back(&decision, || source)
     {
         return None;
     }
@@ -68,7 +81,7 @@ pub fn drop_banned<W: World>(
     Some(decision)
 }
 
-/// Decides on a packet, and counts it.
+/// Decides on a packet, and counts it, if it is a common one.
 #[inline(always)]
 fn account<W: World + Tables, P: Common>(
     world: &mut W,
@@ -79,13 +92,18 @@ fn account<W: World + Tables, P: Common>(
     if !packet.is_sound(arrival.length) || world.setting(Setting::ReplyContext) != 0 {
         return Err(Rest::Any);
     }
-    let decision = decide(world, packet, arrival.direction)?;
-    if matches!(decision.reason.verdict(), Verdict::Drop)
-        && !decision.cell.has(Cell::QUIET)
-        && !world.keeps_back(packet.again().source(), &decision)
-    {
-        return Err(Rest::Any);
-    }
+    decide(world, packet, arrival)
+}
+
+/// Counts a packet that is decided. Each end of the way does so by itself: what it knows of the
+/// decision need not be kept, nor asked again.
+#[inline(always)]
+fn counted<W: World, P: Common>(
+    world: &mut W,
+    packet: &P,
+    arrival: &Arrival,
+    decision: Decision,
+) -> Decision {
     let packets = u64::from(world.segments(arrival));
     let mut bytes = u64::from(arrival.length);
     if packets != 1 {
@@ -93,7 +111,7 @@ fn account<W: World + Tables, P: Common>(
         bytes += (packets - 1) * u64::from(packet.again().headers());
     }
     world.count(&decision, packets, bytes);
-    Ok(decision)
+    decision
 }
 
 /// A packet that may be a common one: its fields, read where they are needed.
@@ -117,7 +135,8 @@ trait Common: Sized {
     fn udp_length(&self) -> u16;
     fn tcp_offset(&self) -> u8;
     fn tcp_flags_byte(&self) -> u8;
-    /// Whether the network header is plain and its addresses are common ones.
+    /// Whether the network header is plain behind its first byte and its addresses are common
+    /// ones.
     fn has_plain_header(&self) -> bool;
 
     /// Whether a frame of `length` bytes is what it says, and says nothing unusual.
@@ -189,11 +208,17 @@ struct V6<H>(H);
 impl<H> V4<H> {
     /// Bytes that are read: Ethernet, IPv4, TCP.
     const BYTES: usize = 14 + 20 + 20;
+    /// `EtherType`, version, and four times five bytes of header.
+    const BEGINS: u32 = (ethertype::IPV4 as u32) << 16 | 0x45 << 8;
+    const BEGINS_MASK: u32 = 0xffff_ff00;
 }
 
 impl<H> V6<H> {
     /// Bytes that are read: Ethernet, IPv6, TCP.
     const BYTES: usize = 14 + 40 + 20;
+    /// `EtherType` and version.
+    const BEGINS: u32 = (ethertype::IPV6 as u32) << 16 | 6 << 12;
+    const BEGINS_MASK: u32 = 0xffff_f000;
 }
 
 /// Fields that differ by nothing but where the network header ends.
@@ -259,9 +284,8 @@ impl<H: Header> Common for V4<H> {
 
     #[inline(always)]
     fn has_plain_header(&self) -> bool {
-        // Four times five bytes of header, and no fragment of anything.
-        self.0.u8::<14>() == 0x45
-            && self.0.u16::<20>() & !DONT_FRAGMENT == 0
+        // No fragment of anything.
+        self.0.u16::<20>() & !DONT_FRAGMENT == 0
             && self.0.u32::<26>() != self.0.u32::<30>()
             && is_common(self.0.u8::<26>())
             && is_common(self.0.u8::<30>())
@@ -296,9 +320,7 @@ impl<H: Header> Common for V6<H> {
 
     #[inline(always)]
     fn has_plain_header(&self) -> bool {
-        self.0.u8::<14>() >> 4 == 6
-            && (self.0.u64::<22>() != self.0.u64::<38>()
-                || self.0.u64::<30>() != self.0.u64::<46>())
+        (self.0.u64::<22>() != self.0.u64::<38>() || self.0.u64::<30>() != self.0.u64::<46>())
             && is_common_v6(self.0.u64::<22>())
             && is_common_v6(self.0.u64::<38>())
     }
@@ -325,13 +347,14 @@ const fn is_dhcp(source_port: u16, destination_port: u16) -> bool {
     matches!((source_port, destination_port), (67, 68) | (68, 67) | (546, 547) | (547, 546))
 }
 
-/// Decides on a packet, if the policy is enough for it.
+/// Decides on a sound packet, if the policy is enough for it.
 #[inline(always)]
 fn decide<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
-    direction: Direction,
+    arrival: &Arrival,
 ) -> Result<Decision, Rest> {
+    let direction = arrival.direction;
     let service = service(packet.protocol(), packet.destination_port());
     let cell = match policy::on_port(world, direction, service) {
         Ok(cell) => cell,
@@ -345,8 +368,8 @@ fn decide<W: World + Tables, P: Common>(
         return Err(Rest::Any);
     }
     match direction {
-        Direction::Ingress => ingress(world, packet, cell),
-        Direction::Egress => egress(world, packet, cell).ok_or(Rest::Any),
+        Direction::Ingress => ingress(world, packet, arrival, cell),
+        Direction::Egress => egress(world, packet, arrival, cell),
     }
 }
 
@@ -354,57 +377,78 @@ fn decide<W: World + Tables, P: Common>(
 fn ingress<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
+    arrival: &Arrival,
     cell: Cell,
 ) -> Result<Decision, Rest> {
     if !cell.has(Cell::FAILSAFE) && world.any_bans(P::FAMILY) {
         let source = packet.again().source();
         if ban::may_be_banned(world, source, P::FAMILY) {
-            return Err(Rest::Suspect(source, P::FAMILY));
+            return Err(Rest::Suspect);
         }
     }
     let new_flow = packet.opens_tcp();
     if let Some(reason) = admitted_by(cell) {
-        return Ok(Decision { reason, cell, new_flow });
+        return Ok(counted(world, packet, arrival, Decision { reason, cell, new_flow }));
     }
     // Anything but a bare SYN may belong to a flow that this host opened, or, if it
     // is TCP, to one that is forgotten.
     if !new_flow {
         if is_known(world, packet, Direction::Ingress) {
-            return Ok(ESTABLISHED);
+            return Ok(counted(world, packet, arrival, ESTABLISHED));
         }
         let packet = packet.again();
         if packet.protocol() == proto::TCP && world.admits(&opened(&packet)) {
             return Err(Rest::Any);
         }
     }
-    let by_default = cell.has(Cell::DEFAULT);
     // An opening may admit what no rule names.
-    if by_default && world.openings().is_some() {
+    if cell.has(Cell::DEFAULT) && world.openings().is_some() {
         return Err(Rest::Any);
     }
-    let reason = if by_default { Reason::DefaultDrop } else { Reason::Deny };
-    Ok(Decision { reason, cell, new_flow: false })
+    dropped(world, packet, arrival, cell)
 }
 
 /// Packets of flows that this host has opened, and its answers to what its ingress policy
 /// admits. What opens a flow takes the whole walk.
 #[inline(always)]
-fn egress<W: World + Tables, P: Common>(world: &mut W, packet: &P, cell: Cell) -> Option<Decision> {
-    if packet.opens_tcp() {
-        return None;
+fn egress<W: World + Tables, P: Common>(
+    world: &mut W,
+    packet: &P,
+    arrival: &Arrival,
+    cell: Cell,
+) -> Result<Decision, Rest> {
+    if !packet.opens_tcp() && goes_on(world, packet) {
+        return Ok(counted(world, packet, arrival, passes(cell)));
     }
+    Err(Rest::Any)
+}
+
+/// Whether a packet of ours is of a flow that is known, or answers what ingress admits.
+#[inline(always)]
+fn goes_on<W: World + Tables, P: Common>(world: &mut W, packet: &P) -> bool {
     if is_known(world, packet, Direction::Egress) {
-        return Some(passes(cell));
+        return true;
     }
     let packet = &packet.again();
-    if !packet.could_answer() {
-        return None;
+    packet.could_answer() && policy::decide_on_port(world, &answered(packet)).admits()
+}
+
+/// Drops what no rule admits, or one denies, and nothing else lets pass, unless an event is to
+/// tell of it.
+#[inline(always)]
+fn dropped<W: World, P: Common>(
+    world: &mut W,
+    packet: &P,
+    arrival: &Arrival,
+    cell: Cell,
+) -> Result<Decision, Rest> {
+    let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultDrop } else { Reason::Deny };
+    let decision = Decision { reason, cell, new_flow: false };
+    if cell.has(Cell::QUIET) || world.keeps_back(&decision, || packet.again().source()) {
+        Ok(counted(world, packet, arrival, decision))
+    } else {
+        Err(Rest::Any)
     }
-    let inbound = policy::decide_on_port(world, &answered(&packet.again()));
-    if !inbound.has(Cell::ALLOW) || inbound.has(Cell::BROKEN) {
-        return None;
-    }
-    Some(passes(cell))
 }
 
 /// What becomes of a packet of a flow, or of an answer: a rule admits it, or nobody asked one.

@@ -129,8 +129,8 @@ pub trait World: Settings + Bans {
     /// Adds to a rule's request counters.
     fn count_request(&mut self, request_slot: u32, metric: request::Metric, add: u64);
     /// Whether a drop is one of those that no event is sent of, because there were
-    /// enough; counts it then.
-    fn keeps_back(&mut self, source: Address, decision: &Decision) -> bool;
+    /// enough; counts it then. The source is read only if it matters.
+    fn keeps_back(&mut self, decision: &Decision, source: impl FnOnce() -> Address) -> bool;
     /// Raises a sampled event.
     fn event(&mut self, decision: &Decision, packet: &Packet);
 }
@@ -161,8 +161,10 @@ pub fn process<W: World + Tables, F: Frame>(
 ) -> Decision {
     match fast::process(world, frame, arrival) {
         Ok(decision) => return decision,
-        Err(Rest::Suspect(source, family)) => {
-            if let Some(decision) = fast::drop_banned(world, (source, family), arrival) {
+        Err(Rest::Suspect) => {
+            if let Some(source) = fast::source(frame)
+                && let Some(decision) = fast::drop_banned(world, source, arrival)
+            {
                 return decision;
             }
         }

@@ -25,13 +25,13 @@ fn sampler() -> Option<&'static mut Sampler> {
 
 /// Where and as what to remember a drop that is worth an event: neither this CPU
 /// nor this source has had its share of the window. Counts one that is not. Under a
-/// flood this is two comparisons and one addition.
+/// flood this is two comparisons and one addition: seed and source are `asked` for behind
+/// them, so that nobody keeps them until then.
 #[inline(always)]
 fn worth(
-    seed: u32,
     sampler: &mut Sampler,
-    source: Address,
     decision: &Decision,
+    asked: impl FnOnce() -> (u32, Address),
 ) -> Option<(usize, u64)> {
     let jiffy = jiffies();
     let window = jiffy >> Sampler::WINDOW_SHIFT;
@@ -45,6 +45,7 @@ fn worth(
     if sampler.tries < TRIES_PER_JIFFY {
         sampler.tries += 1;
         let kind = u64::from(decision.cell.slot()) | (decision.reason as u64) << 32;
+        let (seed, source) = asked();
         let hash = mix(seed, [source.hi, kind, window]);
         let place = (hash & u64::from(SAMPLER_SLOTS - 1)) as usize;
         if sampler.sent < EVENTS_PER_WINDOW && sampler.last.get(place) != Some(&hash) {
@@ -57,9 +58,9 @@ fn worth(
 
 /// Whether a drop is one of those that no event is sent of; counts it then.
 #[inline(always)]
-pub(crate) fn keeps_back(seed: u32, source: Address, decision: &Decision) -> bool {
+pub(crate) fn keeps_back(decision: &Decision, asked: impl FnOnce() -> (u32, Address)) -> bool {
     match sampler() {
-        Some(sampler) => worth(seed, sampler, source, decision).is_none(),
+        Some(sampler) => worth(sampler, decision, asked).is_none(),
         None => false,
     }
 }
@@ -73,7 +74,7 @@ pub(crate) fn sample(
     (seed, generation): (u32, u32),
 ) {
     let Some(sampler) = sampler() else { return };
-    let Some((place, hash)) = worth(seed, sampler, packet.source, &decision) else { return };
+    let Some((place, hash)) = worth(sampler, &decision, || (seed, packet.source)) else { return };
     if let Some(last) = sampler.last.get_mut(place) {
         *last = hash;
     }

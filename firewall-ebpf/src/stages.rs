@@ -28,15 +28,18 @@ pub(crate) fn judge<C: EbpfContext, H: Hook>(ctx: &C, frame: &H, direction: Dire
     if let Some(scratch) = maps::scratch() {
         scratch.generation = maps::setting(Setting::Generation);
         scratch.direction = direction as u32;
-        if let Rest::Suspect(source, family) = rest {
-            (scratch.packet.source, scratch.packet.family) = (source, family);
+        if matches!(rest, Rest::Suspect)
+            && let Some(source) = fast::source(frame)
+        {
+            (scratch.packet.source, scratch.packet.family) = source;
             // SAFETY: nothing here needs dropping.
             unsafe { H::stages().tail_call(ctx, stage::SUSPECT) };
         }
         // SAFETY: as above.
         unsafe { H::stages().tail_call(ctx, stage::READ) };
     }
-    world::count(arrival, pipeline::internal_error(&Words, direction))
+    // Asked for once more: the interface would be read, and kept, for every packet.
+    world::count(&frame.arrival(direction), pipeline::internal_error(&Words, direction))
 }
 
 /// Drops a packet if its source is banned; hands on any other.

@@ -356,8 +356,8 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
     }
 
     #[inline(always)]
-    fn keeps_back(&mut self, source: Address, decision: &Decision) -> bool {
-        events::keeps_back(self.setting(Setting::Seed), source, decision)
+    fn keeps_back(&mut self, decision: &Decision, source: impl FnOnce() -> Address) -> bool {
+        events::keeps_back(decision, || (self.setting(Setting::Seed), source()))
     }
 
     #[inline(always)]

@@ -323,7 +323,7 @@ impl World for HostWorld {
         *self.counted.requests.entry((request_slot, metric)).or_default() += add;
     }
 
-    fn keeps_back(&mut self, _: Address, _: &Decision) -> bool {
+    fn keeps_back(&mut self, _: &Decision, _: impl FnOnce() -> Address) -> bool {
         self.counted.events += 1;
         true
     }

@@ -166,7 +166,7 @@ impl World for Model {
 
     fn count_request(&mut self, _: u32, _: Metric, _: u64) {}
 
-    fn keeps_back(&mut self, _: Address, _: &Decision) -> bool {
+    fn keeps_back(&mut self, _: &Decision, _: impl FnOnce() -> Address) -> bool {
         false
     }
 

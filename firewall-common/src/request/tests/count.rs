@@ -133,7 +133,7 @@ impl World for Host {
         unreachable!()
     }
 
-    fn keeps_back(&mut self, _: Address, _: &Decision) -> bool {
+    fn keeps_back(&mut self, _: &Decision, _: impl FnOnce() -> Address) -> bool {
         false
     }
 
