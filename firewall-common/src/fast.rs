@@ -408,8 +408,8 @@ fn ingress<W: World + Tables, P: Common>(
     dropped(world, packet, arrival, cell)
 }
 
-/// Packets of flows that this host has opened, and its answers to what its ingress policy
-/// admits. What opens a flow takes the whole walk.
+/// Packets of flows that this host has opened, its answers to what its ingress policy admits,
+/// and what neither a rule nor one of these lets out. What opens a flow takes the whole walk.
 #[inline(always)]
 fn egress<W: World + Tables, P: Common>(
     world: &mut W,
@@ -417,20 +417,28 @@ fn egress<W: World + Tables, P: Common>(
     arrival: &Arrival,
     cell: Cell,
 ) -> Result<Decision, Rest> {
-    if !packet.opens_tcp() && goes_on(world, packet) {
+    if !packet.opens_tcp() && goes_on(world, packet)? {
         return Ok(counted(world, packet, arrival, passes(cell)));
     }
-    Err(Rest::Any)
+    if cell.has(Cell::ALLOW) { Err(Rest::Any) } else { dropped(world, packet, arrival, cell) }
 }
 
 /// Whether a packet of ours is of a flow that is known, or answers what ingress admits.
 #[inline(always)]
-fn goes_on<W: World + Tables, P: Common>(world: &mut W, packet: &P) -> bool {
+fn goes_on<W: World + Tables, P: Common>(world: &mut W, packet: &P) -> Result<bool, Rest> {
     if is_known(world, packet, Direction::Egress) {
-        return true;
+        return Ok(true);
     }
     let packet = &packet.again();
-    packet.could_answer() && policy::decide_on_port(world, &answered(packet)).admits()
+    if !packet.could_answer() {
+        return Ok(false);
+    }
+    let inbound = policy::decide_on_port(world, &answered(packet));
+    // An opening may admit what it answers.
+    if inbound.drops_by_default() && world.openings().is_some() {
+        return Err(Rest::Any);
+    }
+    Ok(inbound.admits())
 }
 
 /// Drops what no rule admits, or one denies, and nothing else lets pass, unless an event is to
