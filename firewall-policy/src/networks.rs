@@ -2,9 +2,7 @@
 //! network a line, `#` begins a comment.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread;
 
 use crate::codes::Code;
 use crate::compile::parallel;
@@ -102,8 +100,7 @@ fn good(piece: &str) -> Option<(Vec<Network>, usize)> {
 /// Cuts a text behind ends of lines, into pieces of about the same length: as many as
 /// are worth a thread.
 fn pieces(text: &str) -> Vec<&str> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let count = (text.len() / WORTH_A_THREAD).clamp(1, cores.min(8));
+    let count = parallel::threads(text.len(), WORTH_A_THREAD);
     let (mut pieces, mut rest) = (Vec::new(), text);
     for left in (2..=count).rev() {
         let middle = rest.len() / left;

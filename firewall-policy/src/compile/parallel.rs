@@ -39,14 +39,25 @@ pub fn all<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec
     })
 }
 
+/// Threads for so much work, if each is to have something `worth` it: one per core at
+/// most.
+#[must_use]
+pub fn threads(work: usize, worth: usize) -> usize {
+    /// More than there are large parts in any policy, or than memory is quick enough for.
+    const MOST: usize = 8;
+    // Not asked for nothing: the answer takes a look at several files.
+    if work / worth < 2 {
+        return 1;
+    }
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    (work / worth).min(cores).min(MOST)
+}
+
 /// Divides work so that each thread has as much as the others: one thread per core,
 /// as long as each has something `worth` it.
 pub(crate) fn shares<T>(mut work: Vec<T>, size: impl Fn(&T) -> usize, worth: usize) -> Vec<Vec<T>> {
-    /// More than there are large parts in any policy.
-    const MOST: usize = 8;
     let whole: usize = work.iter().map(&size).sum();
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let count = (whole / worth).clamp(1, cores.min(MOST));
+    let count = threads(whole, worth);
     let mut shares: Vec<(usize, Vec<T>)> = (0..count).map(|_| (0, Vec::new())).collect();
     work.sort_by_key(|part| Reverse(size(part)));
     for part in work {

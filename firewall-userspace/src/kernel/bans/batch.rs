@@ -5,7 +5,6 @@
 //! range of hashes is cut into parts that fit a second-level cache, and those are shared
 //! among the CPUs: each fills buckets that are its own.
 
-use std::num::NonZero;
 use std::ops::Range;
 
 use firewall_common::abi::ban::{Ban, BanKey, PROBES};
@@ -264,9 +263,6 @@ fn key_of(&[_, hi, lo, rest]: &Record) -> BanKey {
 
 /// The parts, shared among as many threads as so many bans are worth.
 fn shares_of(count: usize) -> Vec<Range<usize>> {
-    /// More than memory is quick enough for.
-    const MOST: usize = 8;
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let shares = (count / WORTH_A_THREAD).clamp(1, cores.min(MOST));
+    let shares = parallel::threads(count, WORTH_A_THREAD);
     (0..shares).map(|share| share * PARTS / shares..(share + 1) * PARTS / shares).collect()
 }
