@@ -21,6 +21,8 @@ const LIVE_BATCH: u32 = 64;
 const HAS_FRAGS: u32 = 1 << 5;
 /// `BPF_XDP`, as an attach type.
 const ATTACH_XDP: u32 = 37;
+/// `BPF_TCX_EGRESS`, as an attach type.
+const ATTACH_TCX_EGRESS: u32 = 47;
 /// `XDP_FLAGS_DRV_MODE`: native, or not at all.
 const NATIVE: u32 = 1 << 2;
 
@@ -48,6 +50,14 @@ impl Kind {
             Self::Xdp => &[(ATTACH_XDP, HAS_FRAGS), (ATTACH_XDP, 0), (0, HAS_FRAGS), (0, 0)],
             // Neither, BPF_TCX_INGRESS, BPF_TCX_EGRESS.
             Self::Tc => &[(0, 0), (46, 0), (47, 0)],
+        }
+    }
+
+    /// "Pass", as a program returns it.
+    pub(super) const fn pass(self) -> u32 {
+        match self {
+            Self::Xdp => 2,
+            Self::Tc => 0,
         }
     }
 
@@ -251,6 +261,18 @@ pub(super) fn attach(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
         ..Link::default()
     };
     Ok(owned(bpf(LINK_CREATE, &mut attr).context("could not attach natively")?))
+}
+
+/// Attaches a TC program to what leaves an interface; it is detached when the link is
+/// dropped.
+pub(super) fn attach_egress(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
+    let mut attr = Link {
+        program: u32::try_from(program.as_raw_fd())?,
+        ifindex,
+        attach_type: ATTACH_TCX_EGRESS,
+        ..Link::default()
+    };
+    Ok(owned(bpf(LINK_CREATE, &mut attr).context("could not attach to egress")?))
 }
 
 /// Opens a loaded program by its number.

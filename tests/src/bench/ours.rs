@@ -94,6 +94,11 @@ impl Ours {
         Ok(Applied { wall, document })
     }
 
+    /// The host that it is on.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// A command of the product, on this one's pins.
     pub(super) fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary()?);

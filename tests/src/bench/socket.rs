@@ -1,11 +1,15 @@
 //! Section `socket`: what the egress hook adds to sending through a socket.
 
+use std::any::Any;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Result, ensure};
+use firewall_userspace::kernel::store::interface_index;
 
 use super::Bench;
+use super::bpf::{self, Kind};
+use super::instruments;
 use super::measure::{self, Spread};
 use super::ours::Ours;
 use super::policy;
@@ -44,19 +48,27 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         }
         files
     };
-    let ours = [(10, "TC egress, 10 rules"), (1_000, "TC egress, 1,000 rules")];
-    let mut rows: Vec<(&str, Vec<f64>)> = vec![("nothing attached", Vec::new())];
-    rows.extend(ours.map(|(_, row)| (row, Vec::new())));
+    let (xdp, egress) = (instruments::idle(Kind::Xdp)?, instruments::idle(Kind::Tc)?);
+    let ifindex = interface_index(INTERFACE)?;
+    let idle_xdp = || bpf::attach(xdp.as_fd(), ifindex);
+    let idle_egress = || bpf::attach_egress(egress.as_fd(), ifindex);
+    let ours = |rules| -> Result<Box<dyn Any>> {
+        Ok(Box::new(Attached(Ours::new(bench.pair, "socket", &allow(rules))?)))
+    };
+    let attached: [(&str, &Attach<'_>); 5] = [
+        ("nothing attached", &|| Ok(Box::new(()))),
+        ("XDP that passes everything", &|| Ok(Box::new(idle_xdp()?))),
+        ("the same and TC egress", &|| Ok(Box::new((idle_xdp()?, idle_egress()?)))),
+        ("TC egress, 10 rules", &|| ours(10)),
+        ("TC egress, 1,000 rules", &|| ours(1_000)),
+    ];
+    let mut rows = attached.map(|(row, _)| (row, Vec::new()));
     bench.settle(SECTION);
     for _ in 0..bench.options.trials() {
-        for ((_, values), policy) in rows.iter_mut().zip([None, Some(ours[0].0), Some(ours[1].0)]) {
-            let attached = policy.map(|rules| Ours::new(bench.pair, "socket", &allow(rules)));
-            let attached = attached.transpose()?;
+        for ((_, values), (_, attach)) in rows.iter_mut().zip(attached) {
+            let _attached = attach()?;
             send(&socket, DATAGRAMS / 8)?;
             values.push(measure::cpu_ns(DATAGRAMS, || send(&socket, DATAGRAMS))?);
-            if let Some(ours) = &attached {
-                bench.pair.server.check(&mut ours.command(&["detach", "--all"])?)?;
-            }
         }
     }
     let mut spreads = Vec::new();
@@ -71,6 +83,19 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Attaches something, which is detached with what it returns.
+type Attach<'a> = dyn Fn() -> Result<Box<dyn Any>> + 'a;
+
+/// The product, attached.
+struct Attached(Ours);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // Interfaces of a lab end with it in any case.
+        let _left = self.0.command(&["detach", "--all"]).map(|mut it| self.0.host().run(&mut it));
+    }
 }
 
 /// Sends datagrams, 64 with each call.
