@@ -18,7 +18,6 @@ use crate::host::{clock, interfaces};
 use crate::kernel::attach::Attachment;
 use crate::kernel::flows::Idle;
 use crate::kernel::generation::Timings;
-use crate::kernel::grace::Grace;
 use crate::kernel::maps::Capacity;
 use crate::kernel::meta::{Before, Meta};
 use crate::kernel::pins::Pins;
@@ -35,8 +34,6 @@ pub(crate) struct Ready {
     slots: SlotTable,
     /// What is in force now; its counter slots are in the others.
     pub before: Option<Before>,
-    /// Waits until nobody reads the tables of the slot that is free.
-    pub grace: Option<Grace>,
 }
 
 impl Ready {
@@ -49,7 +46,7 @@ impl Ready {
         let seed = store.map_or(Ok(None), |store| store.seed_of(free))?;
         let seed = seed.unwrap_or_else(candidate::random);
         let generation = candidate::compile(policy, free, seed, &mut slots)?;
-        Ok(Self { generation, slots, before, grace: None })
+        Ok(Self { generation, slots, before })
     }
 
     /// Whether the policy is the one in force.
@@ -79,7 +76,7 @@ pub(crate) fn install(
     applied_by: String,
     trial: Option<Duration>,
 ) -> Result<Installed> {
-    let Ready { generation, slots, before, grace } = ready;
+    let Ready { generation, slots, before } = ready;
     let capacity = Capacity::new(policy.state.flows, slots.rules(), slots.requests())?;
     let word = |action: Action| match action {
         Action::Allow => "allow".to_owned(),
@@ -102,7 +99,7 @@ pub(crate) fn install(
         token: trial.map(|_| format!("{number}-{:04x}", candidate::random() >> 16)),
         agent: serde_json::to_value(Remembered::of(policy))?,
     };
-    let timings = store.install(&generation, &mut meta, trial, grace)?;
+    let timings = store.install(&generation, &mut meta, trial)?;
     Ok(Installed { meta, timings })
 }
 

@@ -9,6 +9,7 @@ use std::io::{Error, Result};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::Duration;
 
 /// A process whose namespaces can be entered, held by a descriptor: its number
 /// may be reused, the descriptor never means another process.
@@ -28,6 +29,18 @@ impl Target {
         check(fd)?;
         // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Waits until it has ended, for at most `limit`: to the moment, since some are timed.
+    ///
+    /// # Errors
+    ///
+    /// If the wait is interrupted.
+    pub(crate) fn await_end(&self, limit: Duration) -> Result<()> {
+        let mut end = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let limit = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: one descriptor, as it says.
+        check(unsafe { libc::poll(&raw mut end, 1, limit) })
     }
 
     /// Runs `work` on a thread with this process's network, mounts and host name.

@@ -26,10 +26,10 @@ pub(super) const fn columns(count: usize) -> usize {
 /// Words of a cache line.
 const LINE: usize = 16;
 
-/// A number in steps of an eighth of the next power of two, or of `least`: a quarter more
+/// A number in steps of a sixteenth of the next power of two, or of `least`: an eighth more
 /// at most, above eight steps. Nothing stays nothing.
 const fn stepped(number: usize, least: usize) -> usize {
-    let step = number.next_power_of_two() / 8;
+    let step = number.next_power_of_two() / 16;
     if number == 0 { 0 } else { number.next_multiple_of(if step < least { least } else { step }) }
 }
 
@@ -40,10 +40,10 @@ mod tests {
     #[test]
     fn a_few_more_change_nothing() {
         assert_eq!([0, 1, 8, 9].map(classes), [0, 8, 8, 16]);
-        assert_eq!([1_000, 1_001, 1_024, 1_025].map(classes), [1_024, 1_024, 1_024, 1_280]);
+        assert_eq!([1_000, 1_001, 1_024, 1_025].map(classes), [1_024, 1_024, 1_024, 1_152]);
         for count in 1..10_000 {
             let room = classes(count);
-            assert!(room >= count && room < count + (count / 4).max(8), "{count}: {room}");
+            assert!(room >= count && room < count + (count / 8).max(8), "{count}: {room}");
             assert_eq!(classes(room), room, "of {count}");
         }
     }

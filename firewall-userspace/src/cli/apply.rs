@@ -22,7 +22,6 @@ use crate::host::containers::Containers;
 use crate::host::selection::Selection;
 use crate::host::session::Session;
 use crate::host::{addresses, clock, interfaces, users};
-use crate::kernel::grace::Grace;
 use crate::kernel::meta::Meta;
 use crate::kernel::store::Store;
 use crate::lock::Lock;
@@ -189,7 +188,7 @@ pub(super) fn apply(
     let compile = || Ready::new(store.as_ref(), &loaded.policy);
     let (ready, took) = work.part("compiling", compile);
     times.compile = took;
-    let mut ready = ready?;
+    let ready = ready?;
     for warning in &loaded.warnings {
         context.out.diagnostics(&format!("{}\n", warning.render(context.out.style())));
     }
@@ -209,9 +208,6 @@ pub(super) fn apply(
     }
     let boot = arguments.occasion == Some(Occasion::Boot);
     document.changed = !ready.is_in_force() || arguments.again || arguments.occasion.is_some();
-    // The looks at the host take as long. Who asks again wants other programs.
-    let may_keep = document.changed && !arguments.dry_run && !arguments.again;
-    ready.grace = may_keep.then(Grace::begin);
     if !ready.is_in_force() {
         fits(context, &loaded, store.as_ref(), arguments)?;
         let test = || test(context, &loaded, &ready, boot);

@@ -11,7 +11,7 @@ use firewall_policy::compile::Generation;
 use super::bpffs;
 use super::clock::monotonic_ns;
 use super::generation::{self, Timings};
-use super::grace::Grace;
+use super::grace;
 use super::maps::{self, Capacity};
 use super::meta::Meta;
 use super::store::Store;
@@ -31,8 +31,7 @@ impl Store {
     /// hooks and CPUs with one store: for good, or on trial for so long.
     ///
     /// `meta` is completed with the slot and capacity. A trial must not be under
-    /// way: the slot that is free then holds the generation to return to. `grace` has
-    /// begun since the slot was left; without it, no programs are kept.
+    /// way: the slot that is free then holds the generation to return to.
     ///
     /// # Errors
     /// If anything fails before the store, nothing in force has changed.
@@ -41,7 +40,6 @@ impl Store {
         generation: &Generation,
         meta: &mut Meta,
         trial: Option<Duration>,
-        grace: Option<Grace>,
     ) -> Result<Timings> {
         let before = self.word();
         ensure!(before.confirmed(), "another policy is on trial");
@@ -55,7 +53,7 @@ impl Store {
         stages::ensure(&self.pins, &self.maps)?;
         self.clear_new(generation)?;
         meta.slot = slot;
-        let mut timings = self.put(generation, meta, grace)?;
+        let mut timings = self.put(generation, meta)?;
         let start = Instant::now();
         if let Some(time) = trial {
             let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -69,13 +67,15 @@ impl Store {
 
     /// Puts a generation into its slot: by its tables alone if the programs there are
     /// those that it would have, else anew.
-    fn put(&self, generation: &Generation, meta: &Meta, grace: Option<Grace>) -> Result<Timings> {
+    fn put(&self, generation: &Generation, meta: &Meta) -> Result<Timings> {
         let directory = self.pins.generation(meta.slot);
         let settings = generation::settings(&self.maps, &generation.settings)?;
         let mark = generation::mark(&directory, &self.maps, &settings)?;
-        let may_renew = mark.exists() && grace.is_some_and(Grace::over);
         let start = Instant::now();
-        let is_renewed = may_renew && generation::renew(&directory, &mark, generation, meta)?;
+        // The slot may have been in force until just now.
+        let is_renewed = mark.exists()
+            && grace::wait()
+            && generation::renew(&directory, &mark, generation, meta)?;
         let mut timings = Timings { tables: start.elapsed(), ..Timings::default() };
         if !is_renewed {
             let map_path = |name: &str| self.pins.map(name);

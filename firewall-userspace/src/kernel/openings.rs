@@ -10,7 +10,7 @@ use firewall_common::abi::control::Control;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::packet::Address;
 
-use super::grace::Grace;
+use super::grace;
 use super::maps::Maps;
 use super::sys::{self, Mapping};
 
@@ -69,7 +69,7 @@ impl Openings {
         let used = || changed.iter().filter(|(place, _)| self.word(*place, 0) != 0);
         let is_any_used = used().count() > 0;
         used().for_each(|(place, _)| self.places.set_word(place * WORDS, 0));
-        if is_any_used && !Grace::begin().over() {
+        if is_any_used && !grace::wait() {
             std::thread::sleep(PACKETS);
         }
         for (place, words) in changed {

@@ -46,7 +46,7 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Ours> 
     meta.hash.clone_from(&generation.hash);
     meta.rules.clone_from(&generation.rules);
     meta.memory_bytes = generation.memory.total_bytes();
-    store.install(&generation, &mut meta, None, None)?;
+    store.install(&generation, &mut meta, None)?;
     Ok(ours)
 }
 
