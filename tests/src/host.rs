@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -406,8 +407,19 @@ fn wait_ready(output: Option<ChildStdout>) -> bool {
 
 /// Waits for a child for at most `limit`; `None` if it still runs.
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
-    namespace::Target::open(child.id())?.await_end(limit)?;
-    Ok(child.try_wait()?)
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        namespace::Target::open(child.id())?.await_end(left)?;
+        // Its end is seen a moment before it can be waited for.
+        thread::yield_now();
+    }
 }
 
 /// Whether `/proc/net/tcp` or `udp` holds a socket of this local port and state.
