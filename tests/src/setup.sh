@@ -36,6 +36,8 @@ mkdir -p "$2"
 mount --no-canonicalize --bind /proc/self/fd/9 "$2"
 exec 9<&-
 mkdir -p /var/log/nginx /var/lib/nginx
+# A firewall of the machine itself is none of the host's.
+rm -rf /etc/firewall /var/lib/firewall /etc/systemd/system/*firewall*
 
 echo "$name" > /proc/sys/kernel/hostname
 echo "$name" > /etc/hostname

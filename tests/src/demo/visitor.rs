@@ -20,10 +20,16 @@ pub(crate) struct Seen {
     failures: Mutex<Vec<String>>,
 }
 
-/// A visit that goes on in a thread of its own.
+/// A visit that goes on in a thread of its own, until this is dropped.
 pub(crate) struct Visit<'scope, 'env> {
     seen: &'env Seen,
-    thread: ScopedJoinHandle<'scope, ()>,
+    thread: Option<ScopedJoinHandle<'scope, ()>>,
+}
+
+impl Drop for Visit<'_, '_> {
+    fn drop(&mut self) {
+        self.seen.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Seen {
@@ -50,7 +56,7 @@ impl Seen {
                 thread::sleep(PAUSE);
             }
         });
-        Visit { seen: self, thread }
+        Visit { seen: self, thread: Some(thread) }
     }
 }
 
@@ -73,9 +79,9 @@ impl Visit<'_, '_> {
     }
 
     /// Ends the visit: every page must have come.
-    pub(crate) fn end(self) -> Result<u64> {
+    pub(crate) fn end(mut self) -> Result<u64> {
         self.seen.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.join();
+        let _ended = self.thread.take().map(ScopedJoinHandle::join);
         let failures = self.seen.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let pages = self.seen.pages.load(Ordering::Relaxed);
         if let Some(first) = failures.first() {

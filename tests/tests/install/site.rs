@@ -69,8 +69,7 @@ impl Site {
             switch.plug(&host.port("eth0").address(&format!("{address}/24")))?;
             // The lab gives a host its own /etc and /var; this is the rest of what an
             // installation writes to.
-            host.sh("mount -t tmpfs -o mode=755 tmpfs /usr/local && mkdir /usr/local/sbin && \
-                 rm -rf /etc/firewall /etc/systemd/system/*firewall* /var/lib/firewall")?;
+            host.sh("mount -t tmpfs -o mode=755 tmpfs /usr/local && mkdir /usr/local/sbin")?;
             let sshd = Sshd::start(&host, 22)?;
             let echo = [Echo::tcp(&host, 80)?, Echo::tcp(&host, 8080)?];
             all.push(Server { host, address, sshd, _echo: echo });
