@@ -1,5 +1,7 @@
 //! What the parser makes of a frame: plain values in host order.
 
+use core::net::IpAddr;
+
 use crate::service::{ServiceIndex, proto};
 
 /// IP version.
@@ -26,6 +28,15 @@ pub struct Address {
 impl Address {
     /// All bits zero: `0.0.0.0` and `::`.
     pub const UNSPECIFIED: Self = Self { hi: 0, lo: 0 };
+
+    /// An address, and its family.
+    #[must_use]
+    pub fn of(address: IpAddr) -> (Self, Family) {
+        match address {
+            IpAddr::V4(address) => (Self::from_v4(address.into()), Family::V4),
+            IpAddr::V6(address) => (Self::from_v6(address.into()), Family::V6),
+        }
+    }
 
     /// From an IPv4 address in host order.
     #[inline(always)]

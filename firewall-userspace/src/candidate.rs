@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -170,13 +169,6 @@ pub(crate) fn too_large(loaded: &Loaded, error: anyhow::Error) -> Result<Diagnos
         Some(span) => diagnostic.at(span, "the bound of this policy"),
         None => diagnostic,
     })
-}
-
-/// A number that nobody can guess: the standard library's hash keys come from
-/// the kernel.
-pub(crate) fn random() -> u32 {
-    let bytes = RandomState::new().build_hasher().finish().to_ne_bytes();
-    bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }
 
 /// Every rule of a policy, ingress first, in order of precedence.

@@ -22,6 +22,7 @@ use crate::kernel::maps::Capacity;
 use crate::kernel::meta::{Before, Meta};
 use crate::kernel::pins::Pins;
 use crate::kernel::store::Store;
+use crate::kernel::sys;
 use crate::paths;
 use crate::remembered::Remembered;
 
@@ -43,8 +44,8 @@ impl Ready {
         let slots = before.as_mut().map(|meta| std::mem::take(&mut meta.slots));
         let mut slots = slots.unwrap_or_default();
         let free = before.as_ref().map_or(0, |meta| u8::from(meta.slot == 0));
-        let seed = store.map_or(Ok(None), |store| store.seed_of(free))?;
-        let seed = seed.unwrap_or_else(candidate::random);
+        let [fresh, _] = sys::halves(sys::random()?);
+        let seed = store.map_or(Ok(None), |store| store.seed_of(free))?.unwrap_or(fresh);
         let generation = candidate::compile(policy, free, seed, &mut slots)?;
         Ok(Self { generation, slots, before })
     }
@@ -83,6 +84,8 @@ pub(crate) fn install(
         Action::Drop => "drop".to_owned(),
     };
     let number = before.map_or(1, |before| before.generation + 1);
+    let token = |_| anyhow::Ok(format!("{number}-{:04x}", sys::random()? >> 48));
+    let token = trial.map(token).transpose()?;
     let mut meta = Meta {
         generation: number,
         slot: 0,
@@ -96,7 +99,7 @@ pub(crate) fn install(
         slots,
         capacity,
         memory_bytes: generation.memory.total_bytes(),
-        token: trial.map(|_| format!("{number}-{:04x}", candidate::random() >> 16)),
+        token,
         agent: serde_json::to_value(Remembered::of(policy))?,
     };
     let timings = store.install(&generation, &mut meta, trial)?;

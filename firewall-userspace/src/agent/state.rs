@@ -13,7 +13,7 @@ use crate::collect::{self, Extra, Known, Sample, Series};
 use crate::forwarded::Forwarded;
 use crate::host::containers::Containers;
 use crate::host::{clock, process};
-use crate::kernel::clock::monotonic_ns;
+use crate::kernel::clock::{after, monotonic_ns};
 use crate::kernel::pins::Pins;
 use crate::kernel::store::Store;
 use crate::report::exposition::{Format, write};
@@ -112,7 +112,7 @@ impl State {
         if ended > 0 {
             log::info!("{ended} bans have ended");
         }
-        let soon = now.saturating_add(u64::try_from(SOON.as_nanos()).unwrap_or(u64::MAX));
+        let soon = after(now, SOON);
         let (count, ending_soon) = table.count(now, soon)?;
         self.bans = Bans { count, ending_soon };
         let taken = clock::monotonic().saturating_sub(start);

@@ -17,7 +17,7 @@ use crate::collect::bans::{Banned, in_force};
 use crate::failure::{Exit, Failure, require_root};
 use crate::host::clock::unix_ms;
 use crate::kernel::bans;
-use crate::kernel::clock::monotonic_ns;
+use crate::kernel::clock::{after, monotonic_ns};
 use crate::kernel::store::Store;
 use crate::report::snapshot::SCHEMA;
 use crate::report::table::{Align, Table};
@@ -154,7 +154,7 @@ fn add(context: &Context, arguments: &Add) -> Result<Exit> {
         None => {}
     }
     let now = monotonic_ns();
-    let until_ns = now.saturating_add(u64::try_from(arguments.time.as_nanos()).unwrap_or(u64::MAX));
+    let until_ns = after(now, arguments.time);
     let key = bans::key(address, length);
     let ban = Ban { until_ns, since_ns: now, hits: 0, reason: reason(&arguments.reason) };
     if !arguments.dry_run {

@@ -17,7 +17,7 @@ use super::{Context, Json};
 use crate::banning::{Protected, Refused};
 use crate::failure::{Exit, Failure, require_root};
 use crate::kernel::bans::{self, Added};
-use crate::kernel::clock::monotonic_ns;
+use crate::kernel::clock::{after, monotonic_ns};
 use crate::report::snapshot::SCHEMA;
 use crate::report::units;
 
@@ -94,7 +94,7 @@ pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
     let store = store(context)?;
     let (wanted, skipped) = admissible(arguments, &name, networks, &Protected::of(&store)?)?;
     let now = monotonic_ns();
-    let until_ns = now.saturating_add(u64::try_from(arguments.time.as_nanos()).unwrap_or(u64::MAX));
+    let until_ns = after(now, arguments.time);
     let ban = Ban { until_ns, since_ns: now, hits: 0, reason: reason(&arguments.reason) };
     let batch: Vec<_> = wanted.iter().map(|one| bans::key(one.address, one.length)).collect();
     let mut table = store.bans()?;

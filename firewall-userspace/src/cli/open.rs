@@ -15,7 +15,7 @@ use super::{Context, Json};
 use crate::candidate::{self, Wanted};
 use crate::collect::openings::{name, network, shown};
 use crate::failure::{Exit, Failure, require_root};
-use crate::kernel::clock::monotonic_ns;
+use crate::kernel::clock::{after, monotonic_ns};
 use crate::kernel::openings::opening;
 use crate::kernel::store::Store;
 use crate::lock::Lock;
@@ -146,7 +146,7 @@ fn open(context: &Context, arguments: &Open) -> Result<Exit> {
     let _lock = (!dry_run).then(|| Lock::take(&paths::lock(), "open")).transpose()?;
     let openings = store(context)?.openings(!dry_run)?;
     let now = monotonic_ns();
-    let until = now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    let until = after(now, *time);
     let of = (from.address, from.length);
     let made = services.ranges().iter().map(|range| opening(of, *range, service, (now, until)));
     let made: Vec<Opening> = made.collect();

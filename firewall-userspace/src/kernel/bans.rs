@@ -86,13 +86,7 @@ pub(super) fn prepare(maps: &Maps) -> Result<OwnedFd> {
         let fd = sys::open(&directory.join(name(word)))?;
         return fd.context("the table of bans is not pinned");
     }
-    let mut seed = [0; 8];
-    // SAFETY: the call fills at most as many bytes as the buffer has.
-    let filled = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
-    if filled != 8 {
-        bail!("could not draw a random number: {}", io::Error::last_os_error());
-    }
-    control.set_word(SEED, u64::from_ne_bytes(seed));
+    control.set_word(SEED, sys::random()?);
     let table = Table::create(TableWord::new(0, buckets(0)))?;
     table.publish(maps.fd("BANS")?, directory, &control)?;
     Ok(table.fd)
@@ -120,9 +114,7 @@ fn lock(directory: &Path) -> Result<Option<File>> {
 
 fn control(maps: &Maps) -> Result<Mapping> {
     let fd = maps.fd("CONTROL")?;
-    Mapping::new(fd, size_of::<Control>(), true)
-        .or_else(|_| Mapping::new(fd, size_of::<Control>(), false))
-        .context("could not map the control word")
+    Mapping::at_best(fd, size_of::<Control>()).context("could not map the control word")
 }
 
 impl Bans {
@@ -136,9 +128,7 @@ impl Bans {
         let word = TableWord(control.word(TABLE));
         let fd = maps.fd("BAN_FILTER")?;
         let size = FILTER_WORDS as usize * 8;
-        let filter = Mapping::new(fd, size, true)
-            .or_else(|_| Mapping::new(fd, size, false))
-            .context("could not map the filter of bans")?;
+        let filter = Mapping::at_best(fd, size).context("could not map the filter of bans")?;
         let fd = if let Some(fd) = sys::open(&directory.join(name(word)))? {
             fd
         } else {
@@ -388,10 +378,7 @@ impl Bans {
 /// The key of a network; host bits are cleared.
 #[must_use]
 pub fn key(address: IpAddr, length: u8) -> BanKey {
-    let (address, family) = match address {
-        IpAddr::V4(address) => (Address::from_v4(address.into()), 4),
-        IpAddr::V6(address) => (Address::from_v6(address.into()), 6),
-    };
+    let (address, family) = Address::of(address);
     let network = address.masked(length.into());
-    BanKey { hi: network.hi, lo: network.lo, length: length.into(), family }
+    BanKey { hi: network.hi, lo: network.lo, length: length.into(), family: family as u32 }
 }

@@ -119,15 +119,6 @@ impl Idle {
     }
 }
 
-/// A random number of which the lower half is not zero.
-fn random() -> Result<u64> {
-    let mut bytes = [0; 8];
-    // SAFETY: the call writes no more than the buffer holds.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    ensure!(usize::try_from(got) == Ok(bytes.len()), "the machine gives no random number");
-    Ok(u64::from_ne_bytes(bytes) | 1)
-}
-
 /// The memory of a table.
 #[derive(Debug)]
 struct Memory {
@@ -154,7 +145,7 @@ impl Memory {
             Mapping::new(fd, length(bytes), true).context("could not map the table of flows")?;
         if mapping.word(SEED_WORD as usize) == 0 {
             // Another process may be quicker: then its seed holds.
-            let _ours = mapping.swap(SEED_WORD as usize, 0, random()?);
+            let _ours = mapping.swap(SEED_WORD as usize, 0, sys::random()? | 1);
         }
         let [seed, _] = sys::halves(mapping.word(SEED_WORD as usize));
         let mask = places_of(bytes).checked_sub(1).context("a table of flows without places")?;

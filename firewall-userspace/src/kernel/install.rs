@@ -9,7 +9,7 @@ use firewall_common::abi::tables::Setting;
 use firewall_policy::compile::Generation;
 
 use super::bpffs;
-use super::clock::monotonic_ns;
+use super::clock::{after, monotonic_ns};
 use super::generation::{self, Timings};
 use super::grace;
 use super::maps::{self, Capacity};
@@ -56,8 +56,7 @@ impl Store {
         let mut timings = self.put(generation, meta)?;
         let start = Instant::now();
         if let Some(time) = trial {
-            let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            self.set_deadline(monotonic_ns().saturating_add(time));
+            self.set_deadline(after(monotonic_ns(), time));
         }
         let word = Word::new(slot, before.active(), trial.is_none(), closed(meta));
         self.set_word(word);

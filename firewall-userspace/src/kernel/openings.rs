@@ -135,10 +135,7 @@ pub fn opening(
     name: &str,
     (since_ns, until_ns): (u64, u64),
 ) -> Opening {
-    let (address, family) = match address {
-        IpAddr::V4(address) => (Address::from_v4(address.into()), 4),
-        IpAddr::V6(address) => (Address::from_v6(address.into()), 6),
-    };
+    let (address, family) = Address::of(address);
     let ones = Address { hi: u64::MAX, lo: u64::MAX };
     let (mask, network) = (ones.masked(length.into()), address.masked(length.into()));
     let mut text = [0; 32];
@@ -152,7 +149,7 @@ pub fn opening(
         mask: [mask.hi, mask.lo],
         first,
         last,
-        family,
+        family: family as u32,
         reserved: 0,
         name: text,
     }

@@ -5,7 +5,7 @@
 //! judged one by one.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -68,10 +68,7 @@ fn key(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Option<FlowKey> {
         return None;
     }
     let halves = |ip| {
-        let address = match ip {
-            IpAddr::V4(ip) => Address::from_v4(ip.into()),
-            IpAddr::V6(ip) => Address::from_v6(ip.into()),
-        };
+        let (address, _) = Address::of(ip);
         [address.hi, address.lo]
     };
     Some(FlowKey {

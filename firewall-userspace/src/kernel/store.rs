@@ -69,11 +69,9 @@ impl Store {
     }
 
     fn with(pins: Pins, maps: Maps) -> Result<Self> {
-        // Readers without the right to write still get a mapping.
         let fd = maps.fd("CONTROL")?;
-        let control = Mapping::new(fd, size_of::<Control>(), true)
-            .or_else(|_| Mapping::new(fd, size_of::<Control>(), false))
-            .context("could not map the control word")?;
+        let control =
+            Mapping::at_best(fd, size_of::<Control>()).context("could not map the control word")?;
         let mut store = Self { pins, maps, control, opened_at: None };
         store.opened_at = store.meta_number()?;
         Ok(store)

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_info, bpf_map_type};
 
 /// What a map is, as the kernel knows it.
@@ -239,6 +239,14 @@ impl Mapping {
         Ok(Self { start: start.cast(), length })
     }
 
+    /// Maps it to write to, or only to read where this process may do no more.
+    ///
+    /// # Errors
+    /// As [`Mapping::new`].
+    pub fn at_best(fd: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
+        Self::new(fd, length, true).or_else(|_| Self::new(fd, length, false))
+    }
+
     /// Place of a word of `T`.
     ///
     /// # Panics
@@ -323,8 +331,25 @@ impl Drop for Mapping {
     }
 }
 
+/// A number that nobody can guess.
+///
+/// # Errors
+/// If the kernel has none.
+pub fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    // SAFETY: the call fills at most as many bytes as the buffer has.
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    ensure!(
+        usize::try_from(filled) == Ok(bytes.len()),
+        "could not draw a random number: {}",
+        io::Error::last_os_error()
+    );
+    Ok(u64::from_ne_bytes(bytes))
+}
+
 /// The lower and the upper half of a word.
-pub(super) fn halves(word: u64) -> [u32; 2] {
+#[must_use]
+pub fn halves(word: u64) -> [u32; 2] {
     #[expect(clippy::cast_possible_truncation, reason = "the other half is the other one")]
     [word, word >> 32].map(|half| half as u32)
 }

@@ -58,9 +58,8 @@ impl Table {
 
     pub(super) fn map(fd: OwnedFd, word: TableWord) -> Result<Self> {
         let length = entries(word.buckets()) as usize * size_of::<Bucket>();
-        let mapping = Mapping::new(fd.as_fd(), length, true)
-            .or_else(|_| Mapping::new(fd.as_fd(), length, false))
-            .context("could not map the table of bans")?;
+        let mapping =
+            Mapping::at_best(fd.as_fd(), length).context("could not map the table of bans")?;
         Ok(Self { fd, word, mapping })
     }
 
