@@ -43,7 +43,7 @@ impl Ready {
         let mut before = store.map_or(Ok(None), Store::before)?;
         let slots = before.as_mut().map(|meta| std::mem::take(&mut meta.slots));
         let mut slots = slots.unwrap_or_default();
-        let free = before.as_ref().map_or(0, |meta| u8::from(meta.slot == 0));
+        let free = store.map_or(0, Store::free_slot);
         let [fresh, _] = sys::halves(sys::random()?);
         let seed = store.map_or(Ok(None), |store| store.seed_of(free))?.unwrap_or(fresh);
         let generation = candidate::compile(policy, free, seed, &mut slots)?;

@@ -43,7 +43,7 @@ impl Store {
     ) -> Result<Timings> {
         let before = self.word();
         ensure!(before.confirmed(), "another policy is on trial");
-        let slot = u8::from(before.active() == 0);
+        let slot = self.free_slot();
         let made_for = generation.settings[Setting::Generation as usize];
         ensure!(
             made_for == u32::from(slot),
@@ -91,6 +91,12 @@ impl Store {
         }
         bpffs::create_directory(&mark)?;
         Ok(timings)
+    }
+
+    /// The slot that the next generation goes to.
+    #[must_use]
+    pub fn free_slot(&self) -> u8 {
+        u8::from(self.word().active() == 0)
     }
 
     /// The random number that the programs of a slot have, if it has any.

@@ -87,8 +87,6 @@ pub struct Before {
     /// As in [`Meta`].
     pub generation: u64,
     /// As in [`Meta`].
-    pub slot: u8,
-    /// As in [`Meta`].
     pub hash: String,
     /// As in [`Meta`].
     pub slots: SlotTable,
