@@ -72,6 +72,14 @@ pub(super) fn ports() -> Files {
     ))
 }
 
+/// Echo requests are admitted by a rule, at any rate.
+pub(super) fn pings() -> Files {
+    role(
+        "baseline: { ping: off }\nservices:\n  ping: { icmp: [ping] }\n\
+          ingress:\n  allow:\n    - { name: ping, from: any, service: ping }\n",
+    )
+}
+
 /// Source prefix x port: rule *i* admits a /24 to a port; with `egress`, the other
 /// way.
 pub(super) fn rules(count: u32, egress: bool) -> Files {

@@ -16,8 +16,8 @@ use super::ours::Ours;
 use super::packets::flows;
 use super::policy;
 use super::range::{MANY_FLOWS, Range, Verdict};
-use super::traffic::{Flow, Random};
-use crate::packet::{SERVER4, flags};
+use super::traffic::{Echo, Flow, Random};
+use crate::packet::{CLIENT4, SERVER4, flags};
 
 /// Section `state`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
@@ -26,6 +26,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let ours = Ours::new(bench.pair, "state", &policy::ports())?;
     established(bench, &mut range, &ours)?;
     let connection = requests(bench, &mut range, &ours)?;
+    rated_and_not(bench, &mut range, &ours)?;
     let banned = Ours::new(bench.pair, "bans", &policy::ports())?;
     banned_and_not(bench, &mut range, &banned)?;
     range.measure(bench)?;
@@ -125,6 +126,27 @@ fn requests(
 
 /// Column of one connection, each packet behind the one before.
 const STREAM: &str = "one connection";
+
+/// Echo requests: within a rate per source, which a spoofed flood is, and by a rule.
+fn rated_and_not(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> {
+    let rows = ["echo request, by a rule", "echo request, within its rate"];
+    if !rows.iter().any(|row| bench.wants("state", row)) {
+        return Ok(());
+    }
+    let mut random = Random::new(0xec40);
+    let records: Vec<_> =
+        (0..MANY_FLOWS).map(|_| Echo { source: random.address() }.record()).collect();
+    let records = Records::new(Fields::V4, &records)?;
+    let frame = Echo { source: CLIENT4.into() }.frame();
+    let unrated = Ours::new(bench.pair, "unrated", &policy::pings())?;
+    for (row, ours) in rows.into_iter().zip([&unrated, ours]) {
+        let program = ours.judge("judge_xdp")?;
+        // Once its rate is used up, one source is dropped.
+        range.hot(row, &program, &frame, Verdict::Differs)?;
+        range.vary((row, RANDOM), &program, (&records, &frame), Verdict::Differs)?;
+    }
+    Ok(())
+}
 
 fn banned_and_not(bench: &mut Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> {
     if !bench.wants("state", "bans") {

@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 
-use crate::packet::{CLIENT4, Frame, Ipv4, Ipv6, SERVER4, Tcp, flags};
+use crate::packet::{CLIENT4, Frame, Icmp, Ipv4, Ipv6, SERVER4, Tcp, flags};
 
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;
+/// `IPPROTO_ICMP`.
+const ICMP: u8 = 1;
 
 /// Random numbers from a seed: the same on every run.
 #[derive(Clone, Debug)]
@@ -113,6 +115,34 @@ impl Flow {
             let halves = frame[14..24].chunks(2);
             halves.map(|half| u32::from(half[0]) << 8 | u32::from(half[1])).sum()
         })
+    }
+}
+
+/// An echo request from outside, as a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Echo {
+    pub(super) source: u32,
+}
+
+impl Echo {
+    /// Type and code.
+    const REQUEST: u16 = 8 << 8;
+
+    /// The frame: 60 bytes.
+    pub(super) fn frame(self) -> Vec<u8> {
+        let header = Ipv4::between(self.source.into(), SERVER4);
+        Frame::ethernet().ipv4(header).icmp(Icmp::new(8, 0)).padded()
+    }
+
+    /// As [`Flow::record`]. Checksums stay those of another source: nobody here looks.
+    pub(super) fn record(self) -> [u32; 4] {
+        let flow =
+            Flow { source: self.source, source_port: Self::REQUEST, flags: 0, ..Flow::to(0) };
+        let mut record = flow.record();
+        let mut bytes = record[3].to_ne_bytes();
+        bytes[0] = ICMP;
+        record[3] = u32::from_ne_bytes(bytes);
+        record
     }
 }
 
