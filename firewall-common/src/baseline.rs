@@ -178,9 +178,9 @@ pub(crate) fn within<W: World>(
 
 #[inline(never)]
 fn take<W: World>(world: &mut W, slot: u32, per_second: u32) -> bool {
-    let now = world.now();
+    let (jiffies, hz) = (world.jiffies(), world.setting(Setting::Hz));
     let Some(bucket) = world.guard(slot) else { return false };
-    let (next, taken) = guard::take(*bucket, now, per_second);
+    let (next, taken) = guard::take(*bucket, jiffies, hz, per_second);
     *bucket = next;
     taken
 }

@@ -8,7 +8,6 @@ use crate::packet::{Packet, tcp};
 use crate::parse::Embedded;
 use crate::policy::Settings;
 use crate::service::proto;
-use crate::time::Nanos;
 use crate::verdict::Direction;
 use table::{Part, Seen, Slots};
 
@@ -57,16 +56,6 @@ impl Clock {
     #[must_use]
     pub const fn ticks(&self, seconds: u64) -> u64 {
         (seconds * self.hz as u64) >> TICK_SHIFT
-    }
-
-    /// Now, for buckets of tokens.
-    #[inline(always)]
-    #[must_use]
-    pub const fn time(&self) -> Nanos {
-        match ((self.now * 1000) << TICK_SHIFT).checked_div(self.hz as u64) {
-            Some(millis) => Nanos::from_millis(millis),
-            None => Nanos(0),
-        }
     }
 
     /// The tick so long ago.

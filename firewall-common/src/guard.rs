@@ -6,7 +6,6 @@
 //! grow or thrash; nothing that a rule admits depends on it.
 
 use crate::packet::{Address, Family};
-use crate::time::Nanos;
 
 /// Slots of the map, 8 bytes each.
 pub const SLOTS: u32 = 8192;
@@ -54,20 +53,21 @@ pub fn slot(seed: u32, guard: Guard, family: Family, source: Address) -> u32 {
 
 /// Takes a token of a bucket that holds one second's worth.
 ///
-/// A bucket is milliseconds of the last change (upper half) and thousandths of
-/// a token (lower half). Zero, as the map starts, is a bucket not used since
+/// A bucket is the jiffy of the last change (upper half) and parts of a token (lower
+/// half), as many to a token as there are jiffies in a second: then nothing is divided,
+/// and the clock costs nothing. Zero, as the map starts, is a bucket not used since
 /// boot: full after its first second.
 #[inline(always)]
 #[must_use]
-pub fn take(bucket: u64, now: Nanos, per_second: u32) -> (u64, bool) {
-    let millis = (now.0 / 1_000_000) & u64::from(u32::MAX);
-    let elapsed = millis.wrapping_sub(bucket >> 32) & u64::from(u32::MAX);
-    let full = u64::from(per_second) * 1000;
-    let refill = elapsed.min(1000) * u64::from(per_second);
-    let tokens = ((bucket & u64::from(u32::MAX)) + refill).min(full);
-    let taken = tokens >= 1000;
-    let left = if taken { tokens - 1000 } else { tokens };
-    (millis << 32 | left, taken)
+pub fn take(bucket: u64, jiffies: u64, hz: u32, per_second: u32) -> (u64, bool) {
+    let (hz, per_second) = (u64::from(hz), u64::from(per_second));
+    let jiffy = jiffies & u64::from(u32::MAX);
+    let elapsed = jiffy.wrapping_sub(bucket >> 32) & u64::from(u32::MAX);
+    let refill = elapsed.min(hz) * per_second;
+    let tokens = ((bucket & u64::from(u32::MAX)) + refill).min(per_second * hz);
+    let taken = tokens >= hz;
+    let left = if taken { tokens - hz } else { tokens };
+    (jiffy << 32 | left, taken)
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
         let mut bucket = 0;
         let mut taken = 0;
         for tick in 0..10_000 {
-            let (next, got) = take(bucket, Nanos::from_millis(5_000 + tick), 20);
+            let (next, got) = take(bucket, 5_000 + tick, 1_000, 20);
             bucket = next;
             taken += u32::from(got);
         }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_never_gives() {
-        assert!(!take(0, Nanos::from_secs(100), 0).1);
+        assert!(!take(0, 100_000, 1_000, 0).1);
     }
 
     #[test]

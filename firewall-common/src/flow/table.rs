@@ -22,7 +22,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "what is cut off is masked anyway")]
 
 use crate::abi::flow::{Class, ENTRY_WORDS, Flow, FlowKey, OPENED, RULE, SEAL, State, Word};
-use crate::flow::{Clock, ICMP_IDLE, STREAM_IDLE, class};
+use crate::flow::{Clock, ICMP_IDLE, STREAM_IDLE, TICK_SHIFT, class};
 use crate::guard;
 use crate::verdict::Direction;
 
@@ -368,10 +368,8 @@ pub fn open<S: Slots>(
     clock: &Clock,
 ) -> Opened {
     if let Some(rate) = rate {
-        // Dividing by a number tells the verifier of two cases: of another number, then.
-        let hz = slots.opaque(u64::from(clock.hz) ^ 1) ^ 1;
-        let time = Clock { hz: hz as u32, ..*clock }.time();
-        let (left, taken) = guard::take(*rate, time, per_second(slots.mask()));
+        let jiffies = clock.now << TICK_SHIFT;
+        let (left, taken) = guard::take(*rate, jiffies, clock.hz, per_second(slots.mask()));
         *rate = left;
         if !taken {
             return Opened::TooMany;

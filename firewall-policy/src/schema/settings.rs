@@ -246,6 +246,9 @@ impl Reader<'_> {
     }
 }
 
+/// Most echo requests a second and source: a bucket's word has room for four times as many.
+const PINGS_MAX: u32 = 1_000_000;
+
 /// Echo requests per second and source; `off` is none.
 fn ping(text: &str) -> Result<u32, Fault> {
     if text == "off" {
@@ -261,5 +264,8 @@ fn ping(text: &str) -> Result<u32, Fault> {
     if rate.count % rate.per != 0 {
         return Err(fault("a whole number per second is wanted").help("ping: 1/s"));
     }
-    u32::try_from(rate.count / rate.per).ok().ok_or_else(|| fault("more than a machine can answer"))
+    let per_second = u32::try_from(rate.count / rate.per).ok();
+    per_second
+        .filter(|per_second| *per_second <= PINGS_MAX)
+        .ok_or_else(|| fault("more than a machine can answer").help("at most 1000000/s"))
 }

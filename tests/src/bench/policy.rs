@@ -72,12 +72,12 @@ pub(super) fn ports() -> Files {
     ))
 }
 
-/// Echo requests are admitted by a rule, at any rate.
-pub(super) fn pings() -> Files {
-    role(
-        "baseline: { ping: off }\nservices:\n  ping: { icmp: [ping] }\n\
-          ingress:\n  allow:\n    - { name: ping, from: any, service: ping }\n",
-    )
+/// Echo requests are admitted at this rate, or where it is `off` by a rule.
+pub(super) fn pings(rate: &str) -> Files {
+    role(&format!(
+        "baseline: {{ ping: {rate} }}\nservices:\n  ping: {{ icmp: [echo-request] }}\n\
+         ingress:\n  allow:\n    - {{ name: echo, from: any, service: ping }}\n",
+    ))
 }
 
 /// Source prefix x port: rule *i* admits a /24 to a port; with `egress`, the other
