@@ -2,8 +2,10 @@
 //! server, and on one that was set up in haste.
 
 use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::agents::Agents;
@@ -13,6 +15,9 @@ use super::site::Site;
 use crate::firewall::{Firewall, shipped};
 use crate::host::Host;
 use crate::servers::{Nginx, Site as Pages};
+
+/// Longest time until Prometheus comes by: it does every second.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A finding: its id, and the rule it names.
 type Named = (&'static str, &'static str);
@@ -75,7 +80,11 @@ pub(crate) struct Warnings {
 pub(crate) fn check(site: &Site, agents: &Agents, book: &mut Book) -> Vec<Warnings> {
     let wanted = SERVERS.into_iter().filter(|server| book.wants(&[server.tier]));
     let mut all: Vec<(String, Result<Vec<String>>)> = wanted
-        .map(|one| (one.name.to_owned(), audit(agents.of(one.name), expected(one.role))))
+        .map(|one| {
+            let firewall = agents.of(one.name);
+            let said = scraped(firewall).and_then(|()| audit(firewall, expected(one.role)));
+            (one.name.to_owned(), said)
+        })
         .collect();
     // A host inside becomes a server that nobody has planned.
     if book.wants(&[Tier::Web, Tier::Management]) {
@@ -88,6 +97,21 @@ pub(crate) fn check(site: &Site, agents: &Agents, book: &mut Book) -> Vec<Warnin
         Warnings { server, messages }
     };
     all.into_iter().map(&mut note).collect()
+}
+
+/// Waits until Prometheus has asked the agent, which may be new.
+fn scraped(firewall: &Firewall) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        // The agent's own word: `Firewall::json` asks the kernel.
+        let output = firewall.run(&["status", "--json"])?;
+        let status: Value = serde_json::from_str(&output.stdout).context("no JSON")?;
+        if !status["agent"]["scraped_ms"].is_null() {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < LIMIT, "nobody has read /metrics within {LIMIT:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// What a server says of itself; the sentences of those that matter.
