@@ -8,8 +8,8 @@ use firewall_policy::Loaded;
 use firewall_policy::codes::Code;
 use firewall_policy::compile::parallel;
 use firewall_policy::diagnostic::Diagnostic;
-use serde::Serialize;
 
+use super::applied::{Document, Times, dry_run, report, selection};
 use super::client::{Numbers, open_store, tell_agent};
 use super::work::{Work, micros};
 use super::{Context, Json, value};
@@ -19,7 +19,6 @@ use crate::enforce::{self, Attached, Detached, Ready};
 use crate::failure::{Exit, Failure, require_root};
 use crate::forwarded::Forwarded;
 use crate::host::containers::Containers;
-use crate::host::selection::Selection;
 use crate::host::session::Session;
 use crate::host::{addresses, clock, interfaces, users};
 use crate::kernel::meta::Meta;
@@ -30,7 +29,7 @@ use crate::preflight::Found;
 use crate::probe::session::reach;
 use crate::remembered::Remembered;
 use crate::report::snapshot::SCHEMA;
-use crate::report::status::{You, short_hash};
+use crate::report::status::You;
 use crate::report::units;
 use crate::verify;
 
@@ -105,47 +104,6 @@ impl Arguments {
     }
 }
 
-#[derive(Default, Serialize)]
-struct Document {
-    schema: u32,
-    changed: bool,
-    dry_run: bool,
-    generation: Option<u64>,
-    before: Option<String>,
-    hash: String,
-    tests: usize,
-    seeded_flows: Option<usize>,
-    token: Option<String>,
-    deadline_ms: Option<u64>,
-    switch_us: Option<u64>,
-    load_us: Option<u64>,
-    times_us: Times,
-    attached: Vec<String>,
-    detached: Vec<String>,
-    /// What the policy does to containers.
-    containers: Vec<String>,
-    warnings: Vec<String>,
-}
-
-/// Microseconds that the parts took.
-#[derive(Clone, Copy, Default, Serialize)]
-struct Times {
-    /// Reading and checking the files.
-    read: u64,
-    /// Compiling, against what is in force.
-    compile: u64,
-    /// The policy's own tests.
-    test: u64,
-    /// Creating and filling the tables.
-    tables: u64,
-    /// Loading the programs.
-    verify: u64,
-    /// All of installing: tables, programs, metadata, the switch; the copy meanwhile.
-    install: u64,
-    /// Waiting for the copy that the next boot takes, and choosing it.
-    keep: u64,
-}
-
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     // The same again means what is enforced, not what the files say since.
     let last = match arguments.occasion {
@@ -218,7 +176,7 @@ pub(super) fn apply(
     }
     document.times_us = times;
     if arguments.dry_run {
-        return dry_run(context, arguments, &loaded, &document, store.as_ref());
+        return dry_run(context, arguments.json.json, &loaded, &document, store.as_ref());
     }
     let on_trial = arguments.confirm_within.is_some();
     let (hash, document_of) = (ready.generation.hash.clone(), &mut document);
@@ -239,7 +197,7 @@ pub(super) fn apply(
     let ((), took) = work.part("choosing the rules for the next boot", keep);
     document.times_us.keep = took;
     drop(work);
-    report(context, arguments, &loaded, &document)?;
+    report(context, arguments.json.json, &loaded, &document)?;
     // At boot the agent waits for this process, and looks then.
     if !boot {
         tell_agent(context, true);
@@ -429,125 +387,4 @@ fn change(
         }
     }
     Ok(())
-}
-
-fn report(
-    context: &Context,
-    arguments: &Arguments,
-    loaded: &Loaded,
-    document: &Document,
-) -> Result<()> {
-    if arguments.json.json {
-        return context.out.json(document);
-    }
-    let hash = short_hash(&document.hash);
-    let generation = document.generation.unwrap_or_default();
-    let out = &context.out;
-    match document.switch_us {
-        Some(micros) => out.line(&format!(
-            "swapped to generation {generation} (policy {hash}, {}) in {}{}; loaded in {}, {}",
-            loaded.policy.roles.join(", "),
-            units::elapsed(Duration::from_micros(micros)),
-            if document.token.is_some() { " (unconfirmed)" } else { "" },
-            units::elapsed(Duration::from_micros(document.load_us.unwrap_or_default())),
-            match document.tests {
-                0 => "no tests".to_owned(),
-                tests => format!("{} passed", units::plural(tests, "test")),
-            },
-        ))?,
-        None if document.attached.is_empty() && document.detached.is_empty() => {
-            out.line(&format!(
-                "nothing to do: generation {generation} (policy {hash}) says the same"
-            ))?;
-        }
-        None => out.line(&format!("generation {generation} (policy {hash}) stays in force"))?,
-    }
-    if let Some(flows) = document.seeded_flows {
-        let kept = units::plural(flows, "connection");
-        out.line(&format!("kept {kept} that this host had opened already"))?;
-    }
-    for name in &document.attached {
-        out.line(&format!("attached {name}"))?;
-    }
-    for name in &document.detached {
-        out.line(&format!(
-            "detached {name}: the policy does not name it; every packet passes there"
-        ))?;
-    }
-    if let (Some(token), Some(deadline)) = (&document.token, document.deadline_ms) {
-        let back = match &document.before {
-            Some(before) => format!("The kernel returns to policy {}", short_hash(before)),
-            None => "The kernel lets every packet pass again,".to_owned(),
-        };
-        let at = clock::Local::of(deadline).time_of_day();
-        out.line(&format!("{back} by itself at {at} unless you run, from a NEW session:"))?;
-        out.line(&format!("    firewall confirm {token}"))?;
-    }
-    for warning in &document.warnings {
-        out.note(&format!("warning: {warning}"));
-    }
-    stacked(context, loaded);
-    Ok(())
-}
-
-fn selection(loaded: &Loaded) -> Selection {
-    let policy = &loaded.policy.interfaces;
-    Selection::of(&policy.matches, &policy.ignore)
-}
-
-/// Says which interfaces are left out, and which are judged twice.
-fn stacked(context: &Context, loaded: &Loaded) {
-    let selection = selection(loaded);
-    for one in &selection.elsewhere {
-        context.out.note(&format!("note: {}", one.text()));
-    }
-    for double in &selection.doubles {
-        context.out.note(&format!("warning: {}", double.text()));
-    }
-}
-
-fn dry_run(
-    context: &Context,
-    arguments: &Arguments,
-    loaded: &Loaded,
-    document: &Document,
-    store: Option<&Store>,
-) -> Result<Exit> {
-    let exit = if document.changed { Exit::Findings } else { Exit::Ok };
-    if arguments.json.json {
-        context.out.json(document)?;
-        return Ok(exit);
-    }
-    let hash = short_hash(&document.hash);
-    let out = &context.out;
-    match &document.before {
-        _ if !document.changed => out.line(&format!("nothing to do: policy {hash} is in force"))?,
-        Some(before) => out.line(&format!("policy {} → {hash}", short_hash(before)))?,
-        None => out.line(&format!("no policy → {hash}"))?,
-    }
-    let selection = selection(loaded);
-    let attached = store.map_or_else(|| Ok(Vec::new()), Store::attached)?;
-    for one in interfaces::all() {
-        let wanted = selection.judges(&one.name);
-        let is = attached.iter().any(|link| link.ifindex == one.ifindex);
-        match (wanted, is) {
-            (true, false) => out.line(&format!("would attach {}", one.name))?,
-            (false, true) => out.line(&format!("would detach {}", one.name))?,
-            _ => {}
-        }
-    }
-    stacked(context, loaded);
-    if let Some(session) = Session::current() {
-        let reach = reach(&loaded.policy, &session);
-        let verb = if reach.allowed { "stay connected" } else { "would be CUT" };
-        let (peer, port) = (session.peer, session.local.port());
-        out.line(&format!("you {verb}: {peer} → :{port} by {} ({})", reach.by, reach.place))?;
-    }
-    if document.changed {
-        out.line(&format!(
-            "{} passed; nothing was changed",
-            units::plural(document.tests, "test")
-        ))?;
-    }
-    Ok(exit)
 }

@@ -4,6 +4,7 @@
 //! group `firewall` may read, and from the pinned maps if no agent lives.
 
 mod agent;
+mod applied;
 mod apply;
 mod attach;
 mod audit;
