@@ -15,6 +15,7 @@ use crate::abi::tables::{
 use crate::hosts;
 use crate::packet::{Address, Family};
 use crate::service::{ServiceIndex, proto};
+use crate::vectors::{self, Classes};
 use crate::verdict::Direction;
 
 /// Load-time settings of one generation.
@@ -40,6 +41,11 @@ pub trait Tables: Settings {
     /// line.
     fn host_class(&self, family: Family, address: Address) -> u32 {
         hosts::class(self, family, address)
+    }
+    /// The cell of the first line that holds for a packet's classes: [`vectors::cell`],
+    /// which the kernel calls out of line.
+    fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
+        vectors::cell(self, direction, classes)
     }
     /// What a chain says of a tuple: [`asked`], which the kernel calls out of line.
     fn asked(&self, tuple: &Tuple) -> Cell {
@@ -132,6 +138,7 @@ struct Chain {
     rows: Setting,
     columns: Setting,
     combined: Setting,
+    vectors: Setting,
     default_allow: u32,
 }
 
@@ -145,6 +152,7 @@ impl Chain {
         rows: Setting::RowsIngress,
         columns: Setting::ColumnsIngress,
         combined: Setting::CombinedIngress,
+        vectors: Setting::VectorsIngress,
         default_allow: features::DEFAULT_ALLOW_INGRESS,
     };
     const EGRESS: Self = Self {
@@ -156,6 +164,7 @@ impl Chain {
         rows: Setting::RowsEgress,
         columns: Setting::ColumnsEgress,
         combined: Setting::CombinedEgress,
+        vectors: Setting::VectorsEgress,
         default_allow: features::DEFAULT_ALLOW_EGRESS,
     };
 }
@@ -241,6 +250,10 @@ fn decide_by_address<T: Tables + ?Sized>(
         return default(tables, chain);
     }
     let side = side(tables, query, chain);
+    if tables.setting(chain.vectors) != 0 {
+        let classes = Classes { address: class, side, column: word.class() };
+        return tables.first_line(query.direction, classes);
+    }
     let mut row = side.wrapping_mul(tables.setting(Setting::AddressClasses)).wrapping_add(class);
     if tables.setting(chain.combined) != 0 {
         row = tables.word(tables.setting(chain.combined).wrapping_add(row));

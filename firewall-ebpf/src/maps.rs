@@ -266,6 +266,11 @@ settings! {
     FlowMask
     FlowSeed
     Hz
+    VectorsIngress
+    VectorsEgress
+    SummariesIngress
+    SummariesEgress
+    WordBits
 }
 
 /// A 64-bit immediate number, of which the loader leaves 32 bits.

@@ -19,6 +19,7 @@ use firewall_common::policy::{self, Tuple};
 use firewall_common::question;
 use firewall_common::request::{self, Entry, Kind, Tally};
 use firewall_common::service::ServiceIndex;
+use firewall_common::vectors::{self, Classes};
 use firewall_common::verdict::{Direction, Reason};
 
 use crate::frame::{Hook, TcFrame, XdpFrame};
@@ -99,6 +100,13 @@ pub(crate) extern "C" fn opening(hi: u64, lo: u64, version: u32, service: u32) -
 #[inline(never)]
 pub(crate) extern "C" fn host_class(hi: u64, lo: u64, version: u32) -> u32 {
     hosts::class(&Words, family(version), Address { hi, lo })
+}
+
+/// [`vectors::cell`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn first_line(which: u32, address: u32, side: u32, column: u32) -> u32 {
+    vectors::cell(&Words, direction(which & 1), Classes { address, side, column }).0
 }
 
 /// [`ban::find`].

@@ -16,6 +16,7 @@ use firewall_common::pipeline::{Arrival, World};
 use firewall_common::policy::{MISSING, Settings, Tables, Tuple};
 use firewall_common::request;
 use firewall_common::time::Nanos;
+use firewall_common::vectors::Classes;
 use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
 
 use crate::flows::{self, Flows};
@@ -86,6 +87,12 @@ impl Tables for Words {
     }
 
     #[inline(always)]
+    fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
+        let Classes { address, side, column } = classes;
+        Cell(outline::first_line(direction as u32, address, side, column))
+    }
+
+    #[inline(always)]
     fn asked(&self, tuple: &Tuple) -> Cell {
         outline::Packed::of(tuple).asked()
     }
@@ -112,6 +119,11 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     #[inline(always)]
     fn host_class(&self, family: Family, address: Address) -> u32 {
         Words.host_class(family, address)
+    }
+
+    #[inline(always)]
+    fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
+        Words.first_line(direction, classes)
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use firewall_common::packet::{Address, Family};
 use firewall_common::policy::{Query, decide};
 use firewall_common::service::ServiceIndex;
 use firewall_common::verdict::Direction;
-use firewall_policy::compile::{Environment, Generation, SlotTable, compile};
+use firewall_policy::compile::{Budget, Environment, Generation, SlotTable, compile};
 use firewall_policy::host::HostTables;
 use firewall_policy::ir::{
     Action, Baseline, Chain, IngressHook, Interfaces, Log, Policy, Rule, State,
@@ -57,7 +57,7 @@ fn report(name: &str, policy: &Policy) {
             cpus: 2,
             generation_slot: 0,
             seed,
-            budget_bytes: Environment::BUDGET_BYTES,
+            budget: Budget::USUAL,
         };
         let start = Instant::now();
         let generation = compile(policy, &environment, &mut SlotTable::default());

@@ -18,7 +18,8 @@
 //! # let subject = Subject::File("rules/dark.yaml".into());
 //! # let policy = load(&files, &subject, &Options::default()).unwrap().policy;
 //! # let environment = compile::Environment {
-//! #     interfaces: Vec::new(), cpus: 1, generation_slot: 0, seed: 1, budget_bytes: 1 << 20,
+//! #     interfaces: Vec::new(), cpus: 1, generation_slot: 0, seed: 1,
+//! #     budget: compile::Budget::USUAL,
 //! # };
 //! # let slots = &mut compile::SlotTable::default();
 //! # let generation = compile::compile(&policy, &environment, slots).unwrap();

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use firewall_policy::codes::Code;
-use firewall_policy::compile::{self, CompileError, Environment, Generation, SlotTable};
+use firewall_policy::compile::{self, Budget, CompileError, Environment, Generation, SlotTable};
 use firewall_policy::diagnostic::{Diagnostic, Report};
 use firewall_policy::directory::Directory;
 use firewall_policy::ir::{Chain, Policy, Rule};
@@ -149,7 +149,7 @@ pub(crate) fn compile(
         cpus: maps::cpus()?,
         generation_slot: generation_slot.into(),
         seed,
-        budget_bytes: Environment::BUDGET_BYTES,
+        budget: Budget::USUAL,
     };
     compile::compile(policy, &environment, slots).context("the policy does not fit")
 }

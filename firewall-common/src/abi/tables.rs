@@ -137,6 +137,17 @@ pub enum Setting {
     FlowSeed = 53,
     /// Jiffies in a second.
     Hz = 54,
+    /// First word of the records of the ingress chain, see [`Record`]; 0 = its cells
+    /// have another form.
+    VectorsIngress = 55,
+    /// The same for egress.
+    VectorsEgress = 56,
+    /// Words of bits in a record of the ingress chain.
+    SummariesIngress = 57,
+    /// The same for egress.
+    SummariesEgress = 58,
+    /// Bits of a word: 32.
+    WordBits = 59,
 }
 
 impl Setting {
@@ -326,6 +337,25 @@ impl Column {
     pub const WORDS: u32 = 2;
     /// Offset of the cell's rank.
     pub const RANK: u32 = 1;
+}
+
+/// A record of the form by bit vectors, see [`crate::vectors`]: a class of addresses, a
+/// side, or a service class; in this order.
+///
+/// Words: first word of its vector, counted from the chain's records; then a bit for
+/// each word of the vector, set where that word is not 0.
+pub struct Record;
+
+impl Record {
+    /// Offset of the first bits.
+    pub const SUMMARY: u32 = 1;
+
+    /// Words of a record with so many words of bits: whole cache lines.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(summaries: u32) -> u32 {
+        (summaries + Self::SUMMARY + 15) & !15
+    }
 }
 
 /// A word of the address trie: a class, or where to look next.

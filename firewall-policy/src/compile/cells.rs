@@ -1,4 +1,5 @@
-//! The cells of a chain: a word for each pair of classes, the sparse form, or two stages.
+//! The cells of a chain: a word for each pair of classes, the sparse form, two stages, or
+//! vectors.
 
 use firewall_common::abi::tables::{Column, Row as RowWords};
 use firewall_common::policy::pair_slot;
@@ -6,6 +7,7 @@ use firewall_common::policy::pair_slot;
 use super::combined::Combined;
 use super::judge::{Judge, NOBODY, Row, Scratch};
 use super::lists::word;
+use super::vectors::Vectors;
 
 /// Words of a pair in the sparse form.
 const PAIR: usize = 2;
@@ -27,6 +29,8 @@ pub(super) enum Form {
     Sparse(Sparse),
     /// Remote and local class first, then services.
     Combined(Combined),
+    /// Which rules hold for a class, a bit each.
+    Vectors(Vectors),
 }
 
 /// Cells in sparse form, see [`RowWords`].

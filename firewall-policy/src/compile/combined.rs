@@ -19,9 +19,6 @@ use super::interner::Fold;
 use super::judge::{Judge, Row};
 use super::lists::word;
 
-/// Bytes that both stages may take. More is a policy whose rows have little in common.
-const BYTES_MAX: u64 = 256 << 20;
-
 /// Both stages.
 #[derive(Debug)]
 pub(super) struct Combined {
@@ -35,7 +32,6 @@ impl Combined {
     /// Works out both stages; `None` if they take too much, or if rules ask for
     /// anything but local addresses, which makes sides of another kind.
     pub(super) fn new(judge: &Judge<'_>, seed: u32, bytes_max: u64) -> Option<Self> {
-        let bytes_max = bytes_max.min(BYTES_MAX);
         let (rows, columns) = (judge.rows() as u64, judge.columns());
         let is_local_only = judge.sides.count() == judge.sides.locals();
         if !is_local_only || judge.sides.locals() < 2 || columns == 0 || rows * 4 > bytes_max {

@@ -215,6 +215,27 @@ impl<'a> Judge<'a> {
         self.rules[rank as usize].local.map(|set| self.sides.held_by(set))
     }
 
+    /// The columns that a rule is about; `None` for all.
+    pub(super) fn columns_of(&self, rank: Rank) -> Option<&[u32]> {
+        self.rules[rank as usize].services.map(|set| self.columns_of_set.of(set))
+    }
+
+    /// Sets of services of which a rule counts requests.
+    pub(super) fn counts(&self, rank: Rank) -> usize {
+        self.rules[rank as usize].counts.len()
+    }
+
+    /// The sets that a rule names as remote and as local end; `None` for any address.
+    pub(super) fn ends_of(&self, rank: Rank) -> (Option<u32>, Option<u32>) {
+        let rule = &self.rules[rank as usize];
+        (rule.remote, rule.local)
+    }
+
+    /// Each address class with each set that holds it.
+    pub(super) fn sets_of_classes(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.addresses.pairs()
+    }
+
     /// Room for the work on this chain's rows.
     pub(super) fn scratch(&self) -> Scratch {
         Scratch { best: vec![NOBODY; self.columns()], touched: Vec::new(), rows: Vec::new() }
@@ -305,6 +326,9 @@ impl<'a> Judge<'a> {
             }
         }
         for (side, base) in self.base.iter().enumerate() {
+            if depends.iter().all(|depends| *depends) {
+                break;
+            }
             let mut for_all = NOBODY;
             for (rank, rule) in (0..).zip(self.rules) {
                 if rule.remote.is_none() || !self.sides.admit(side, rule) {

@@ -132,11 +132,14 @@ pub(super) struct Layout {
     pub(super) filter: Section,
     /// IPv4, IPv6.
     pub(super) hosts: [Section; 2],
-    /// Dense cells, those of combined classes, or the pairs of the sparse form.
+    /// Dense cells, those of combined classes or of lines, or the pairs of the sparse form.
     cells: [Section; 2],
     rows: [Section; 2],
     columns: [Section; 2],
     combined: [Section; 2],
+    vectors: [Section; 2],
+    /// Words of bits in a record of the vectors.
+    summaries: [u32; 2],
     local: [Section; 2],
     interfaces: Section,
     vlans: Section,
@@ -155,9 +158,10 @@ impl Layout {
         let filter_of = Filter::new(parts.addresses.lone(), networks);
         let hosts = [&parts.tries.hosts_v4, &parts.tries.hosts_v6];
         let forms = parts.chains.each_ref().map(|(judge, form)| match form {
-            Form::Dense => [judge.rows() * judge.columns(), 0, 0, 0],
-            Form::Sparse(form) => [form.pairs.len(), form.rows.len(), form.columns.len(), 0],
-            Form::Combined(form) => [form.cells.len(), 0, 0, form.classes.len()],
+            Form::Dense => [judge.rows() * judge.columns(), 0, 0, 0, 0],
+            Form::Sparse(form) => [form.pairs.len(), form.rows.len(), form.columns.len(), 0, 0],
+            Form::Combined(form) => [form.cells.len(), 0, 0, form.classes.len(), 0],
+            Form::Vectors(form) => [form.cells.len(), 0, 0, 0, form.words.len()],
         });
         Self {
             root_v4: place.fixed(ROOT),
@@ -171,8 +175,13 @@ impl Layout {
             hosts: hosts.map(|table| place.fixed(table.words.len())),
             cells: forms.map(|[cells, ..]| place.growing(cells)),
             rows: forms.map(|[_, rows, ..]| place.growing(rows)),
-            columns: forms.map(|[_, _, columns, _]| place.growing(columns)),
-            combined: forms.map(|[.., combined]| place.growing(combined)),
+            columns: forms.map(|[_, _, columns, ..]| place.growing(columns)),
+            combined: forms.map(|[.., combined, _]| place.growing(combined)),
+            vectors: forms.map(|[.., vectors]| place.growing(vectors)),
+            summaries: parts.chains.map(|(_, form)| match form {
+                Form::Vectors(form) => form.summaries,
+                _ => 0,
+            }),
             local: parts.chains.map(|(judge, _)| place.growing(judge.sides.local_of.len())),
             interfaces: place.growing(parts.contexts.interface_words().len()),
             vlans: place.fixed(parts.contexts.vlans.classes.len()),
@@ -189,7 +198,7 @@ impl Layout {
 
     /// Bytes of the cells of a direction, in whatever form.
     pub(super) fn cell_bytes(&self, direction: usize) -> u64 {
-        let sections = [self.cells, self.rows, self.columns, self.combined];
+        let sections = [self.cells, self.rows, self.columns, self.combined, self.vectors];
         sections.into_iter().map(|section| section[direction].bytes()).sum()
     }
 
@@ -238,6 +247,10 @@ impl Layout {
                 Form::Combined(form) => {
                     write(self.cells[direction], &form.cells);
                     write(self.combined[direction], &form.classes);
+                }
+                Form::Vectors(form) => {
+                    write(self.cells[direction], &form.cells);
+                    write(self.vectors[direction], &form.words);
                 }
             }
         }
@@ -304,6 +317,11 @@ impl Layout {
             (Setting::ColumnsEgress, self.columns[1].first()),
             (Setting::CombinedIngress, self.combined[0].first()),
             (Setting::CombinedEgress, self.combined[1].first()),
+            (Setting::VectorsIngress, self.vectors[0].first()),
+            (Setting::VectorsEgress, self.vectors[1].first()),
+            (Setting::SummariesIngress, self.summaries[0]),
+            (Setting::SummariesEgress, self.summaries[1]),
+            (Setting::WordBits, u32::BITS),
         ]
     }
 }

@@ -3,7 +3,6 @@
 use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::flow::{places, table_bytes};
 
-use super::Environment;
 use super::cells::{Form, Need, Sparse};
 use super::combined::Combined;
 use super::error::CompileError;
@@ -11,12 +10,14 @@ use super::judge::Judge;
 use super::layout::{Layout, Parts};
 use super::memory::{Memory, TABLE_BYTES_MAX};
 use super::slots::SlotTable;
+use super::vectors::Vectors;
+use super::{Budget, Environment};
 use crate::ir::{Direction, Policy};
 
 /// What memory a policy may take.
 pub(super) struct Limit {
     seed: u32,
-    budget_bytes: u64,
+    budget: Budget,
     memory_max: Option<u64>,
     /// What generations share.
     shared: Memory,
@@ -37,7 +38,7 @@ impl Limit {
         };
         Self {
             seed: environment.seed,
-            budget_bytes: environment.budget_bytes,
+            budget: environment.budget,
             memory_max: policy.memory_max,
             shared,
         }
@@ -49,16 +50,20 @@ impl Limit {
         judge: &Judge<'_>,
         direction: Direction,
     ) -> Result<Form, CompileError> {
-        if Need::of(judge).dense_bytes <= self.budget_bytes {
+        if Need::of(judge).dense_bytes <= self.budget.dense_bytes {
             return Ok(Form::Dense);
         }
         let bytes_max = TABLE_BYTES_MAX.min(self.memory_max.unwrap_or(u64::MAX));
         // Of a policy that is replaced, both generations' tables are in memory.
-        if let Some(combined) = Combined::new(judge, self.seed, bytes_max / 2) {
+        let shared_max = self.budget.shared_bytes.min(bytes_max / 2);
+        if let Some(combined) = Combined::new(judge, self.seed, shared_max) {
             return Ok(Form::Combined(combined));
         }
-        match Sparse::new(judge, self.seed, bytes_max) {
+        let vectors_fit = Vectors::bytes(judge).is_some_and(|bytes| bytes <= bytes_max / 2);
+        let sparse_max = if vectors_fit { shared_max } else { bytes_max };
+        match Sparse::new(judge, self.seed, sparse_max) {
             Ok(sparse) => Ok(Form::Sparse(sparse)),
+            Err(_) if vectors_fit => Ok(Form::Vectors(Vectors::new(judge))),
             Err(bytes) => {
                 let mut memory = self.shared.clone();
                 match direction {

@@ -10,7 +10,7 @@
 //! | `classes` | values that no set tells apart |
 //! | `address`, `service`, `context`, `sides` | the classes of each dimension |
 //! | `judge`, `reply` | what the rules say of a combination |
-//! | `cells`, `combined` | combinations to words: dense, sparse, or in two stages |
+//! | `cells`, `combined`, `vectors` | combinations to words: dense, sparse, in two stages, or not at all |
 //! | `trie`, `hosts` | address classes to words |
 //! | `layout`, `memory`, `limit` | where each table stands, what it takes and may take |
 //! | `room` | what stays in place when a policy changes by a little |
@@ -45,6 +45,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod trie;
+mod vectors;
 
 use firewall_common::abi::tables::{Setting, features};
 
@@ -75,15 +76,24 @@ pub struct Environment {
     pub generation_slot: u32,
     /// A random number, new with each generation.
     pub seed: u32,
-    /// Bytes that the cells of one direction may take in their quick, dense form;
-    /// above, they take the sparse one.
-    pub budget_bytes: u64,
+    /// What decides about the form of cells.
+    pub budget: Budget,
 }
 
-impl Environment {
-    /// A budget that keeps the cells of almost every policy dense, and those that
-    /// packets touch in the second-level cache.
-    pub const BUDGET_BYTES: u64 = 16 << 20;
+/// Bytes that the cells of one direction may take, by form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// In the quick, dense form.
+    pub dense_bytes: u64,
+    /// Above that, in a form that keeps once what pairs of classes have in common; above
+    /// this, too, cells are vectors.
+    pub shared_bytes: u64,
+}
+
+impl Budget {
+    /// Keeps the cells of almost every policy dense, and those that packets touch in the
+    /// second-level cache.
+    pub const USUAL: Self = Self { dense_bytes: 16 << 20, shared_bytes: 128 << 20 };
 }
 
 /// Compiles a policy.

@@ -5,7 +5,7 @@
 //! allow that a deny hides. From the compiler on everything is the product's.
 
 use anyhow::{Context as _, Result, anyhow};
-use firewall_policy::compile::{Environment, compile};
+use firewall_policy::compile::{Budget, Environment, compile};
 use firewall_policy::ir::{Policy, Rule};
 use firewall_policy::set::{AddrSet, RangeSet, ServiceSet};
 use firewall_policy::source::MemoryFiles;
@@ -37,7 +37,7 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Ours> 
         cpus: maps::cpus()?,
         generation_slot: u32::from(meta.slot == 0),
         seed: 1,
-        budget_bytes: Environment::BUDGET_BYTES,
+        budget: Budget::USUAL,
     };
     let generation = compile(policy, &environment, &mut meta.slots)?;
     let (rules, requests) = (meta.slots.rules(), meta.slots.requests());

@@ -1,7 +1,7 @@
 //! Policies of tests, read and compiled as the agent does it.
 
 use anyhow::{Result, anyhow};
-use firewall_policy::compile::{Environment, Generation, SlotTable, compile};
+use firewall_policy::compile::{Budget, Environment, Generation, SlotTable, compile};
 use firewall_policy::ir::Policy;
 use firewall_policy::set::AddrSet;
 use firewall_policy::source::MemoryFiles;
@@ -28,13 +28,13 @@ pub(crate) fn read(text: &str) -> Result<Policy> {
 }
 
 /// Compiles a policy for this host.
-pub(crate) fn compiled(policy: &Policy, budget_bytes: u64) -> Result<Generation> {
+pub(crate) fn compiled(policy: &Policy, budget: Budget) -> Result<Generation> {
     let environment = Environment {
         interfaces: INTERFACES.map(|(name, index)| (name.to_owned(), index)).to_vec(),
         cpus: maps::cpus()?,
         generation_slot: 0,
         seed: 0x5eed,
-        budget_bytes,
+        budget,
     };
     compile(policy, &environment, &mut SlotTable::default()).map_err(|error| anyhow!("{error}"))
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use firewall_common::verdict::Reason;
-use firewall_policy::compile::{Environment, Generation};
+use firewall_policy::compile::{Budget, Generation};
 use firewall_tests::packet::{Tcp, Udp, flags};
 
 use crate::common::policy;
@@ -106,7 +106,7 @@ ingress: { deny: [{ name: no-smtp, from: any, service: smtp }] }
     )?;
     let deny = policy.ingress.deny.first_mut().context("a rule was written")?;
     deny.services = firewall_policy::set::ServiceSet::full();
-    policy::compiled(&policy, Environment::BUDGET_BYTES)
+    policy::compiled(&policy, Budget::USUAL)
 }
 
 #[test]

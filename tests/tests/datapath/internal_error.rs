@@ -7,7 +7,7 @@
 use anyhow::Result;
 use firewall_common::abi::tables::Setting;
 use firewall_common::verdict::Reason;
-use firewall_policy::compile::{Environment, Generation};
+use firewall_policy::compile::{Budget, Generation};
 use firewall_tests::packet::{Arp, Frame, Tcp, flags};
 
 use crate::common::policy;
@@ -23,7 +23,7 @@ egress:  { allow: [{ name: out, to: [198.51.100.0/24, \"2001:db8:2::/64\"], serv
 /// The generation of these rules with sections of its tables lost.
 fn lost(defaults: &str, sections: &[Setting]) -> Result<Generation> {
     let policy = policy::read(&format!("default: {defaults}\n{RULES}"))?;
-    let mut generation = policy::compiled(&policy, Environment::BUDGET_BYTES)?;
+    let mut generation = policy::compiled(&policy, Budget::USUAL)?;
     let end = generation.settings[Setting::TableWords as usize];
     for section in sections {
         generation.settings[*section as usize] = end;

@@ -164,10 +164,7 @@ fn without_the_baseline_rules_decide() -> Result<()> {
             ingress: { allow: [{ name: nd, from: any, service: nd }] }\n",
         )?;
         policy.baseline.host = false;
-        crate::common::policy::compiled(
-            &policy,
-            firewall_policy::compile::Environment::BUDGET_BYTES,
-        )
+        crate::common::policy::compiled(&policy, firewall_policy::compile::Budget::USUAL)
     });
     BARE.table([
         Case::new("a rule for it", INGRESS, message(135, NEAR, 255), crate::ledger::allowed("nd")),

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::verdict::{Direction, Reason};
-use firewall_policy::compile::Environment;
+use firewall_policy::compile::Budget;
 use firewall_tests::packet::{Arp, Frame, Tcp};
 use firewall_userspace::kernel::clock;
 use firewall_userspace::kernel::sandbox::{Hook, Sandbox};
@@ -27,7 +27,7 @@ impl Host {
     fn new() -> Result<Self> {
         firewall_tests::gate::bpf()?;
         let policy = policy::read("default: { ingress: drop, egress: drop }\n")?;
-        let sandbox = Sandbox::new(&policy::compiled(&policy, Environment::BUDGET_BYTES)?)?;
+        let sandbox = Sandbox::new(&policy::compiled(&policy, Budget::USUAL)?)?;
         Ok(Self { control: sandbox.value("CONTROL")?, sandbox })
     }
 

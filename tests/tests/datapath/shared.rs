@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Result, anyhow};
-use firewall_policy::compile::{Environment, Generation};
+use firewall_policy::compile::{Budget, Generation};
 use firewall_tests::packet::{Arp, Frame};
 use firewall_userspace::kernel::sandbox::Hook;
 
@@ -40,7 +40,7 @@ impl Shared {
         let load = || match self.policy {
             Policy::Yaml(text) => {
                 let policy = policy::read(text)?;
-                Bench::new(policy::compiled(&policy, Environment::BUDGET_BYTES)?)
+                Bench::new(policy::compiled(&policy, Budget::USUAL)?)
             }
             Policy::Built(generation) => Bench::new(generation()?),
         };

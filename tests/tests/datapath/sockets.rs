@@ -223,10 +223,7 @@ fn strict_picks_nothing_up() -> Result<()> {
     static STRICT: Shared = Shared::built(|| {
         let mut policy = crate::common::policy::read(CALLS)?;
         policy.state.pickup_loose = false;
-        crate::common::policy::compiled(
-            &policy,
-            firewall_policy::compile::Environment::BUDGET_BYTES,
-        )
+        crate::common::policy::compiled(&policy, firewall_policy::compile::Budget::USUAL)
     });
     forgotten(&STRICT, "datapath-strict", || drop(Reason::TcpNoFlow))
 }

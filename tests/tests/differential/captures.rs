@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use firewall_common::verdict::Reason;
-use firewall_policy::compile::Environment;
+use firewall_policy::compile::Budget;
 use firewall_tests::pcap;
 use firewall_userspace::kernel::sandbox::Hook;
 
@@ -71,7 +71,7 @@ fn captures_are_judged_alike() -> Result<()> {
     };
     for (name, text) in [("site", SITE), ("open", OPEN)] {
         let policy = policy::read(text)?;
-        let mut pair = Pair::new(policy::compiled(&policy, Environment::BUDGET_BYTES)?)?;
+        let mut pair = Pair::new(policy::compiled(&policy, Budget::USUAL)?)?;
         let mut tally = Tally::default();
         let mut seen = HashMap::<Reason, usize>::new();
         for path in captures(&directory)? {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use firewall_common::verdict::{Direction, Verdict};
-use firewall_policy::compile::Environment;
+use firewall_policy::compile::Budget;
 use firewall_policy::ir::Policy;
 use firewall_policy::source::MemoryFiles;
 use firewall_policy::world::{self, HostWorld};
@@ -26,8 +26,8 @@ fn shuffled_rules_give_the_same_verdicts_in_the_kernel() -> Result<()> {
     let kind = Kind { locals: true, contexts: true, ..Kind::default() };
     let policy = policies::random(&mut rng, kind)?;
     let shuffled = shuffle(&mut rng, &policy);
-    let [mut one, mut other] = [&policy, &shuffled]
-        .map(|policy| Pair::new(policy::compiled(policy, Environment::BUDGET_BYTES)?));
+    let [mut one, mut other] =
+        [&policy, &shuffled].map(|policy| Pair::new(policy::compiled(policy, Budget::USUAL)?));
     let (one, other) = (
         one.as_mut().map_err(|e| anyhow!("{e:#}"))?,
         other.as_mut().map_err(|e| anyhow!("{e:#}"))?,
@@ -60,8 +60,8 @@ fn shuffled_rules_give_the_same_verdicts_on_the_host() -> Result<()> {
         };
         let policy = policies::random(&mut rng, kind)?;
         let shuffled = shuffle(&mut rng, &policy);
-        let budget_bytes = if number % 4 == 0 { 0 } else { Environment::BUDGET_BYTES };
-        agree(&mut rng, &policy, &[&policy, &shuffled], budget_bytes, 2000)?;
+        let budget = if number % 4 == 0 { policies::SHARED } else { Budget::USUAL };
+        agree(&mut rng, &policy, &[&policy, &shuffled], budget, 2000)?;
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ egress:
     let policies: Vec<Policy> = orders.into_iter().map(read).collect::<Result<_>>()?;
     let first = policies.first().context("there are six")?;
     let mut rng = Rng::from_environment("roles")?;
-    agree(&mut rng, first, &policies.iter().collect::<Vec<_>>(), Environment::BUDGET_BYTES, 20_000)
+    agree(&mut rng, first, &policies.iter().collect::<Vec<_>>(), Budget::USUAL, 20_000)
 }
 
 /// Puts frames about `of` to every policy, on the host.
@@ -111,10 +111,10 @@ fn agree(
     rng: &mut Rng,
     of: &Policy,
     policies: &[&Policy],
-    budget_bytes: u64,
+    budget: Budget,
     count: usize,
 ) -> Result<()> {
-    let compiled = policies.iter().map(|policy| policy::compiled(policy, budget_bytes));
+    let compiled = policies.iter().map(|policy| policy::compiled(policy, budget));
     let generations: Vec<_> = compiled.collect::<Result<_>>()?;
     let mut worlds: Vec<_> = generations.iter().map(HostWorld::new).collect();
     let mut frames = Frames::new(Places::of(of));

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use firewall_common::service::ServiceIndex;
+use firewall_policy::compile::Budget;
 use firewall_policy::ir::{Action, Count, Policy, Rule, TcpFlags};
 use firewall_policy::set::{AddrSet, RangeSet, ServiceSet};
 
@@ -73,6 +74,12 @@ const SERVICES: [(u32, u32); 16] = [
     (ServiceIndex::OTHER, ServiceIndex::SCTP - 1),
     (ServiceIndex::SCTP + 80, ServiceIndex::SCTP + 3868),
 ];
+
+/// No dense cells.
+pub(crate) const SHARED: Budget = Budget { dense_bytes: 0, ..Budget::USUAL };
+
+/// Nothing but vectors, where they can say what the rules say.
+pub(crate) const VECTORS: Budget = Budget { dense_bytes: 0, shared_bytes: 0 };
 
 /// How a policy is to be.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,7 +5,7 @@ use firewall_common::abi::ban::Ban;
 use firewall_common::abi::tables::Setting;
 use firewall_common::service::ServiceIndex;
 use firewall_common::verdict::{Direction, Reason};
-use firewall_policy::compile::{Environment, Generation};
+use firewall_policy::compile::{Budget, Generation};
 use firewall_policy::ir::Policy;
 use firewall_userspace::kernel::sandbox::Hook;
 use firewall_userspace::kernel::{bans, openings};
@@ -29,53 +29,50 @@ const RUN: usize = 500;
 
 #[test]
 fn plain_policies() -> Result<()> {
-    compare("plain", Kind { counts: true, ..Kind::default() }, Environment::BUDGET_BYTES)
+    compare("plain", Kind { counts: true, ..Kind::default() }, Budget::USUAL)
 }
 
 #[test]
 fn policies_that_ask_for_local_addresses_interfaces_tags_and_flags() -> Result<()> {
-    compare(
-        "sides",
-        Kind { locals: true, contexts: true, ..Kind::default() },
-        Environment::BUDGET_BYTES,
-    )
+    compare("sides", Kind { locals: true, contexts: true, ..Kind::default() }, Budget::USUAL)
 }
 
 #[test]
 fn policies_in_the_sparse_form() -> Result<()> {
-    compare("sparse", Kind { locals: true, contexts: true, ..Kind::default() }, 0)
+    compare("sparse", Kind { locals: true, contexts: true, ..Kind::default() }, policies::SHARED)
+}
+
+#[test]
+fn policies_whose_cells_are_vectors() -> Result<()> {
+    compare("vectors", Kind { locals: true, counts: true, ..Kind::default() }, policies::VECTORS)
 }
 
 #[test]
 fn policies_with_a_list_of_so_many_hosts_that_they_have_a_table() -> Result<()> {
     let long_list = Some(LongList::Hosts);
-    compare("hosts", Kind { long_list, locals: true, ..Kind::default() }, Environment::BUDGET_BYTES)
+    compare("hosts", Kind { long_list, locals: true, ..Kind::default() }, Budget::USUAL)
 }
 
 #[test]
 fn policies_with_a_list_so_long_that_there_is_a_bitmap() -> Result<()> {
     let long_list = Some(LongList::Networks);
-    compare(
-        "bitmap",
-        Kind { long_list, locals: true, ..Kind::default() },
-        Environment::BUDGET_BYTES,
-    )
+    compare("bitmap", Kind { long_list, locals: true, ..Kind::default() }, Budget::USUAL)
 }
 
-fn compare(what: &str, kind: Kind, budget_bytes: u64) -> Result<()> {
+fn compare(what: &str, kind: Kind, budget: Budget) -> Result<()> {
     let policies = match std::env::var(VARIABLE) {
         Ok(text) => text.parse().with_context(|| format!("{VARIABLE}={text} is no number"))?,
         Err(_) => 1,
     };
     let mut rng = Rng::from_environment(what)?;
     (0..policies).try_for_each(|number| {
-        compare_one(what, &mut rng, kind, budget_bytes)
+        compare_one(what, &mut rng, kind, budget)
             .with_context(|| format!("{what}, policy {number}"))
     })
 }
 
-fn compare_one(what: &str, rng: &mut Rng, kind: Kind, budget_bytes: u64) -> Result<()> {
-    let (policy, generation) = drawn(rng, kind, budget_bytes)?;
+fn compare_one(what: &str, rng: &mut Rng, kind: Kind, budget: Budget) -> Result<()> {
+    let (policy, generation) = drawn(rng, kind, budget)?;
     let mut pair = Pair::new(generation)?;
     let mut frames = Frames::new(Places::of(&policy));
     let mut seen = std::collections::HashMap::<Reason, usize>::new();
@@ -117,18 +114,19 @@ fn compare_one(what: &str, rng: &mut Rng, kind: Kind, budget_bytes: u64) -> Resu
 
 /// A policy whose tables have the form that the test is about: one in a few has so
 /// few rules that it needs no rows.
-fn drawn(rng: &mut Rng, kind: Kind, budget_bytes: u64) -> Result<(Policy, Generation)> {
+fn drawn(rng: &mut Rng, kind: Kind, budget: Budget) -> Result<(Policy, Generation)> {
     for _ in 0..20 {
         let policy = policies::random(rng, kind)?;
-        let generation = policy::compiled(&policy, budget_bytes)?;
+        let generation = policy::compiled(&policy, budget)?;
         let has = |setting: Setting| generation.settings[setting as usize] != 0;
-        let sparse = budget_bytes == 0;
+        let form = (has(Setting::RowsIngress), has(Setting::VectorsIngress));
+        let wanted = (budget == policies::SHARED, budget == policies::VECTORS);
         let list = match (has(Setting::HostsV4), has(Setting::Bitmap)) {
             (true, false) => Some(LongList::Hosts),
             (false, true) => Some(LongList::Networks),
             _ => None,
         };
-        if kind.long_list == list && sparse == has(Setting::RowsIngress) {
+        if kind.long_list == list && form == wanted {
             return Ok((policy, generation));
         }
     }

@@ -12,7 +12,7 @@ use firewall_common::abi::flow::FlowKey;
 use firewall_common::packet::Address;
 use firewall_common::request::Metric;
 use firewall_common::service::proto;
-use firewall_policy::compile::Environment;
+use firewall_policy::compile::Budget;
 use firewall_tests::lab::Lab;
 use firewall_tests::packet::{Arp, CLIENT4, CLIENT6, Frame, SERVER4, SERVER6, Tcp, flags};
 use firewall_userspace::kernel::sandbox::Hook;
@@ -51,7 +51,7 @@ fn requests_of_connections_are_counted_alike() -> Result<()> {
     for address in [format!("{SERVER6}/128"), format!("{CLIENT6}/128")] {
         host.ip(&["address", "add", &address, "dev", "lo", "nodad"])?;
     }
-    let generation = policy::compiled(&policy::read(POLICY)?, Environment::BUDGET_BYTES)?;
+    let generation = policy::compiled(&policy::read(POLICY)?, Budget::USUAL)?;
     let mut pair = Pair::new(generation)?;
     // Programs are loaded when they are first asked for, which needs this machine's
     // files; sockets are looked up where the thread is.

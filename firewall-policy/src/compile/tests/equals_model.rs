@@ -196,7 +196,7 @@ fn queries(policy: &Policy, picks: &[Picks]) -> Vec<Query<'static>> {
 }
 
 /// The cell that the model's verdict asks for.
-fn wanted(policy: &Policy, generation: &Generation, query: &Query<'_>) -> Cell {
+pub(super) fn wanted(policy: &Policy, generation: &Generation, query: &Query<'_>) -> Cell {
     let verdict = model::evaluate(policy, query);
     let allow = if verdict.action == Action::Allow { Cell::ALLOW } else { 0 };
     let Some((list, place)) = verdict.rule else {
@@ -221,7 +221,19 @@ fn wanted(policy: &Policy, generation: &Generation, query: &Query<'_>) -> Cell {
     Cell(slot | allow | failsafe | log | kind << Cell::COUNT_SHIFT)
 }
 
-fn check(wanted: Cell, found: Cell, query: &Query<'_>) {
+/// The policy, its rules without interfaces, VLANs and flags.
+fn in_every_context(mut policy: Policy) -> Policy {
+    for chain in [&mut policy.ingress, &mut policy.egress] {
+        for rule in chain.failsafe.iter_mut().chain(&mut chain.deny).chain(&mut chain.allow) {
+            rule.interfaces.clear();
+            rule.vlans.clear();
+            rule.tcp_flags = None;
+        }
+    }
+    policy
+}
+
+pub(super) fn check(wanted: Cell, found: Cell, query: &Query<'_>) {
     if matches!(query.context, Context::Reply { .. }) {
         let admitted = |cell: Cell| cell.has(Cell::ALLOW);
         assert_eq!(admitted(wanted), admitted(found), "{query:?}: {wanted:x?}, {found:x?}");
@@ -236,7 +248,7 @@ proptest! {
     #[test]
     fn both_forms(policy in any_policy(), picks in picks()) {
         let dense = compiled(&policy);
-        let no_budget = Environment { budget_bytes: 0, ..environment() };
+        let no_budget = Environment { budget: SHARED, ..environment() };
         let sparse = compile(&policy, &no_budget, &mut SlotTable::default()).unwrap();
         for query in queries(&policy, &picks) {
             let wanted = wanted(&policy, &dense, &query);
@@ -247,19 +259,25 @@ proptest! {
 
     #[test]
     fn two_stages(policy in any_policy(), picks in picks()) {
-        let mut policy = policy;
-        for chain in [&mut policy.ingress, &mut policy.egress] {
-            for rule in chain.failsafe.iter_mut().chain(&mut chain.deny).chain(&mut chain.allow) {
-                rule.interfaces.clear();
-                rule.vlans.clear();
-                rule.tcp_flags = None;
-            }
-        }
-        let no_budget = Environment { budget_bytes: 0, ..environment() };
+        let policy = in_every_context(policy);
+        let no_budget = Environment { budget: SHARED, ..environment() };
         let generation = compile(&policy, &no_budget, &mut SlotTable::default()).unwrap();
         let of = |setting: Setting| generation.settings[setting as usize];
         let asks = of(Setting::LocalClassesIngress) > 1 && of(Setting::ServiceClassesIngress) > 0;
         prop_assert_eq!(of(Setting::CombinedIngress) != 0, asks);
+        for query in queries(&policy, &picks) {
+            check(wanted(&policy, &generation, &query), ask(&generation, &query), &query);
+        }
+    }
+
+    #[test]
+    fn vectors(policy in any_policy(), picks in picks()) {
+        let policy = in_every_context(policy);
+        let no_budget = Environment { budget: VECTORS, ..environment() };
+        let generation = compile(&policy, &no_budget, &mut SlotTable::default()).unwrap();
+        let of = |setting: Setting| generation.settings[setting as usize];
+        prop_assert_eq!(of(Setting::VectorsIngress) != 0, of(Setting::ServiceClassesIngress) > 0);
+        prop_assert_eq!(of(Setting::VectorsEgress) != 0, of(Setting::ServiceClassesEgress) > 0);
         for query in queries(&policy, &picks) {
             check(wanted(&policy, &generation, &query), ask(&generation, &query), &query);
         }

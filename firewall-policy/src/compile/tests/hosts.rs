@@ -50,9 +50,9 @@ fn lone_addresses_and_their_neighbours_have_their_own_class() {
     // Few enough networks for the filter, and too many.
     let policies = [("64.0.0.0/12", 1), ("64.0.0.0/3", 0)]
         .map(|(wide, filtered)| (policy_of_crowds(6_000, wide), filtered));
-    let budgets = [Environment::BUDGET_BYTES, 0];
-    for ((policy, filtered), budget_bytes) in policies.iter().zip(budgets) {
-        let environment = Environment { budget_bytes, ..environment() };
+    let budgets = [Budget::USUAL, SHARED];
+    for ((policy, filtered), budget) in policies.iter().zip(budgets) {
+        let environment = Environment { budget, ..environment() };
         let generation = compile(policy, &environment, &mut SlotTable::default()).unwrap();
         for setting in [Setting::HostsV4, Setting::HostsV6] {
             assert_ne!(generation.settings[setting as usize], 0, "{setting:?}");

@@ -64,8 +64,9 @@ fn too_many_pairs_are_refused_before_they_are_made() {
         rule.remote = all.clone();
     }
     policy.ingress.deny = scattered(1000).ingress.allow;
-    policy.memory_max = Some(6 << 20);
-    let environment = Environment { budget_bytes: 1 << 20, ..environment() };
+    policy.memory_max = Some(1 << 20);
+    let environment =
+        Environment { budget: Budget { dense_bytes: 1 << 20, ..Budget::USUAL }, ..environment() };
     let error = compile(&policy, &environment, &mut SlotTable::default()).unwrap_err();
     let text = error.to_string();
     assert!(

@@ -7,6 +7,7 @@ mod limits;
 mod scale;
 mod slots;
 mod trie;
+mod vectors;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use firewall_common::policy;
 use firewall_common::verdict::Direction as Hook;
 
-use super::{Environment, Generation, List, SlotTable, compile};
+use super::{Budget, Environment, Generation, List, SlotTable, compile};
 use crate::host::HostTables;
 use crate::ir::{
     Action, Baseline, Chain, Direction, IngressHook, Interfaces, Log, Policy, Rule, State,
@@ -101,13 +102,19 @@ fn address(text: &str) -> IpAddr {
 /// Interfaces of the host that tests compile for.
 const INTERFACES: [(&str, u32); 3] = [("eth0", 2), ("eth1", 3), ("wg0", 7)];
 
+/// No dense cells.
+const SHARED: Budget = Budget { dense_bytes: 0, ..Budget::USUAL };
+
+/// Neither dense cells nor those that keep what pairs have in common.
+const VECTORS: Budget = Budget { dense_bytes: 0, shared_bytes: 0 };
+
 fn environment() -> Environment {
     Environment {
         interfaces: INTERFACES.map(|(name, index)| (name.to_owned(), index)).to_vec(),
         cpus: 2,
         generation_slot: 0,
         seed: 0x5eed,
-        budget_bytes: Environment::BUDGET_BYTES,
+        budget: Budget::USUAL,
     }
 }
 

@@ -54,7 +54,7 @@ fn a_crowded_row_loses_no_pair() {
         let (first, _) = rule.services.ranges()[0];
         rule.services = ServiceSet::range(3 * first, 3 * first);
     }
-    let environment = Environment { budget_bytes: 0, ..environment() };
+    let environment = Environment { budget: SHARED, ..environment() };
     for seed in [0, 1, 0x5eed, u32::MAX] {
         let environment = Environment { seed, ..environment.clone() };
         let generation = compile(&policy, &environment, &mut SlotTable::default()).unwrap();

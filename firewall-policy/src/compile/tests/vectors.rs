@@ -1,0 +1,76 @@
+//! A router's rules: networks of every length at both ends.
+
+use firewall_common::abi::tables::{Cell, Setting};
+use firewall_common::service::ServiceIndex;
+
+use super::equals_model::{check, wanted};
+use super::*;
+use crate::set::RangeSet;
+
+/// Numbers that look random: Marsaglia, "Xorshift RNGs", 2003.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        u32::try_from(self.0 >> 32).unwrap()
+    }
+
+    fn below(&mut self, bound: u32) -> u32 {
+        self.next() % bound
+    }
+
+    /// A network around one of a few places.
+    fn network(&mut self) -> (u32, u32) {
+        let host = (10 << 24 | self.below(40) << 16).wrapping_add(self.below(1 << 12));
+        let span = u32::MAX.checked_shr(8 + self.below(25)).unwrap_or(0);
+        (host & !span, host | span)
+    }
+}
+
+fn of((first, last): (u32, u32)) -> AddrSet {
+    AddrSet { v4: RangeSet::range(first, last), v6: RangeSet::empty() }
+}
+
+fn router(rules: u32, numbers: &mut Numbers) -> Policy {
+    let (mut deny, mut allow) = (Vec::new(), Vec::new());
+    for number in 0..rules {
+        let port = numbers.below(2_000);
+        let (remote, local) = (numbers.network(), numbers.network());
+        let any = numbers.below(16);
+        let rule = Rule {
+            remote: if any == 0 { AddrSet::any() } else { of(remote) },
+            local: if any == 1 { AddrSet::any() } else { of(local) },
+            services: ServiceSet::range(port, port + numbers.below(3) * 500),
+            ..rule(&format!("r{number}"))
+        };
+        if number % 2 == 0 { deny.push(rule) } else { allow.push(rule) }
+    }
+    policy_of(chain(vec![], deny, allow), chain(vec![], vec![], vec![]))
+}
+
+#[test]
+fn a_router_gets_vectors_and_the_models_verdicts() {
+    let mut numbers = Numbers(0x5eed);
+    // More lines than a word of bits has words: two of them.
+    let policy = router(1_500, &mut numbers);
+    let environment = Environment { budget: VECTORS, ..environment() };
+    let generation = compile(&policy, &environment, &mut SlotTable::default()).unwrap();
+    assert!(generation.settings[Setting::SummariesIngress as usize] > 1);
+    let mut decided = 0;
+    for _ in 0..5_000 {
+        let query = Query {
+            direction: Direction::Ingress,
+            remote: IpAddr::V4(numbers.network().0.into()),
+            local: IpAddr::V4(numbers.network().1.into()),
+            service: ServiceIndex(numbers.below(6_000)),
+            context: Context::Packet { interface: "eth0", vlan: None, tcp_flags: 0 },
+        };
+        let wanted = wanted(&policy, &generation, &query);
+        decided += usize::from(!wanted.has(Cell::DEFAULT));
+        check(wanted, ask(&generation, &query), &query);
+    }
+    assert!((500..4_500).contains(&decided), "{decided} of 5,000 met a rule");
+}
