@@ -46,11 +46,12 @@ impl Random {
     }
 }
 
-/// Maps any number to an address that may be a source.
+/// A number as an address that may be a source: itself, or else one that is.
 pub(super) fn usable(number: u32) -> u32 {
-    let first = match 1 + (number >> 24) % 223 {
+    let first = match number >> 24 {
         127 => 126,
-        first => first,
+        first @ 1..=223 => first,
+        first => 1 + first % 100,
     };
     first << 24 | number & 0x00ff_ffff
 }
