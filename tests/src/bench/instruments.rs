@@ -147,6 +147,11 @@ impl Records {
         Ok(Self { map, count: records.len(), fields })
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.count).unwrap_or(u32::MAX)
+    }
+
     /// What they replace.
     pub(super) fn fields(&self) -> Fields {
         self.fields

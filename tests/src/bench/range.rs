@@ -27,6 +27,10 @@ const BATCH: f64 = 1e6;
 /// Runs in a batch, at least and at most.
 const REPEATS: (f64, f64) = (2_000.0, 100_000.0);
 
+/// Part of the records that pass before a batch is timed. Between two batches of a row the
+/// others have had the caches; a flood that goes on finds there what it can keep there.
+const WARM: u32 = 8;
+
 /// Runs whose verdict is looked at before anything is timed.
 const CHECKED: u32 = 64;
 
@@ -47,6 +51,8 @@ struct Shot {
     /// What `program` needs to stay whole.
     _kept: Option<OwnedFd>,
     frame: Vec<u8>,
+    /// Packets that pass before a batch is timed.
+    warm: u32,
     /// What it must return.
     verdict: Verdict,
     /// Index of the bare drop it is held against.
@@ -91,8 +97,8 @@ impl Range {
         verdict: Verdict,
     ) -> Result<()> {
         let floor = self.floor(HOT, None, frame)?;
-        let program = bpf::duplicate(program)?;
-        self.push(row, HOT, (program, None), frame, verdict, floor);
+        let program = (bpf::duplicate(program)?, None);
+        self.push(row, HOT, program, (frame, None), verdict, floor);
         Ok(())
     }
 
@@ -106,7 +112,7 @@ impl Range {
     ) -> Result<()> {
         let floor = self.floor(column, Some(records), frame)?;
         let (program, kept) = instruments::varying(self.kind, records, target.as_fd())?;
-        self.push(row, column, (program, Some(kept)), frame, verdict, floor);
+        self.push(row, column, (program, Some(kept)), (frame, Some(records)), verdict, floor);
         Ok(())
     }
 
@@ -135,7 +141,7 @@ impl Range {
             Some(Fields::V4) | None => "bare drop",
         };
         let floor = self.shots.len();
-        self.push(row, column, program, frame, self.drop(), floor);
+        self.push(row, column, program, (frame, records), self.drop(), floor);
         self.floors.push((column, fields, floor));
         Ok(floor)
     }
@@ -145,12 +151,13 @@ impl Range {
         row: &str,
         column: &'static str,
         (program, kept): (OwnedFd, Option<OwnedFd>),
-        frame: &[u8],
+        (frame, records): (&[u8], Option<&Records>),
         verdict: Verdict,
         floor: usize,
     ) {
         let (row, frame) = (row.to_owned(), frame.to_vec());
-        self.shots.push(Shot { row, column, program, _kept: kept, frame, verdict, floor });
+        let warm = records.map_or(1, |records| records.count() / WARM);
+        self.shots.push(Shot { row, column, program, _kept: kept, frame, warm, verdict, floor });
     }
 
     /// Checks every verdict, then times all shots in one interleaved run.
@@ -183,6 +190,7 @@ impl Shot {
     fn trial(&self) -> Trial<'_> {
         let mut repeat = 10_000;
         Box::new(move || {
+            bpf::run(self.program.as_fd(), &self.frame, self.warm)?;
             let ns = measure::cpu_ns(repeat, || {
                 bpf::run(self.program.as_fd(), &self.frame, repeat)?;
                 Ok(())
