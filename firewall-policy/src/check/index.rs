@@ -5,9 +5,15 @@
 //! lie near each other share a node, which is the box around them. What is found
 //! here may meet; whether it does is for [`region`](super::region) to say.
 
+use std::net::IpAddr;
+
+use super::region::Packet;
+use crate::compile::parallel;
 use crate::ir::Rule;
 use crate::set::AddrSet;
 
+/// Pieces for whose nodes a thread is worth its while.
+const WORTH_A_THREAD: usize = if cfg!(test) { 20 } else { 20_000 };
 /// Boxes that one rule falls into at most.
 const PIECES: usize = 16;
 /// Boxes that are looked at one by one.
@@ -46,46 +52,12 @@ pub(crate) struct Index {
 impl Index {
     /// Of rules with their places.
     pub(crate) fn new<'r, I: Iterator<Item = (usize, &'r Rule)>>(rules: I) -> Self {
-        let mut index = Self::default();
+        let mut all = Vec::with_capacity(rules.size_hint().1.unwrap_or_default());
         for (rule, written) in rules {
-            let pieces = pieces(written);
-            index.pieces.extend(pieces.map(|bounds| Piece { bounds, rule }));
+            all.extend(pieces(written).map(|bounds| Piece { bounds, rule }));
         }
-        let mut pieces = std::mem::take(&mut index.pieces);
-        index.grow(&mut pieces, 0, 0);
-        index.pieces = pieces;
-        index
-    }
-
-    /// Makes the nodes of pieces, which are divided along one dimension after the
-    /// other.
-    fn grow(&mut self, pieces: &mut [Piece], start: usize, dimension: usize) {
-        let Some(first) = pieces.first() else { return };
-        let mut around = first.bounds;
-        let mut latest = first.bounds.map(|(first, _)| first);
-        for piece in &*pieces {
-            for ((around, latest), (first, last)) in
-                around.iter_mut().zip(&mut latest).zip(piece.bounds)
-            {
-                *around = (around.0.min(first), around.1.max(last));
-                *latest = first.max(*latest);
-            }
-        }
-        let node = self.nodes.len();
-        let rule = pieces.iter().map(|piece| piece.rule).min().unwrap_or_default();
-        let own = if pieces.len() <= LEAF { start..start + pieces.len() } else { start..start };
-        self.nodes.push(Node { bounds: around, rule, next: 0, pieces: own });
-        if pieces.len() > LEAF {
-            let mut turns = (0..3).map(|turn| (dimension + turn) % 3);
-            let divides = |&by: &usize| around[by].0 < latest[by];
-            let by = turns.find(divides).unwrap_or(dimension);
-            let middle = pieces.len() / 2;
-            pieces.select_nth_unstable_by_key(middle, |one| (one.bounds[by].0, one.rule));
-            let (low, high) = pieces.split_at_mut(middle);
-            self.grow(low, start, (by + 1) % 3);
-            self.grow(high, start + middle, (by + 1) % 3);
-        }
-        self.nodes[node].next = self.nodes.len();
+        let nodes = grown(&mut all, 0, 0);
+        Self { pieces: all, nodes }
     }
 
     /// Rules that may meet this one, in order.
@@ -119,6 +91,18 @@ impl Index {
         (first < end).then_some(first)
     }
 
+    /// Whether a packet may be matched by one of the rules that are wanted.
+    pub(crate) fn is_any_at(
+        &self,
+        packet: &Packet,
+        mut is_wanted: impl FnMut(usize) -> bool,
+    ) -> bool {
+        let place = [line(packet.remote), line(packet.local), packet.service.into()];
+        let holds =
+            |bounds: &Bounds| bounds.iter().zip(place).all(|(a, at)| a.0 <= at && at <= a.1);
+        self.visit(usize::MAX, holds, &mut is_wanted) < usize::MAX
+    }
+
     /// Looks at the rules whose boxes are `wanted`, and from the first `taken` one
     /// on only at those before it; the first taken one, else `end`.
     fn visit(
@@ -142,6 +126,61 @@ impl Index {
         }
         end
     }
+}
+
+/// The nodes of pieces, which are divided along one dimension after the other. The
+/// pieces are those from `start` on.
+fn grown(pieces: &mut [Piece], start: usize, dimension: usize) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    grow(&mut nodes, pieces, start, dimension);
+    nodes
+}
+
+fn grow(nodes: &mut Vec<Node>, pieces: &mut [Piece], start: usize, dimension: usize) {
+    let Some(first) = pieces.first() else { return };
+    let mut around = first.bounds;
+    let mut latest = first.bounds.map(|(first, _)| first);
+    for piece in &*pieces {
+        for ((around, latest), (first, last)) in
+            around.iter_mut().zip(&mut latest).zip(piece.bounds)
+        {
+            *around = (around.0.min(first), around.1.max(last));
+            *latest = first.max(*latest);
+        }
+    }
+    let node = nodes.len();
+    let rule = pieces.iter().map(|piece| piece.rule).min().unwrap_or_default();
+    let own = if pieces.len() <= LEAF { start..start + pieces.len() } else { start..start };
+    nodes.push(Node { bounds: around, rule, next: 0, pieces: own });
+    if pieces.len() > LEAF {
+        let mut turns = (0..3).map(|turn| (dimension + turn) % 3);
+        let divides = |&by: &usize| around[by].0 < latest[by];
+        let by = turns.find(divides).unwrap_or(dimension);
+        let middle = pieces.len() / 2;
+        let is_large = parallel::threads(pieces.len(), WORTH_A_THREAD) > 1;
+        pieces.select_nth_unstable_by_key(middle, |one| (one.bounds[by].0, one.rule));
+        let (low, high) = pieces.split_at_mut(middle);
+        let next = (by + 1) % 3;
+        if is_large {
+            let (low, high) = parallel::both(
+                true,
+                || grown(low, start, next),
+                || grown(high, start + middle, next),
+            );
+            graft(nodes, low);
+            graft(nodes, high);
+        } else {
+            grow(nodes, low, start, next);
+            grow(nodes, high, start + middle, next);
+        }
+    }
+    nodes[node].next = nodes.len();
+}
+
+/// Adds nodes that were grown by themselves.
+fn graft(nodes: &mut Vec<Node>, grown: Vec<Node>) {
+    let before = nodes.len();
+    nodes.extend(grown.into_iter().map(|node| Node { next: node.next + before, ..node }));
 }
 
 /// The boxes of a rule; none if it matches nothing.
@@ -181,9 +220,21 @@ fn rest(rule: &Rule) -> Option<((u128, u128), (u128, u128))> {
 /// of IPv6 addresses.
 fn ranges(set: &AddrSet) -> impl Iterator<Item = (u128, u128)> {
     let v4 = set.v4.ranges().iter().map(|&(first, last)| (first.into(), last.into()));
-    let line = |address: u128| 1 << 127 | address >> 1;
-    let v6 = set.v6.ranges().iter().map(move |&(first, last)| (line(first), line(last)));
+    let v6 =
+        set.v6.ranges().iter().map(move |&(first, last)| (line_of_v6(first), line_of_v6(last)));
     v4.chain(v6)
+}
+
+/// Where an address is on that line.
+fn line(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => line_of_v6(address.into()),
+    }
+}
+
+const fn line_of_v6(address: u128) -> u128 {
+    1 << 127 | address >> 1
 }
 
 #[cfg(test)]
@@ -193,7 +244,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::region::{covers, overlap};
+    use super::super::region::{Region, covers, overlap};
     use super::*;
     use crate::ir::Log;
     use crate::set::{RangeSet, ServiceSet};
@@ -251,6 +302,17 @@ mod tests {
                 let found: Vec<usize> = near.iter().copied().filter(meets).collect();
                 let all: Vec<usize> = (0..rules.len()).filter(meets).collect();
                 prop_assert_eq!(found, all);
+                let packet = Packet::of(one);
+                let is_any = packet.map(|packet| {
+                    let holds = |place: usize| packet.is_held_by(&rules[place]);
+                    (index.is_any_at(&packet, holds), (0..rules.len()).any(holds))
+                });
+                prop_assert!(is_any.is_none_or(|(found, all)| found == all));
+                let mut left = Region::new(one);
+                for rule in &rules {
+                    left.subtract(rule);
+                }
+                prop_assert!(is_any.is_none_or(|(found, _)| found) || !left.is_empty());
                 for end in [0, rules.len() / 2, rules.len()] {
                     let is_cover = |place: usize| covers(&rules[place], one);
                     let first = index.first_around(one, end, is_cover);

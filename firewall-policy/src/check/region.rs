@@ -4,6 +4,8 @@
 //! by interface, VLAN and TCP flags. Everything said here about two rules is
 //! true of every packet; what is not certain is not said.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use crate::ir::Rule;
 use crate::set::{AddrSet, ServiceSet};
 
@@ -70,6 +72,36 @@ pub(crate) fn has_family(remote: &AddrSet, local: &AddrSet) -> bool {
         || both(remote.v6.is_empty(), local.v6.is_empty())
 }
 
+/// A packet, as far as addresses and service go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet {
+    pub(crate) remote: IpAddr,
+    pub(crate) local: IpAddr,
+    pub(crate) service: u32,
+}
+
+impl Packet {
+    /// One that a rule matches, if any.
+    pub(crate) fn of(rule: &Rule) -> Option<Self> {
+        let Rule { remote, local, .. } = rule;
+        let v4 = (remote.v4.ranges().first(), local.v4.ranges().first());
+        let (remote, local) = if let (Some((remote, _)), Some((local, _))) = v4 {
+            (Ipv4Addr::from(*remote).into(), Ipv4Addr::from(*local).into())
+        } else {
+            let (remote, local) = (remote.v6.ranges().first()?.0, local.v6.ranges().first()?.0);
+            (Ipv6Addr::from(remote).into(), Ipv6Addr::from(local).into())
+        };
+        Some(Self { remote, local, service: rule.services.ranges().first()?.0 })
+    }
+
+    /// Whether its addresses and service are among those of a rule.
+    pub(crate) fn is_held_by(&self, rule: &Rule) -> bool {
+        rule.services.contains(self.service)
+            && rule.local.contains(self.local)
+            && rule.remote.contains(self.remote)
+    }
+}
+
 #[derive(Clone)]
 struct Box3 {
     remote: AddrSet,
@@ -87,8 +119,9 @@ pub(crate) struct Region<'a> {
 impl<'a> Region<'a> {
     /// All that a rule matches.
     pub(crate) fn new(rule: &'a Rule) -> Self {
-        let Rule { remote, local, services, .. } = rule.clone();
-        Self { rule, boxes: vec![Box3 { remote, local, services }], given_up: false }
+        let (remote, local) = (rule.remote.clone(), rule.local.clone());
+        let all = Box3 { remote, local, services: rule.services.clone() };
+        Self { rule, boxes: vec![all], given_up: false }
     }
 
     /// Takes away what `other` matches; whether that was anything.

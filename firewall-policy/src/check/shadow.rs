@@ -9,7 +9,7 @@
 
 use super::Context;
 use super::index::Index;
-use super::region::{Region, covers, overlap};
+use super::region::{Packet, Region, covers, overlap};
 use super::rules::Resolved;
 use crate::assemble::Lists;
 use crate::codes::Code;
@@ -32,11 +32,8 @@ pub(crate) fn check(context: &mut Context<'_>, lists: &Lists<'_>) {
             under_failsafe(context, deny, &lists.failsafe[place]);
         }
     }
-    let denies = index(&lists.deny, |deny| !deny.changes);
-    for allow in steady(&lists.allow) {
-        let denies = denies.meeting(&allow.rule);
-        let denies: Vec<_> = denies.into_iter().map(|place| &lists.deny[place]).collect();
-        denied(context, allow, &denies);
+    for (allow, by) in all_denied(lists) {
+        say_denied(context, allow, &by);
     }
     bans(context, lists);
 }
@@ -83,15 +80,45 @@ fn under_failsafe(context: &mut Context<'_>, deny: &Resolved<'_>, failsafe: &Res
     );
 }
 
-/// `denies` are those that may meet the rule.
-fn denied(context: &mut Context<'_>, allow: &Resolved<'_>, denies: &[&Resolved<'_>]) {
-    if denies.is_empty() {
-        return;
-    }
-    let mut left = Region::new(&allow.rule);
+/// Allows of which nothing is left by denies, and those.
+fn all_denied<'r, 'u>(lists: &'r Lists<'u>) -> Vec<(&'r Resolved<'u>, Vec<&'r Resolved<'u>>)> {
+    let index = index(&lists.deny, |deny| !deny.changes);
+    let denied = |(place, packet): (usize, Option<Packet>)| {
+        let allow = &lists.allow[place].rule;
+        // What one packet gets through is not denied, and almost every rule has one.
+        if let Some(packet) = packet
+            && !index.is_any_at(&packet, |deny| packet.is_held_by(&lists.deny[deny].rule))
+        {
+            return None;
+        }
+        let denies = index.meeting(allow).into_iter().map(|deny| &lists.deny[deny]);
+        Some((place, denied_by(allow, denies)?))
+    };
+    let places: Vec<usize> =
+        (0..lists.allow.len()).filter(|&place| !lists.allow[place].changes).collect();
+    let worth = if lists.deny.is_empty() { usize::MAX } else { WORTH_A_THREAD };
+    let shares = parallel::shares(places, |_| 1, worth);
+    let found = parallel::all(shares, |places| {
+        let with_packet = |place: usize| (place, Packet::of(&lists.allow[place].rule));
+        let mut packets: Vec<_> = places.into_iter().map(with_packet).collect();
+        // Where a deny has a million addresses, the next one is near the one before.
+        packets.sort_unstable_by_key(|(_, packet)| packet.map(|packet| packet.remote));
+        packets.into_iter().filter_map(denied).collect::<Vec<_>>()
+    });
+    let mut found: Vec<_> = found.into_iter().flatten().collect();
+    found.sort_unstable_by_key(|(place, _)| *place);
+    found.into_iter().map(|(place, by)| (&lists.allow[place], by)).collect()
+}
+
+/// The denies that leave nothing of a rule, of those that may meet it.
+fn denied_by<'r, 'u: 'r>(
+    allow: &Rule,
+    denies: impl Iterator<Item = &'r Resolved<'u>>,
+) -> Option<Vec<&'r Resolved<'u>>> {
+    let mut left = Region::new(allow);
     let mut by = Vec::new();
     for deny in denies {
-        if covers(&deny.rule, &allow.rule) {
+        if covers(&deny.rule, allow) {
             by = vec![deny];
             left.subtract(&deny.rule);
             break;
@@ -103,9 +130,10 @@ fn denied(context: &mut Context<'_>, allow: &Resolved<'_>, denies: &[&Resolved<'
             break;
         }
     }
-    if !left.is_empty() {
-        return;
-    }
+    left.is_empty().then_some(by)
+}
+
+fn say_denied(context: &mut Context<'_>, allow: &Resolved<'_>, by: &[&Resolved<'_>]) {
     let message = format!("rule `{}` can never take effect", allow.rule.name);
     let mut diagnostic = Diagnostic::new(Code::AllowDenied, message)
         .at(&allow.written.name.span, "everything it allows is denied");
