@@ -100,6 +100,7 @@ pub(crate) fn policy(
     Some(Loaded {
         policy,
         warnings: Vec::new(),
+        sources: Vec::new(),
         names: named(&names, &members),
         memory_max: settings.memory_max.map(|one| one.span.clone()),
         interfaces: settings.interfaces.map(|one| one.span.clone()),
@@ -158,8 +159,14 @@ fn books<'u>(
     let of = |index: usize| {
         // Names are known by now, so that no file is asked for.
         let (files, mut found) = (MemoryFiles::new(), Sink::default());
-        let mut context =
-            Context { files: &files, sink: &mut found, now, own_addresses, allow_unsupported };
+        let mut context = Context {
+            files: &files,
+            sink: &mut found,
+            sources: &mut Vec::new(),
+            now,
+            own_addresses,
+            allow_unsupported,
+        };
         let book = book(&mut context, names.scope(index), &units.all[index]);
         (index, book, found)
     };

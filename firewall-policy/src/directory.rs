@@ -103,6 +103,11 @@ impl Files for Directory {
         Ok(Content { bytes, modified: metadata.modified().ok() })
     }
 
+    fn size(&self, path: &str) -> usize {
+        let length = fs::metadata(self.root.join(path)).map(|metadata| metadata.len());
+        usize::try_from(length.unwrap_or_default()).unwrap_or(usize::MAX)
+    }
+
     fn shown(&self, path: &str) -> String {
         format!("{}{path}", self.shown_as)
     }

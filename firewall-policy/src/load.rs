@@ -12,7 +12,7 @@ use crate::read;
 use crate::schema::host::HostFile;
 use crate::schema::reader::Reader;
 use crate::set::{AddrSet, ServiceSet};
-use crate::source::{Files, Span, Spanned};
+use crate::source::{Files, Placed, Span, Spanned};
 
 /// Where host.yaml stands in the tree.
 pub const HOST_FILE: &str = "host.yaml";
@@ -47,6 +47,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is doubtful, but possible.
     pub warnings: Vec<Diagnostic>,
+    /// Every file that was read.
+    pub sources: Vec<Placed>,
     /// What the names of the files stand for.
     pub names: Names,
     /// Where `memory-max` was written, if it was.
@@ -94,10 +96,10 @@ pub struct Host {
 ///
 /// A [`Report`] of everything that is wrong; nothing of the policy may be used.
 pub fn load(files: &dyn Files, subject: &Subject, options: &Options) -> Result<Loaded, Report> {
-    let mut sink = Sink::default();
-    let read = compose(&mut context(files, &mut sink, options), subject);
+    let (mut sink, mut sources) = (Sink::default(), Vec::new());
+    let read = compose(&mut context(files, (&mut sink, &mut sources), options), subject);
     let (loaded, warnings) = sink.finish(read)?;
-    Ok(Loaded { warnings, ..loaded })
+    Ok(Loaded { warnings, sources, ..loaded })
 }
 
 /// Reads host.yaml alone.
@@ -107,7 +109,7 @@ pub fn load(files: &dyn Files, subject: &Subject, options: &Options) -> Result<L
 /// A [`Report`] of everything that is wrong in it.
 pub fn load_host(files: &dyn Files, options: &Options) -> Result<(Host, Vec<Diagnostic>), Report> {
     let mut sink = Sink::default();
-    let read = read_host(&mut context(files, &mut sink, options));
+    let read = read_host(&mut context(files, (&mut sink, &mut Vec::new()), options));
     let (host, warnings) = sink.finish(read)?;
     let values = |written: Vec<Spanned<String>>| written.into_iter().map(|one| one.value).collect();
     let host = Host {
@@ -118,10 +120,15 @@ pub fn load_host(files: &dyn Files, options: &Options) -> Result<(Host, Vec<Diag
     Ok((host, warnings))
 }
 
-fn context<'a>(files: &'a dyn Files, sink: &'a mut Sink, options: &'a Options) -> Context<'a> {
+fn context<'a>(
+    files: &'a dyn Files,
+    (sink, sources): (&'a mut Sink, &'a mut Vec<Placed>),
+    options: &'a Options,
+) -> Context<'a> {
     Context {
         files,
         sink,
+        sources,
         now: options.now,
         own_addresses: options.own_addresses.as_ref(),
         allow_unsupported: options.allow_unsupported,

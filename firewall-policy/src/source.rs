@@ -83,6 +83,9 @@ pub struct Spanned<T> {
     pub span: Span,
 }
 
+/// A file that was read, and its place in the tree.
+pub type Placed = (String, Arc<Source>);
+
 /// A file's bytes and age.
 #[derive(Clone, Debug)]
 pub struct Content {
@@ -113,7 +116,7 @@ pub enum Refusal {
 }
 
 /// Where rule files come from: a tree laid out like `/etc/firewall`.
-pub trait Files {
+pub trait Files: Sync {
     /// Reads the file at `path`, which is relative to the root, normalised, and
     /// has no `..` in it.
     ///
@@ -122,6 +125,9 @@ pub trait Files {
     /// A [`Refusal`]: the file cannot or must not be used. The caller reports it
     /// at the place that names the file.
     fn read(&self, path: &str, max_bytes: usize) -> Result<Content, Refusal>;
+
+    /// About how many bytes [`read`](Self::read) gives, to divide work by.
+    fn size(&self, path: &str) -> usize;
 
     /// The name of `path` for people.
     fn shown(&self, path: &str) -> String {
@@ -175,6 +181,10 @@ impl Files for MemoryFiles {
             return Err(Refusal::TooLong(content.bytes.len()));
         }
         Ok(content.clone())
+    }
+
+    fn size(&self, path: &str) -> usize {
+        self.files.get(path).map_or(0, |content| content.bytes.len())
     }
 }
 

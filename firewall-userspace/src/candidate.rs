@@ -1,9 +1,9 @@
 //! A policy that somebody wants: read, checked, compiled; nothing is changed.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +13,7 @@ use firewall_policy::diagnostic::{Diagnostic, Report};
 use firewall_policy::directory::Directory;
 use firewall_policy::ir::{Chain, Policy, Rule};
 use firewall_policy::set::AddrSet;
-use firewall_policy::source::{Content, Files, Refusal};
+use firewall_policy::source::Source;
 use firewall_policy::{Host, Loaded, Options, Subject};
 
 use crate::host::{addresses, interfaces};
@@ -61,7 +61,7 @@ impl Wanted {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
     /// Every file that was read, by its place in the tree.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<String, Arc<Source>>,
     /// What in the tree was meant.
     pub subject: Option<Subject>,
     /// The addresses that `self` stood for.
@@ -84,29 +84,10 @@ pub(crate) fn read(config: &Path, wanted: &Wanted) -> Result<Loaded, Report> {
 /// A report of everything that is wrong.
 pub(crate) fn read_with_origin(config: &Path, wanted: &Wanted) -> Result<(Loaded, Origin), Report> {
     let (files, subject) = wanted.subject(config);
-    let recorder = Recorder { files, read: RefCell::default() };
     let addresses = own_addresses(&wanted.addresses);
-    let loaded = firewall_policy::load(&recorder, &subject, &options(&addresses))?;
-    let files = recorder.read.into_inner();
+    let loaded = firewall_policy::load(&files, &subject, &options(&addresses))?;
+    let files = loaded.sources.iter().cloned().collect();
     Ok((loaded, Origin { files, subject: Some(subject), addresses }))
-}
-
-/// A tree that remembers what was read from it.
-struct Recorder {
-    files: Directory,
-    read: RefCell<BTreeMap<String, Vec<u8>>>,
-}
-
-impl Files for Recorder {
-    fn read(&self, path: &str, max_bytes: usize) -> Result<Content, Refusal> {
-        let content = self.files.read(path, max_bytes)?;
-        self.read.borrow_mut().insert(path.to_owned(), content.bytes.clone());
-        Ok(content)
-    }
-
-    fn shown(&self, path: &str) -> String {
-        self.files.shown(path)
-    }
 }
 
 /// Reads host.yaml alone.

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use firewall_policy::Subject;
+use firewall_policy::source::Source;
 
 use crate::candidate::{Origin, Wanted};
 use crate::host::clock;
@@ -136,9 +137,10 @@ pub(crate) fn is_chosen(origin: &Origin, hash: &str) -> bool {
 }
 
 /// The files of a copy.
-fn content(origin: &Origin) -> BTreeMap<&str, Cow<'_, [u8]>> {
+fn content<'o>(origin: &'o Origin) -> BTreeMap<&'o str, Cow<'o, [u8]>> {
     let addresses: Vec<String> = origin.addresses.iter().map(ToString::to_string).collect();
-    let files = origin.files.iter().map(|(path, bytes)| (path.as_str(), Cow::from(bytes)));
+    let text = |source: &'o Source| Cow::from(source.text.as_bytes());
+    let files = origin.files.iter().map(|(path, source)| (path.as_str(), text(source)));
     let notes = [
         ("addresses", Cow::from(addresses.join("\n").into_bytes())),
         ("subject", Cow::from(subject(origin).into_bytes())),

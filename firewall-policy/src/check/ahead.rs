@@ -12,7 +12,7 @@ use crate::diagnostic::Sink;
 use crate::read;
 use crate::schema::file::File;
 use crate::schema::reader::Reader;
-use crate::source::{Refusal, resolve_path};
+use crate::source::{Files, Refusal, resolve_path};
 use crate::text;
 
 /// Bytes for which a thread is worth its while.
@@ -57,46 +57,30 @@ impl Ahead {
     /// # Errors
     /// If the tree does not give it.
     pub(crate) fn take(&mut self, context: &Context<'_>, path: &str) -> Result<Taken, Refusal> {
-        self.0.remove(path).unwrap_or_else(|| {
-            let bytes = context.files.read(path, text::MAX_BYTES)?.bytes;
-            let text = Text { path: String::new(), shown: context.files.shown(path), bytes };
-            Ok(one(text, context.allow_unsupported).1)
-        })
+        self.0.remove(path).unwrap_or_else(|| one(context.files, path, context.allow_unsupported))
     }
-}
-
-/// A file that has been fetched.
-struct Text {
-    path: String,
-    shown: String,
-    bytes: Vec<u8>,
 }
 
 fn several(context: &Context<'_>, paths: Vec<String>) -> Vec<(String, Result<Taken, Refusal>)> {
-    let (mut read, mut texts) = (Vec::new(), Vec::new());
-    for path in paths {
-        let shown = context.files.shown(&path);
-        match context.files.read(&path, text::MAX_BYTES) {
-            Ok(file) => texts.push(Text { path, shown, bytes: file.bytes }),
-            Err(refusal) => read.push((path, Err(refusal))),
-        }
-    }
-    let allow_unsupported = context.allow_unsupported;
-    let all = |texts: Vec<Text>| -> Vec<(String, Taken)> {
-        texts.into_iter().map(|text| one(text, allow_unsupported)).collect()
+    let Context { files, allow_unsupported, .. } = *context;
+    let all = |paths: Vec<String>| {
+        let taken = |path: String| {
+            let taken = one(files, &path, allow_unsupported);
+            (path, taken)
+        };
+        paths.into_iter().map(taken).collect::<Vec<_>>()
     };
-    let shares = parallel::shares(texts, |text| text.bytes.len(), WORTH_A_THREAD);
-    let taken = parallel::all(shares, all).into_iter().flatten();
-    read.extend(taken.map(|(path, taken)| (path, Ok(taken))));
-    read
+    let shares = parallel::shares(paths, |path| files.size(path), WORTH_A_THREAD);
+    parallel::all(shares, all).into_iter().flatten().collect()
 }
 
-fn one(text: Text, allow_unsupported: bool) -> (String, Taken) {
+fn one(files: &dyn Files, path: &str, allow_unsupported: bool) -> Result<Taken, Refusal> {
+    let bytes = files.read(path, text::MAX_BYTES)?.bytes;
     let mut found = Sink::default();
-    let source = text::decode(text.shown, text.bytes, &mut found);
+    let source = text::decode(files.shown(path), bytes, &mut found);
     let file = source.and_then(|source| {
         let root = read::parse(&source, &mut found)?;
         Reader { sink: &mut found, allow_unsupported }.file(&source, &root)
     });
-    (text.path, Taken { file, found })
+    Ok(Taken { file, found })
 }

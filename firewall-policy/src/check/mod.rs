@@ -24,12 +24,14 @@ use std::time::SystemTime;
 
 use crate::diagnostic::Sink;
 use crate::set::AddrSet;
-use crate::source::Files;
+use crate::source::{Files, Placed};
 
 /// What every check works with.
 pub(crate) struct Context<'a> {
     pub(crate) files: &'a dyn Files,
     pub(crate) sink: &'a mut Sink,
+    /// Takes every file that is read.
+    pub(crate) sources: &'a mut Vec<Placed>,
     pub(crate) now: Option<SystemTime>,
     /// This host's addresses; `None` off the host.
     pub(crate) own_addresses: Option<&'a AddrSet>,

@@ -140,6 +140,7 @@ impl Units {
         };
         context.sink.absorb(found);
         let file = file?;
+        context.sources.push((path.to_owned(), file.source.clone()));
         self.stack.push(path.to_owned());
         let includes = file.include.iter().filter_map(|name| self.include(context, path, name));
         let includes = includes.collect();
@@ -201,7 +202,11 @@ impl Units {
 pub(crate) fn host_text(context: &mut Context<'_>) -> Option<Arc<Source>> {
     let path = HOST_FILE;
     match context.files.read(path, text::MAX_BYTES) {
-        Ok(file) => text::decode(context.files.shown(path), file.bytes, context.sink),
+        Ok(file) => {
+            let source = text::decode(context.files.shown(path), file.bytes, context.sink)?;
+            context.sources.push((path.to_owned(), source.clone()));
+            Some(source)
+        }
         Err(refusal) => {
             say_refused(context, path, &refusal, None);
             None
