@@ -37,6 +37,17 @@ pub(crate) enum Value<'s> {
     List(Vec<Node<'s>>),
     /// `{ a: b }`, or lines of the form `key: value`.
     Map(Vec<Entry<'s>>),
+    /// A list of IPv4 addresses and networks of a group, of which there may be very
+    /// many. Only what is read quickly has it.
+    Networks(Box<Networks>),
+}
+
+/// What [`plain_v4`](crate::value::address::plain_v4) makes of every word of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct Networks {
+    pub(crate) ranges: Vec<(u32, u32)>,
+    /// The first word.
+    pub(crate) first: Span,
 }
 
 impl Node<'_> {

@@ -6,6 +6,10 @@
 //! returns nothing here. What is returned is what that reader would return, byte
 //! for byte, which a test holds against it.
 
+mod networks;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,7 +32,8 @@ pub(super) fn parse(source: &Arc<Source>) -> Option<Node<'_>> {
     if !all_bytes(bytes, is_possible) {
         return None;
     }
-    let mut quick = Quick { source, bytes, at: 0, line: Line { start: 0, first: 0 } };
+    let mut quick =
+        Quick { source, bytes, at: 0, line: Line { start: 0, first: 0 }, in_groups: false };
     quick.next_line();
     if quick.is_over() || quick.line.indent() != 0 {
         return None;
@@ -44,6 +49,8 @@ struct Quick<'s> {
     at: usize,
     /// The line in which that is.
     line: Line,
+    /// Whether that is below `groups:`.
+    in_groups: bool,
 }
 
 /// A line with something in it.
@@ -121,6 +128,9 @@ impl<'s> Quick<'s> {
         let mut entries = Vec::new();
         loop {
             let (key, key_span) = self.key()?;
+            if depth == 0 {
+                self.in_groups = key.text == "groups";
+            }
             self.spaces();
             let value = self.value(indent, depth + 1)?;
             entries.push(Entry { key, key_span, value });
@@ -156,7 +166,14 @@ impl<'s> Quick<'s> {
         match self.line.indent() {
             _ if self.is_over() => None,
             deep if deep > indent && !is_list => self.map(deep, depth),
-            deep if deep >= indent && is_list => self.list(deep, deep > indent, depth),
+            deep if deep >= indent && is_list => {
+                let networks = if self.in_groups && depth == 2 {
+                    self.networks(deep, deep > indent)
+                } else {
+                    None
+                };
+                networks.or_else(|| self.list(deep, deep > indent, depth))
+            }
             _ => None,
         }
     }
@@ -362,121 +379,4 @@ fn are_different(entries: &[Entry<'_>]) -> bool {
         return keys().all(|key| known.insert(key));
     }
     keys().enumerate().all(|(place, key)| keys().take(place).all(|known| known != key))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-    use proptest::sample::select;
-
-    use super::*;
-    use crate::diagnostic::Sink;
-
-    /// A tree with every place in it.
-    fn shown(node: &Node<'_>, out: &mut String) {
-        use std::fmt::Write as _;
-        let _ = write!(out, "{}-{} ", node.span.start, node.span.end);
-        match &node.value {
-            Value::Empty => out.push_str("empty"),
-            Value::Scalar(scalar) => write!(out, "{:?} {}", scalar.text, scalar.plain).unwrap(),
-            Value::List(items) => {
-                out.push('[');
-                for item in items {
-                    shown(item, out);
-                    out.push_str(", ");
-                }
-                out.push(']');
-            }
-            Value::Map(entries) => {
-                out.push('{');
-                for Entry { key, key_span, value } in entries {
-                    let Span { start, end, .. } = key_span;
-                    let _ = write!(out, "{start}-{end} {:?} {}: ", key.text, key.plain);
-                    shown(value, out);
-                    out.push_str(", ");
-                }
-                out.push('}');
-            }
-        }
-    }
-
-    /// Whether the text was read quickly; the other reader must agree then.
-    fn agrees(written: &str) -> bool {
-        let source = Arc::new(Source { name: "test".into(), text: written.into() });
-        let Some(quick) = parse(&source) else { return false };
-        let mut sink = Sink::default();
-        let tree = super::super::parse_any(&source, &mut sink);
-        let ((), found) =
-            sink.finish(Some(())).unwrap_or_else(|report| panic!("{written}\n{report}"));
-        assert!(found.is_empty(), "{written}");
-        let (mut one, mut other) = (String::new(), String::new());
-        shown(&quick, &mut one);
-        shown(&tree.unwrap(), &mut other);
-        assert_eq!(one, other, "{written}");
-        true
-    }
-
-    #[test]
-    fn files_are_read_quickly_and_the_same() {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let directories = ["tests/site", "tests/site/rules", "../rules", "tests/bad"];
-        let (mut quick, mut all) = (0, 0);
-        for directory in directories {
-            for file in fs::read_dir(here.join(directory)).unwrap() {
-                let path = file.unwrap().path();
-                if path.extension().is_some_and(|extension| extension == "yaml") {
-                    let Ok(text) = fs::read_to_string(&path) else { continue };
-                    all += 1;
-                    quick += usize::from(agrees(&text));
-                }
-            }
-        }
-        assert!(quick * 2 > all, "{quick} of {all}");
-    }
-
-    #[test]
-    fn what_generators_write_is_read_quickly() {
-        assert!(agrees(
-            "# made by a program\nversion: 1\nkind: site # shared\ncommon:\n  ingress:\n    allow:\n\
-             \x20     - { name: r0, from: 10.0.0.0/24, service: [p1000, \"p2\"] }\n\n\
-             \x20     - name: r1\n        from: 'fd00::/8'\n        service: http\n\
-             groups:\n  admins:\n  - 10.0.0.1\n  - fd00::1\n  empty: []\n"
-        ));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4_000))]
-
-        #[test]
-        fn what_is_read_quickly_is_read_the_same(
-            pieces in vec(
-                select(vec![
-                    "a", "b1", "name", "null", "~", "-", "- ", "  ", " ", "\n", "\n  ", "\n    ",
-                    "\n- ", "\n  - ", ":", ": ", "a: ", "b: ", "[", "]", "{", "}", ", ", ",", "\"",
-                    "'", "#", " # c", "fd00::1", "1.2.3.0/24", "x y", "\\", "|", ">", "&", "*",
-                    "!", "%", "@", "`", "?", "? ", "---", "...", "\u{e9}", "\t", "\r\n", "{ a: b }",
-                    "[a, b]", "\"q\"", "'q'", "=", "$", "(", ")", "<", "/", ".", "_", "a:b", "k:\n",
-                ]),
-                0..14,
-            ),
-        ) {
-            agrees(&pieces.concat());
-        }
-
-        #[test]
-        fn a_slip_in_a_file_changes_nothing(at in 0_usize..400, with in "[ -~\n]{0,2}", cut in 0_usize..3) {
-            let text = "version: 1\nrole: web\ninclude: [site.yaml]\nservices:\n  http: { tcp: 80 }\n\
-                ingress:\n  deny:\n    - { name: a, from: [10.0.0.0/8, \"fd00::/8\"], service: all }\n\
-                \x20 allow:\n    - name: web\n      from: any\n      service: http\n\
-                \x20     reason: all of it, for 'all'  # yes\n    - { name: x, from: y, service: z }\n\
-                rates:\n- name: qps\n  rule: web\n  unit: packets\ntests: []\n";
-            let at = at.min(text.len());
-            let end = (at + cut).min(text.len());
-            agrees(&format!("{}{with}{}", &text[..at], &text[end..]));
-        }
-    }
 }

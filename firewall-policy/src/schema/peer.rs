@@ -4,7 +4,7 @@ use super::keys;
 use super::reader::Reader;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
-use crate::read::{Node, Value};
+use crate::read::{Networks, Node, Value};
 use crate::set::{AddrSet, RangeSet};
 use crate::source::{Span, Spanned};
 use crate::value::{address, name};
@@ -76,6 +76,12 @@ impl Reader<'_> {
     pub(super) fn members(&mut self, node: &Node<'_>) -> Option<Vec<Spanned<Item>>> {
         if let Value::Empty = node.value {
             return Some(Vec::new());
+        }
+        if let Value::Networks(networks) = &node.value {
+            let Networks { ranges, first } = &**networks;
+            let v4 = RangeSet::from_ranges(ranges.clone());
+            let value = Item::Addresses(AddrSet { v4, v6: RangeSet::empty() });
+            return Some(vec![Spanned { value, span: first.clone() }]);
         }
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         let mut members = Vec::new();

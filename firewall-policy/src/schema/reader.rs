@@ -65,7 +65,7 @@ impl Reader<'_> {
         let message = match node.value {
             Value::Empty => "nothing is written here",
             Value::Scalar(_) => "a single word cannot stand here",
-            Value::List(_) => "a list cannot stand here",
+            Value::List(_) | Value::Networks(_) => "a list cannot stand here",
             Value::Map(_) => "a mapping cannot stand here",
         };
         let label = format!("wanted: {wanted}");

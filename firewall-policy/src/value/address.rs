@@ -18,35 +18,36 @@ pub(crate) fn parse(text: &str) -> Result<AddrSet, Fault> {
 /// An IPv4 address or network as almost all are written, to the same range as
 /// [`parse`] has; `None` if there is more to say.
 pub(crate) fn plain_v4(text: &str) -> Option<(u32, u32)> {
-    let mut bytes = text.bytes().peekable();
-    let mut number = |most: u32| {
-        let first = bytes.next_if(u8::is_ascii_digit)?;
-        let mut value = u32::from(first - b'0');
-        while let Some(digit) = bytes.next_if(u8::is_ascii_digit) {
-            value = value * 10 + u32::from(digit - b'0');
-            if value > most || first == b'0' {
-                return None;
-            }
-        }
-        Some((value, bytes.next()))
-    };
-    let mut address = 0;
-    for after in [Some(b'.'), Some(b'.'), Some(b'.')] {
-        let (octet, next) = number(255)?;
-        address = address << 8 | octet;
-        if next != after {
+    leading_v4(text.as_bytes()).filter(|(_, rest)| rest.is_empty()).map(|(range, _)| range)
+}
+
+/// The same of a text that begins with it, and what is behind.
+pub(crate) fn leading_v4(text: &[u8]) -> Option<((u32, u32), &[u8])> {
+    let (mut address, mut rest) = number(text, 255)?;
+    for _ in 1..4 {
+        let [b'.', after @ ..] = rest else { return None };
+        let (octet, after) = number(after, 255)?;
+        (address, rest) = (address << 8 | octet, after);
+    }
+    let mut length = 32;
+    if let [b'/', after @ ..] = rest {
+        (length, rest) = number(after, 32)?;
+    }
+    let host = u32::MAX.checked_shr(length).unwrap_or(0);
+    (address & host == 0).then_some(((address, address | host), rest))
+}
+
+/// A decimal number of one to three digits without leading zeros, and what is behind.
+fn number(text: &[u8], most: u32) -> Option<(u32, &[u8])> {
+    let [first @ b'0'..=b'9', rest @ ..] = text else { return None };
+    let (mut value, mut rest) = (u32::from(first - b'0'), rest);
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        (value, rest) = (value * 10 + u32::from(digit - b'0'), after);
+        if value > most || *first == b'0' {
             return None;
         }
     }
-    let (octet, next) = number(255)?;
-    address = address << 8 | octet;
-    let length = match next {
-        None => 32,
-        Some(b'/') => number(32).filter(|(_, next)| next.is_none())?.0,
-        Some(_) => return None,
-    };
-    let host = u32::MAX.checked_shr(length).unwrap_or(0);
-    (address & host == 0).then_some((address, address | host))
+    Some((value, rest))
 }
 
 fn exact(text: &str) -> Result<AddrSet, Fault> {
