@@ -1,6 +1,6 @@
 //! Files that were read, put together to one policy.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::check::Context;
 use crate::check::compose::{Agreed, failsafe_members, says_failsafe};
@@ -12,6 +12,7 @@ use crate::check::{counting, expiry, exposure, impossible, lifeline, shadow, vit
 use crate::codes::Code;
 use crate::compile::parallel;
 use crate::diagnostic::{Diagnostic, Sink};
+use crate::fold::FoldSet;
 use crate::ir::{self, Action, Direction, Policy};
 use crate::load::{Loaded, Named, Names};
 use crate::schema::file::Kind;
@@ -385,7 +386,7 @@ fn is_doubtful(units: &Units, whole: &Book<'_>) -> bool {
         let failsafe = &whole.of(direction).failsafe;
         let chains: Vec<&Chain> = units.all.iter().map(|unit| unit.chain(direction)).collect();
         let count = chains.iter().map(|chain| chain.deny.len() + chain.allow.len()).sum::<usize>();
-        let mut known = HashSet::with_capacity(count + failsafe.len());
+        let mut known = FoldSet::with_capacity_and_hasher(count + failsafe.len(), <_>::default());
         let written = chains.iter().flat_map(|chain| chain.deny.iter().chain(&chain.allow));
         let mut all = written.chain(failsafe.iter().map(|rule| rule.written));
         all.any(|rule| {

@@ -33,6 +33,7 @@ pub mod diagnostic;
 pub mod directory;
 mod features;
 pub mod flows;
+mod fold;
 pub mod glob;
 pub mod host;
 pub mod import;

@@ -14,6 +14,7 @@ use super::lists;
 use super::units::Units;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
+use crate::fold::FoldMap;
 use crate::schema::named::{Group, Service};
 use crate::schema::peer::Item;
 use crate::set::AddrSet;
@@ -52,7 +53,7 @@ pub(crate) struct Names<'u> {
 
 /// Definitions by name, each with the unit it stands in. Files that do not see
 /// each other may give one name to different things.
-type Table<'u, T> = HashMap<&'u str, Vec1<(usize, T)>>;
+type Table<'u, T> = FoldMap<&'u str, Vec1<(usize, T)>>;
 
 /// One, and seldom more.
 #[derive(Debug)]
@@ -81,8 +82,8 @@ impl<'u> Names<'u> {
         let mut names = Self {
             units,
             visible: Vec::with_capacity(units.all.len()),
-            addresses: Table::new(),
-            services: Table::with_capacity(services),
+            addresses: Table::default(),
+            services: Table::with_capacity_and_hasher(services, <_>::default()),
         };
         for (index, unit) in units.all.iter().enumerate() {
             names.visible.push(set_of(units, &units.closure(index)));

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::error::CompileError;
-use super::interner::half;
 use super::lists::Lists;
+use crate::fold::half;
 use crate::set::Point;
 
 /// Entries of all classes' lists of sets together, at most: 256 MiB.

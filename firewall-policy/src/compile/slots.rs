@@ -1,15 +1,12 @@
 //! Counter slots: which rule counts where, across generations.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasherDefault;
-
 use firewall_common::abi::tables::Cell;
 use serde::{Deserialize, Serialize};
 
 use super::error::CompileError;
-use super::interner::Fold;
 use super::lists::word;
 use super::resolve::{Ranked, Resolved};
+use crate::fold::{FoldMap, FoldSet};
 use crate::ir::Direction;
 
 /// Slots that removed rules may keep at least.
@@ -108,7 +105,7 @@ fn unused(names: &[String], wanted: &[&String]) -> Vec<u32> {
     if names.len() == wanted.len() {
         return Vec::new();
     }
-    let wanted: HashSet<&String> = wanted.iter().copied().collect();
+    let wanted: FoldSet<&String> = wanted.iter().copied().collect();
     (0..).zip(names).filter(|(_, name)| !wanted.contains(name)).map(|(slot, _)| slot).collect()
 }
 
@@ -116,16 +113,14 @@ fn unused(names: &[String], wanted: &[&String]) -> Vec<u32> {
 /// be given to another name.
 fn assign(before: &[String], idle: &[u32], wanted: &[&String]) -> (Vec<String>, Vec<(u32, bool)>) {
     let mut names = before.to_vec();
-    let mut known: HashMap<&str, u32, BuildHasherDefault<Fold>> = HashMap::with_capacity_and_hasher(
-        before.len() + wanted.len(),
-        BuildHasherDefault::default(),
-    );
+    let room = before.len() + wanted.len();
+    let mut known: FoldMap<&str, u32> = FoldMap::with_capacity_and_hasher(room, <_>::default());
     known.extend(before.iter().map(String::as_str).zip(0..));
     let room = (2 * wanted.len()).max(SLOTS_MIN);
     // Popped from the end, so lowest last.
     let mut removed = Vec::new();
     if before.len() + wanted.len() > room {
-        let wanted: HashSet<&String> = wanted.iter().copied().collect();
+        let wanted: FoldSet<&String> = wanted.iter().copied().collect();
         let is_wanted = |slot: u32| before.get(slot as usize).is_none_or(|it| wanted.contains(it));
         removed.extend(idle.iter().rev().copied().filter(|&slot| !is_wanted(slot)));
     }
