@@ -18,17 +18,58 @@ pub trait Point: Copy + Ord + std::fmt::Debug {
     fn next(self) -> Option<Self>;
     /// The value before this one; `None` at the start.
     fn prev(self) -> Option<Self>;
+    /// Brings ranges into the order of their first values.
+    fn sort(ranges: &mut Vec<(Self, Self)>);
 }
 
 macro_rules! point {
-    ($($t:ty),*) => {$(impl Point for $t {
+    ($($t:ty: $sort:ident),*) => {$(impl Point for $t {
         const MIN: Self = <$t>::MIN;
         const MAX: Self = <$t>::MAX;
         fn next(self) -> Option<Self> { self.checked_add(1) }
         fn prev(self) -> Option<Self> { self.checked_sub(1) }
+        fn sort(ranges: &mut Vec<(Self, Self)>) { $sort(ranges) }
     })*};
 }
-point!(u32, u128);
+point!(u32: by_digits, u128: by_comparing);
+
+/// Much of it often comes sorted, which this way of sorting makes use of.
+fn by_comparing<T: Point>(ranges: &mut [(T, T)]) {
+    ranges.sort_by_key(|&(first, _)| first);
+}
+
+/// Ranges from which on comparing takes longer than going through all a few times.
+const MANY: usize = 1 << 12;
+/// Bits of a digit.
+const DIGIT: u32 = 11;
+
+/// By the lowest digits, then by the next ones, of which a number has three: for
+/// hundreds of thousands of addresses in any order.
+fn by_digits(ranges: &mut Vec<(u32, u32)>) {
+    if ranges.len() < MANY || ranges.is_sorted_by_key(|&(first, _)| first) {
+        return by_comparing(ranges);
+    }
+    let mut from = std::mem::take(ranges);
+    let mut to = vec![(0, 0); from.len()];
+    for shift in [0, DIGIT, 2 * DIGIT] {
+        let digit = |first: u32| (first >> shift & ((1 << DIGIT) - 1)) as usize;
+        let mut places = [0; 1 << DIGIT];
+        for &(first, _) in &from {
+            places[digit(first)] += 1;
+        }
+        let mut next = 0;
+        for place in &mut places {
+            (*place, next) = (next, next + *place);
+        }
+        for &range in &from {
+            let place = &mut places[digit(range.0)];
+            to[*place] = range;
+            *place += 1;
+        }
+        std::mem::swap(&mut from, &mut to);
+    }
+    *ranges = from;
+}
 
 /// A set of integers: sorted, disjoint, non-adjacent inclusive ranges.
 ///
@@ -81,8 +122,7 @@ impl<T: Point> RangeSet<T> {
     #[must_use]
     pub fn from_ranges(mut ranges: Vec<(T, T)>) -> Self {
         ranges.retain(|(first, last)| first <= last);
-        // Much of it often comes sorted, which this way of sorting makes use of.
-        ranges.sort();
+        T::sort(&mut ranges);
         ranges.dedup_by(|(first, last), previous| {
             let touches = previous.1.next().is_none_or(|after| *first <= after);
             if touches {
@@ -366,6 +406,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn many_are_sorted_as_few_are() {
+        let firsts = (1_u32..).map(|n| n.wrapping_mul(0x9e37_79b1).rotate_left(n % 32));
+        let firsts: Vec<u32> = firsts.take(2 * MANY).collect();
+        for spread in [u32::MAX, 0xffff, 0x00ff_f000, 1] {
+            let mut ranges: Vec<_> = (0..).zip(&firsts).map(|(n, at)| (at & spread, n)).collect();
+            let mut compared = ranges.clone();
+            by_digits(&mut ranges);
+            by_comparing(&mut compared);
+            assert!(ranges == compared, "{spread:x}");
+        }
+    }
 
     proptest! {
         #[test]
