@@ -81,7 +81,9 @@ impl Sweep {
     /// The class of the points that exactly these sets hold.
     fn class(&mut self, mut signature: u128, inside: &[u32]) -> Result<u32, CompileError> {
         while let Some(&class) = self.classes.get(&signature) {
-            if self.members.of(class) == inside {
+            let members = self.members.of(class);
+            // Almost always one or none, for which comparing memory takes longer.
+            if members.len() == inside.len() && members.iter().eq(inside) {
                 return Ok(class);
             }
             signature = signature.wrapping_add(1);
@@ -112,6 +114,11 @@ fn ends<'s, T: Point + 's>(sets: impl Iterator<Item = (u32, &'s [(T, T)])>) -> V
 
 /// Adds to an ascending list what it has not, and takes out what it has.
 fn toggle(list: &mut Vec<u32>, entry: u32) {
+    // Of few sets, the last one often is it.
+    if list.last() == Some(&entry) {
+        list.pop();
+        return;
+    }
     match list.binary_search(&entry) {
         Ok(place) => {
             list.remove(place);

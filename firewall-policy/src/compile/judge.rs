@@ -52,10 +52,26 @@ pub(super) struct Scratch {
     pub(super) rows: Vec<Row>,
 }
 
+/// What a rule asks beside its remote end.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    services: Option<u32>,
+    /// A local end, an interface, a VLAN or flags.
+    of_side: bool,
+}
+
+impl Asked {
+    fn of(rule: &Ranked<'_>) -> Self {
+        Self { services: rule.services, of_side: rule.local.is_some() || rule.asks_context() }
+    }
+}
+
 /// One chain, ready to answer.
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
     rules: &'a [Ranked<'a>],
+    /// What a row asks of each rule, apart: rules are many, and far from each other.
+    asked: Vec<Asked>,
     /// Cell by rank, the default's last; without the count kind.
     cells: Vec<u32>,
     services: ServiceClasses,
@@ -94,6 +110,7 @@ impl<'a> Judge<'a> {
         let classes = services.count();
         let mut judge = Self {
             rules: &ranks.rules,
+            asked: ranks.rules.iter().map(Asked::of).collect(),
             cells: cells(ranks, slots),
             columns: Vec::new(),
             spare: [addresses.spare, 0],
@@ -258,11 +275,11 @@ impl<'a> Judge<'a> {
                 if rank > row.rank {
                     break;
                 }
-                let rule = &self.rules[rank as usize];
-                if !self.sides.admit(side, rule) {
+                let asked = self.asked[rank as usize];
+                if asked.of_side && !self.sides.admit(side, &self.rules[rank as usize]) {
                     continue;
                 }
-                let Some(services) = rule.services else {
+                let Some(services) = asked.services else {
                     row.rank = rank;
                     continue;
                 };
