@@ -84,8 +84,15 @@ pub(crate) fn policy(
             expired.extend(rules.extract_if(.., |rule| !expiry::is_in_force(context, rule)));
         }
     }
-    meaning(context, &whole, &settings, &units.all[first]);
-    let series = series(context, units, &members, (&whole, &expired));
+    let services: usize = units.all.iter().map(|unit| unit.file.services.len()).sum();
+    let (names, series) = parallel::both(
+        services > WORTH_A_THREAD,
+        || named(&names, &members),
+        || {
+            meaning(context, &whole, &settings, &units.all[first]);
+            series(context, units, &members, (&whole, &expired))
+        },
+    );
     let start = Span { source: units.all[first].file.source.clone(), start: 0, end: 0 };
     let policy = Policy {
         roles: roles.iter().map(|&role| units.all[role].role().to_owned()).collect(),
@@ -102,7 +109,7 @@ pub(crate) fn policy(
         policy,
         warnings: Vec::new(),
         sources: Vec::new(),
-        names: named(&names, &members),
+        names,
         memory_max: settings.memory_max.map(|one| one.span.clone()),
         interfaces: settings.interfaces.map(|one| one.span.clone()),
         acknowledged: host.map(|host| host.acknowledge.clone()).unwrap_or_default(),
@@ -147,7 +154,7 @@ fn members(units: &Units, roles: &[usize]) -> Vec<usize> {
     members
 }
 
-/// Rules whose resolving is worth a thread.
+/// Rules whose resolving is worth a thread, or services.
 const WORTH_A_THREAD: usize = 2_000;
 
 /// The rules of every file, their names resolved.
@@ -245,6 +252,8 @@ fn union<'u>(
     direction: Direction,
 ) -> Lists<'u> {
     let mut whole = Lists { direction, failsafe: Vec::new(), deny: Vec::new(), allow: Vec::new() };
+    let allows = members.iter().map(|&unit| books[unit].of(direction).allow.len());
+    whole.allow.reserve_exact(allows.sum());
     for unit in failsafe_members(units, roles, direction) {
         whole.failsafe.append(&mut books[unit].of_mut(direction).failsafe);
     }
