@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use crate::assemble;
 use crate::check::Context;
 use crate::check::units::{self, Units};
+use crate::compile::parallel;
 use crate::diagnostic::{Diagnostic, Report, Sink};
 use crate::ir::Policy;
 use crate::read;
@@ -16,6 +17,9 @@ use crate::source::{Files, Placed, Span, Spanned};
 
 /// Where host.yaml stands in the tree.
 pub const HOST_FILE: &str = "host.yaml";
+
+/// Bytes of files that take long to forget.
+const WORTH_A_THREAD: usize = 1 << 20;
 
 /// What a policy is made from.
 #[derive(Clone, Debug)]
@@ -157,7 +161,10 @@ fn compose(context: &mut Context<'_>, subject: &Subject) -> Option<Loaded> {
             roles.push(role);
         }
     }
-    assemble::policy(context, &units, &roles, host.as_ref())
+    let policy = assemble::policy(context, &units, &roles, host.as_ref());
+    let bytes: usize = units.all.iter().map(|unit| unit.file.source.text.len()).sum();
+    parallel::discard(bytes > WORTH_A_THREAD, units);
+    policy
 }
 
 fn role_path(role: &str) -> String {

@@ -53,6 +53,14 @@ pub fn threads(work: usize, worth: usize) -> usize {
     (work / worth).min(cores).min(MOST)
 }
 
+/// Gives memory back; aside if that is worth a thread, since nobody waits for it.
+pub(crate) fn discard<T: Send + 'static>(is_worth_it: bool, whole: T) {
+    if is_worth_it {
+        // Without a thread to be had, it is dropped all the same.
+        let _aside = thread::Builder::new().spawn(move || drop(whole));
+    }
+}
+
 /// Divides work so that each thread has as much as the others: one thread per core,
 /// as long as each has something `worth` it.
 pub(crate) fn shares<T>(mut work: Vec<T>, size: impl Fn(&T) -> usize, worth: usize) -> Vec<Vec<T>> {
