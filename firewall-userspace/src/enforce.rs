@@ -66,24 +66,25 @@ pub(crate) struct Installed {
 }
 
 /// Makes a policy the one in force, for good or on trial for so long. Interfaces
-/// stay as they are.
+/// stay as they are. Rules and slots move from what was ready to the metadata.
 ///
 /// # Errors
 /// Nothing in force has changed then.
 pub(crate) fn install(
     store: &mut Store,
-    ready: Ready,
+    ready: &mut Ready,
     policy: &Policy,
     applied_by: String,
     trial: Option<Duration>,
 ) -> Result<Installed> {
-    let Ready { generation, slots, before } = ready;
+    let slots = std::mem::take(&mut ready.slots);
+    let (generation, before) = (&mut ready.generation, &ready.before);
     let capacity = Capacity::new(policy.state.flows, slots.rules(), slots.requests())?;
     let word = |action: Action| match action {
         Action::Allow => "allow".to_owned(),
         Action::Drop => "drop".to_owned(),
     };
-    let number = before.map_or(1, |before| before.generation + 1);
+    let number = before.as_ref().map_or(1, |before| before.generation + 1);
     let token = |_| anyhow::Ok(format!("{number}-{:04x}", sys::random()? >> 48));
     let token = trial.map(token).transpose()?;
     let mut meta = Meta {
@@ -95,14 +96,14 @@ pub(crate) fn install(
         applied_at: clock::unix_ms() / 1000,
         applied_by,
         defaults: [policy.ingress.default, policy.egress.default].map(word),
-        rules: generation.rules.clone(),
+        rules: std::mem::take(&mut generation.rules),
         slots,
         capacity,
         memory_bytes: generation.memory.total_bytes(),
         token,
         agent: serde_json::to_value(Remembered::of(policy))?,
     };
-    let timings = store.install(&generation, &mut meta, trial)?;
+    let timings = store.install(generation, &mut meta, trial)?;
     Ok(Installed { meta, timings })
 }
 

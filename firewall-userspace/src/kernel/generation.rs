@@ -14,10 +14,10 @@ use anyhow::{Context as _, Result};
 use firewall_common::abi::control::Word;
 use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::tables::Setting;
-use firewall_policy::compile::Generation;
+use firewall_policy::compile::{Generation, parallel};
 
 use super::maps::{self, Maps};
-use super::meta::{self, Meta, store_words};
+use super::meta::{self, Meta};
 use super::object::{ANSWERS, JUDGES, Object, Settings};
 use super::sys::{self, Mapping};
 use super::{flows, jiffies, stages};
@@ -65,16 +65,27 @@ pub fn load(
     settings: &Settings,
     meta: &Meta,
 ) -> Result<Loaded> {
-    let mut loaded = open(directory, map_path, generation, settings)?;
-    meta.store(&directory.join("META"))?;
-    let start = Instant::now();
-    let names: Vec<&str> = JUDGES.into_iter().chain(ANSWERS).collect();
-    loaded.object.load_all(&names)?;
-    for name in names {
-        sys::pin(loaded.object.fd(name)?, &directory.join(name))?;
-    }
-    loaded.timings.load += start.elapsed();
-    Ok(loaded)
+    make(directory)?;
+    let known = || meta.store(&directory.join("META"));
+    let programs = || -> Result<Loaded> {
+        let mut loaded = open_in(directory, map_path, generation, settings)?;
+        let start = Instant::now();
+        let names: Vec<&str> = JUDGES.into_iter().chain(ANSWERS).collect();
+        loaded.object.load_all(&names)?;
+        for name in names {
+            sys::pin(loaded.object.fd(name)?, &directory.join(name))?;
+        }
+        loaded.timings.load += start.elapsed();
+        Ok(loaded)
+    };
+    let (known, loaded) = parallel::both(is_large(meta), known, programs);
+    known?;
+    loaded
+}
+
+/// Whether to write the metadata takes long enough for a thread.
+fn is_large(meta: &Meta) -> bool {
+    meta.rules.len() > 1_000
 }
 
 /// Puts a generation into a slot whose programs have the same settings: other tables,
@@ -93,8 +104,10 @@ pub(super) fn renew(
     fs::remove_dir(mark).with_context(|| format!("could not remove {}", mark.display()))?;
     let known = directory.join("META");
     let _gone = fs::remove_file(&known);
-    meta::fill(tables.as_fd(), "TABLES", &generation.words)?;
-    meta.store(&known)?;
+    let fill = || meta::fill(tables.as_fd(), "TABLES", &generation.words);
+    let (stored, filled) = parallel::both(is_large(meta), || meta.store(&known), fill);
+    stored?;
+    filled?;
     Ok(true)
 }
 
@@ -153,12 +166,26 @@ pub fn open(
     generation: &Generation,
     settings: &Settings,
 ) -> Result<Loaded> {
+    make(directory)?;
+    open_in(directory, map_path, generation, settings)
+}
+
+/// Makes the directory of a generation, in place of one that may be there.
+fn make(directory: &Path) -> Result<()> {
     clear(directory)?;
     fs::create_dir_all(directory)
-        .with_context(|| format!("could not create {}", directory.display()))?;
+        .with_context(|| format!("could not create {}", directory.display()))
+}
+
+fn open_in(
+    directory: &Path,
+    map_path: impl Fn(&str) -> PathBuf,
+    generation: &Generation,
+    settings: &Settings,
+) -> Result<Loaded> {
     let start = Instant::now();
     let tables = directory.join("TABLES");
-    store_words("TABLES", &generation.words, &tables)?;
+    meta::store("TABLES", &generation.words, &tables)?;
     let filled = start.elapsed();
 
     let start = Instant::now();

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use firewall_common::abi::control::Word;
 use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::tables::Setting;
-use firewall_policy::compile::Generation;
+use firewall_policy::compile::{Generation, RuleInfo};
 
 use super::bpffs;
 use super::clock::{after, monotonic_ns};
@@ -51,7 +51,7 @@ impl Store {
         );
         self.grow(&meta.capacity)?;
         stages::ensure(&self.pins, &self.maps)?;
-        self.clear_new(generation)?;
+        self.clear_new(&meta.rules)?;
         meta.slot = slot;
         let mut timings = self.put(generation, meta)?;
         let start = Instant::now();
@@ -110,10 +110,10 @@ impl Store {
 
     /// Zeroes the counters of slots that a rule has been given just now: an older
     /// rule, long gone, may have left its counts there.
-    fn clear_new(&self, generation: &Generation) -> Result<()> {
+    fn clear_new(&self, of: &[RuleInfo]) -> Result<()> {
         let rules = self.counters("RULES", true)?;
         let requests = self.counters("REQUESTS", true)?;
-        for rule in generation.rules.iter().filter(|rule| rule.new) {
+        for rule in of.iter().filter(|rule| rule.new) {
             let width = size_of::<RuleCounter>() / 8;
             rules.clear(rule.slot as usize * width, width);
             if let Some(slot) = rule.request_slot {

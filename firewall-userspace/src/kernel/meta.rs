@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::maps::{self, Capacity, MMAPABLE};
-use super::sys::{self, Mapping, Shape};
+use super::sys::{self, Mapping, Plain, Shape};
 
 /// A generation, as people know it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,17 +56,13 @@ impl Meta {
     /// # Errors
     /// If the kernel refuses the map.
     pub fn store(&self, path: &Path) -> Result<OwnedFd> {
-        let json = serde_json::to_vec(self).context("could not write metadata")?;
-        let mut words = Vec::with_capacity(json.len() / 4 + 2);
-        words.push(u32::try_from(json.len())?);
-        let (whole, rest) = json.as_chunks::<4>();
-        words.extend(whole.iter().map(|bytes| u32::from_ne_bytes(*bytes)));
-        let mut last = [0; 4];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        words.push(u32::from_ne_bytes(last));
-        let fd = store_words("META", &words, path)?;
+        // The length of the rest, then as much as it mostly is.
+        let mut bytes = vec![0; LENGTH];
+        bytes.reserve(self.rules.len() * RULE_BYTES);
+        serde_json::to_writer(&mut bytes, self).context("could not write metadata")?;
+        let length = u32::try_from(bytes.len() - LENGTH)?;
+        bytes.splice(..LENGTH, length.to_ne_bytes());
+        let fd = store("META", &bytes, path)?;
         sys::freeze(fd.as_fd()).context("could not freeze META")?;
         Ok(fd)
     }
@@ -117,20 +113,25 @@ fn bytes(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     for word in 0..size / 8 {
         bytes.extend_from_slice(&mapping.word(word).to_ne_bytes());
     }
-    let length = bytes.first_chunk::<4>().context("empty metadata")?;
+    let length = bytes.first_chunk::<LENGTH>().context("empty metadata")?;
     let length = u32::from_ne_bytes(*length) as usize;
-    ensure!(length <= bytes.len() - 4, "metadata cut short");
-    bytes.drain(..4);
+    ensure!(length <= bytes.len() - LENGTH, "metadata cut short");
+    bytes.drain(..LENGTH);
     bytes.truncate(length);
     Ok(bytes)
 }
 
-/// Stores words in a new map of one value, and pins it.
+/// Bytes in front of the JSON.
+const LENGTH: usize = size_of::<u32>();
+/// Bytes of JSON that most rules take, with their counter slots.
+const RULE_BYTES: usize = 320;
+
+/// Stores bytes or words in a new map of one value, and pins it.
 ///
 /// # Errors
 /// If the kernel refuses the map: before Linux 6.0 a value ends at 4 MiB.
-pub fn store_words(name: &str, words: &[u32], path: &Path) -> Result<OwnedFd> {
-    let bytes = bytes_of(words);
+pub fn store<T: Plain>(name: &str, content: &[T], path: &Path) -> Result<OwnedFd> {
+    let bytes = bytes_of(content);
     let shape = Shape {
         kind: bpf_map_type::BPF_MAP_TYPE_ARRAY,
         key: 4,
@@ -140,22 +141,22 @@ pub fn store_words(name: &str, words: &[u32], path: &Path) -> Result<OwnedFd> {
     };
     let fd = maps::create(name, &shape, path)
         .with_context(|| format!("{name} takes {} MiB in one map value", bytes / (1 << 20)))?;
-    fill(fd.as_fd(), name, words)?;
+    fill(fd.as_fd(), name, content)?;
     Ok(fd)
 }
 
-/// Writes words over those of a map of one value.
+/// Writes bytes or words over those of a map of one value.
 ///
 /// # Errors
 /// If it cannot be mapped.
-pub fn fill(fd: BorrowedFd<'_>, name: &str, words: &[u32]) -> Result<()> {
-    Mapping::new(fd, bytes_of(words), true)
+pub fn fill<T: Plain>(fd: BorrowedFd<'_>, name: &str, content: &[T]) -> Result<()> {
+    Mapping::new(fd, bytes_of(content), true)
         .with_context(|| format!("could not map {name}"))?
-        .fill(words);
+        .fill(content);
     Ok(())
 }
 
-/// Bytes of a map's value that takes words.
-fn bytes_of(words: &[u32]) -> usize {
-    size_of_val(words).next_multiple_of(8)
+/// Bytes of a map's value that takes so much.
+fn bytes_of<T>(content: &[T]) -> usize {
+    size_of_val(content).next_multiple_of(8)
 }

@@ -314,15 +314,20 @@ impl Mapping {
     ///
     /// # Panics
     /// If it is too short: sizes come from our own layout.
-    #[expect(clippy::cast_ptr_alignment, reason = "mappings are page-aligned")]
-    pub fn fill(&self, words: &[u32]) {
-        assert!(size_of_val(words) <= self.length, "more words than the map's value holds");
-        // SAFETY: checked to fit; source and mapping do not overlap.
+    pub fn fill<T: Plain>(&self, content: &[T]) {
+        assert!(size_of_val(content) <= self.length, "more than the map's value holds");
+        // SAFETY: checked to fit, plain, and aligned as pages are; source and mapping do
+        // not overlap.
         unsafe {
-            std::ptr::copy_nonoverlapping(words.as_ptr(), self.start.cast::<u32>(), words.len());
+            std::ptr::copy_nonoverlapping(content.as_ptr(), self.start.cast::<T>(), content.len());
         }
     }
 }
+
+/// What a map's value may be filled with: no byte of it is padding.
+pub trait Plain: Copy {}
+impl Plain for u8 {}
+impl Plain for u32 {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
