@@ -21,7 +21,7 @@ use crate::failure::{Exit, Failure, require_root};
 use crate::forwarded::Forwarded;
 use crate::host::containers::Containers;
 use crate::host::session::Session;
-use crate::host::{addresses, clock, interfaces, users};
+use crate::host::{addresses, clock, interfaces, process, users};
 use crate::kernel::meta::Meta;
 use crate::kernel::store::Store;
 use crate::lock::Lock;
@@ -124,6 +124,7 @@ pub(super) fn apply(
     wanted: &Wanted,
     arguments: &Arguments,
 ) -> Result<Exit> {
+    process::hoard();
     let what = wanted.words();
     let work = Work::new(context.out);
     let mut times = Times::default();

@@ -11,6 +11,7 @@ use super::sarif;
 use crate::candidate::{self, Wanted};
 use crate::enforce::Ready;
 use crate::failure::{Exit, Failure};
+use crate::host::process;
 use crate::probe::engine::Engine;
 use crate::report::snapshot::SCHEMA;
 use crate::report::units;
@@ -56,6 +57,7 @@ struct Summary {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
+    process::hoard();
     let (diagnostics, hidden, compiled) = match candidate::read(&context.config, &arguments.wanted)
     {
         Ok(loaded) => {
