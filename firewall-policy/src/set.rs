@@ -4,16 +4,22 @@
 //! union, difference and intersection are written once, and every statement the
 //! policy checks make about a policy is exact.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// An unsigned integer that a [`RangeSet`] can hold.
-pub trait Point: Copy + Ord + std::fmt::Debug {
+pub trait Point: Copy + Ord + Hash + fmt::Debug + 'static {
     /// The smallest value.
     const MIN: Self;
     /// The largest value.
     const MAX: Self;
+    /// Every value.
+    const ALL: &[(Self, Self)];
+    /// How a set of one range keeps it: in place, or apart if it is large.
+    type One: Clone + Eq + Hash + Borrow<(Self, Self)> + From<(Self, Self)>;
     /// The value after this one; `None` at the end.
     fn next(self) -> Option<Self>;
     /// The value before this one; `None` at the start.
@@ -23,15 +29,20 @@ pub trait Point: Copy + Ord + std::fmt::Debug {
 }
 
 macro_rules! point {
-    ($($t:ty: $sort:ident),*) => {$(impl Point for $t {
+    ($($t:ty: $one:ty, $sort:ident;)*) => {$(impl Point for $t {
         const MIN: Self = <$t>::MIN;
         const MAX: Self = <$t>::MAX;
+        const ALL: &[(Self, Self)] = &[(<$t>::MIN, <$t>::MAX)];
+        type One = $one;
         fn next(self) -> Option<Self> { self.checked_add(1) }
         fn prev(self) -> Option<Self> { self.checked_sub(1) }
         fn sort(ranges: &mut Vec<(Self, Self)>) { $sort(ranges) }
     })*};
 }
-point!(u32: by_digits, u128: by_comparing);
+point! {
+    u32: (u32, u32), by_digits;
+    u128: Arc<(u128, u128)>, by_comparing;
+}
 
 /// Much of it often comes sorted, which this way of sorting makes use of.
 fn by_comparing<T: Point>(ranges: &mut [(T, T)]) {
@@ -75,19 +86,20 @@ fn by_digits(ranges: &mut Vec<(u32, u32)>) {
 ///
 /// Copies are cheap: most sets are one range, and many ranges are shared.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RangeSet<T> {
+pub struct RangeSet<T: Point> {
     ranges: Ranges<T>,
 }
 
-/// None, one or more than one range, so that equal sets are equally kept.
+/// None, every value, one range or more, so that equal sets are equally kept.
 #[derive(Clone, PartialEq, Eq, Hash)]
-enum Ranges<T> {
+enum Ranges<T: Point> {
     None,
-    One((T, T)),
+    All,
+    One(T::One),
     Many(Arc<Vec<(T, T)>>),
 }
 
-impl<T> Default for RangeSet<T> {
+impl<T: Point> Default for RangeSet<T> {
     fn default() -> Self {
         Self { ranges: Ranges::None }
     }
@@ -109,13 +121,18 @@ impl<T: Point> RangeSet<T> {
     /// Every value.
     #[must_use]
     pub fn full() -> Self {
-        Self { ranges: Ranges::One((T::MIN, T::MAX)) }
+        Self { ranges: Ranges::All }
     }
 
     /// The values from `first` to `last`, both included; empty if `first > last`.
     #[must_use]
     pub fn range(first: T, last: T) -> Self {
-        Self { ranges: if first <= last { Ranges::One((first, last)) } else { Ranges::None } }
+        let ranges = match (first, last) {
+            _ if first > last => Ranges::None,
+            _ if (first, last) == (T::MIN, T::MAX) => Ranges::All,
+            one => Ranges::One(one.into()),
+        };
+        Self { ranges }
     }
 
     /// The union of ranges in any order, overlapping or not.
@@ -135,12 +152,11 @@ impl<T: Point> RangeSet<T> {
 
     /// Of ranges that are sorted, disjoint and not adjacent.
     fn of(ranges: Vec<(T, T)>) -> Self {
-        let ranges = match *ranges {
-            [] => Ranges::None,
-            [one] => Ranges::One(one),
-            _ => Ranges::Many(Arc::new(ranges)),
-        };
-        Self { ranges }
+        match *ranges {
+            [] => Self::empty(),
+            [(first, last)] => Self::range(first, last),
+            _ => Self { ranges: Ranges::Many(Arc::new(ranges)) },
+        }
     }
 
     /// The ranges, ascending.
@@ -148,7 +164,8 @@ impl<T: Point> RangeSet<T> {
     pub fn ranges(&self) -> &[(T, T)] {
         match &self.ranges {
             Ranges::None => &[],
-            Ranges::One(one) => std::slice::from_ref(one),
+            Ranges::All => T::ALL,
+            Ranges::One(one) => std::slice::from_ref(one.borrow()),
             Ranges::Many(ranges) => ranges,
         }
     }
@@ -162,7 +179,7 @@ impl<T: Point> RangeSet<T> {
     /// Whether every value is in the set.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.ranges() == [(T::MIN, T::MAX)]
+        matches!(self.ranges, Ranges::All)
     }
 
     /// Whether `value` is in the set.
