@@ -13,19 +13,20 @@ use crate::source::{Span, Spanned};
 use crate::value::date::Date;
 use crate::value::{Fault, amount, date, flags, port};
 
-/// A rule as it was written.
+/// A rule as it was written. What most rules have not is kept apart: there may be a
+/// hundred thousand.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) name: Spanned<String>,
-    pub(crate) from: Option<Peer>,
-    pub(crate) to: Option<Peer>,
+    pub(crate) from: Option<Box<Peer>>,
+    pub(crate) to: Option<Box<Peer>>,
     pub(crate) service: Option<Services>,
     pub(crate) interfaces: Vec<String>,
     pub(crate) vlans: Vec<u16>,
-    pub(crate) tcp_flags: Option<Spanned<TcpFlags>>,
+    pub(crate) tcp_flags: Option<Box<Spanned<TcpFlags>>>,
     pub(crate) limit: Option<Box<Limit>>,
     pub(crate) log: Log,
-    pub(crate) expires: Option<Spanned<Date>>,
+    pub(crate) expires: Option<Box<Spanned<Date>>>,
     /// Observed only; see the language reference on `mode: audit`.
     pub(crate) audit: bool,
     pub(crate) owner: Option<String>,
@@ -40,16 +41,16 @@ impl Rule {
     /// The other end: source on ingress, destination on egress.
     pub(crate) fn remote(&self, direction: Direction) -> Option<&Peer> {
         match direction {
-            Direction::Ingress => self.from.as_ref(),
-            Direction::Egress => self.to.as_ref(),
+            Direction::Ingress => self.from.as_deref(),
+            Direction::Egress => self.to.as_deref(),
         }
     }
 
     /// This host's end.
     pub(crate) fn local(&self, direction: Direction) -> Option<&Peer> {
         match direction {
-            Direction::Ingress => self.to.as_ref(),
-            Direction::Egress => self.from.as_ref(),
+            Direction::Ingress => self.to.as_deref(),
+            Direction::Egress => self.from.as_deref(),
         }
     }
 }
@@ -100,8 +101,8 @@ impl Reader<'_> {
 
     fn rule_fields(&mut self, fields: &Fields<'_>) -> Option<Rule> {
         let name = self.required(fields, "name").and_then(|node| self.name(node));
-        let from = fields.get("from").and_then(|node| self.peer(node));
-        let to = fields.get("to").and_then(|node| self.peer(node));
+        let from = fields.get("from").and_then(|node| self.peer(node)).map(Box::new);
+        let to = fields.get("to").and_then(|node| self.peer(node)).map(Box::new);
         let service = self.required(fields, "service").and_then(|node| self.services(node));
         let rule = Rule {
             from,
@@ -109,10 +110,10 @@ impl Reader<'_> {
             service,
             interfaces: fields.get("iface").map(|node| self.globs(node)).unwrap_or_default(),
             vlans: fields.get("vlan").map(|node| self.vlans(node)).unwrap_or_default(),
-            tcp_flags: fields.get("tcp-flags").and_then(|node| self.tcp_flags(node)),
+            tcp_flags: fields.get("tcp-flags").and_then(|node| self.tcp_flags(node)).map(Box::new),
             limit: fields.get("limit").and_then(|node| self.limit(node)).map(Box::new),
             log: fields.get("log").and_then(|node| self.log(node)).unwrap_or_default(),
-            expires: fields.get("expires").and_then(|node| self.expires(node)),
+            expires: fields.get("expires").and_then(|node| self.expires(node)).map(Box::new),
             audit: fields.get("mode").is_some_and(|node| self.mode(node)),
             owner: fields.get("owner").and_then(|node| self.text(node)).map(|text| text.value),
             reason: fields.get("reason").and_then(|node| self.text(node)).map(|text| text.value),
