@@ -85,14 +85,12 @@ pub(crate) fn policy(
         }
     }
     let services: usize = units.all.iter().map(|unit| unit.file.services.len()).sum();
-    let (names, series) = parallel::both(
+    let ((names, is_doubtful), ()) = parallel::both(
         services > WORTH_A_THREAD,
-        || named(&names, &members),
-        || {
-            meaning(context, &whole, &settings, &units.all[first]);
-            series(context, units, &members, (&whole, &expired))
-        },
+        || (named(&names, &members), is_doubtful(units, &whole)),
+        || meaning(context, &whole, &settings, &units.all[first]),
     );
+    let series = series(context, (units, is_doubtful), &members, (&whole, &expired));
     let start = Span { source: units.all[first].file.source.clone(), start: 0, end: 0 };
     let policy = Policy {
         roles: roles.iter().map(|&role| units.all[role].role().to_owned()).collect(),
@@ -291,11 +289,10 @@ struct Series {
 /// `whole` is what is in force, beside it what has expired.
 fn series<'u>(
     context: &mut Context<'_>,
-    units: &'u Units,
+    (units, is_doubtful): (&'u Units, bool),
     members: &[usize],
     (whole, expired): (&Book<'u>, &[Resolved<'u>]),
 ) -> Series {
-    let is_doubtful = is_doubtful(units, whole);
     if is_doubtful {
         // Rules of shared files have no role to tell them apart by.
         let is_shared = |unit: &&usize| units.all[**unit].role().is_empty();

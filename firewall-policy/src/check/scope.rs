@@ -188,11 +188,14 @@ impl<'u> Names<'u> {
                 );
                 continue;
             }
-            if let Some(known) = self.find(&self.services, unit, name) {
+            // Of the thousands that there may be, almost all are new.
+            if let Entry::Vacant(slot) = self.services.entry(name) {
+                slot.insert(Vec1 { first: (unit, service), more: Vec::new() });
+            } else if let Some(known) = self.find(&self.services, unit, name) {
                 context.sink.push(twice(name, span, &known.name.span));
-                continue;
+            } else {
+                insert(&mut self.services, unit, name, service);
             }
-            insert(&mut self.services, unit, name, service);
         }
     }
 
