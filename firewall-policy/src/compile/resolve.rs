@@ -4,6 +4,7 @@ use firewall_common::service::ServiceIndex;
 
 use super::generation::List;
 use super::interner::Interner;
+use super::parallel;
 use crate::ir::{Chain, Count, Direction, Policy, Rule, TcpFlags};
 use crate::set::{AddrSet, ServiceSet};
 
@@ -59,36 +60,93 @@ pub(super) struct Conditions<'a> {
 
 impl<'a> Resolved<'a> {
     pub(super) fn new(policy: &'a Policy) -> Self {
-        let rules = |chain: &Chain| chain.failsafe.len() + chain.deny.len() + chain.allow.len();
-        let room = rules(&policy.ingress) + rules(&policy.egress);
-        let mut addresses = Interner::with_capacity(room);
+        let count: usize =
+            DIRECTIONS.map(|direction| rules(policy.chain(direction)).count()).iter().sum();
+        let (remotes_and_locals, services) = parallel::both(
+            count > LARGE,
+            || Ends::new(policy, count),
+            || DIRECTIONS.map(|direction| Services::new(policy.chain(direction))),
+        );
+        let Ends { addresses, of_rules } = remotes_and_locals;
+        let mut ends = of_rules.into_iter();
         let mut conditions = Conditions::default();
-        let chains = [Direction::Ingress, Direction::Egress].map(|direction| {
+        let [ingress, egress] = services;
+        let chains = [(Direction::Ingress, ingress), (Direction::Egress, egress)];
+        let chains = chains.map(|(direction, Services { services, of_rules })| {
             let chain = policy.chain(direction);
-            let mut services = Interner::with_capacity(rules(chain));
-            let lists = [
-                (List::Failsafe, &chain.failsafe),
-                (List::Deny, &chain.deny),
-                (List::Allow, &chain.allow),
-            ];
-            let rules = lists
-                .into_iter()
-                .flat_map(|(list, rules)| rules.iter().map(move |rule| (list, rule)));
-            let ranked = |(list, rule): (List, &'a Rule)| Ranked {
-                rule,
-                list,
-                remote: end(&mut addresses, &rule.remote),
-                local: end(&mut addresses, &rule.local),
-                services: (!is_everything(&rule.services)).then(|| services.number(&rule.services)),
-                interfaces: asked(&mut conditions.interfaces, &rule.interfaces),
-                vlans: asked(&mut conditions.vlans, &rule.vlans),
-                flags: rule.tcp_flags.as_ref().map(|flags| conditions.flags.number(flags)),
-                counts: rule.counts.iter().map(|(set, how)| (services.number(set), *how)).collect(),
+            let parts = of_rules.into_iter().zip(&mut ends);
+            let ranked = |((list, rule), (of_rule, [remote, local])): Parts<'a>| {
+                let (services, counts) = of_rule;
+                Ranked {
+                    rule,
+                    list,
+                    remote,
+                    local,
+                    services,
+                    interfaces: asked(&mut conditions.interfaces, &rule.interfaces),
+                    vlans: asked(&mut conditions.vlans, &rule.vlans),
+                    flags: rule.tcp_flags.as_ref().map(|flags| conditions.flags.number(flags)),
+                    counts,
+                }
             };
-            let rules = rules.map(ranked).collect();
+            let rules = rules(chain).zip(parts).map(ranked).collect();
             Ranks { direction, chain, rules, services }
         });
         Self { addresses, conditions, chains }
+    }
+}
+
+/// A rule, the numbers of its services and of its ends.
+type Parts<'a> = ((List, &'a Rule), (OfServices, [Option<u32>; 2]));
+/// Number of a rule's services, and of those that it counts.
+type OfServices = (Option<u32>, Vec<(u32, Count)>);
+
+const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+
+/// Rules whose services are worth a thread.
+const LARGE: usize = 10_000;
+
+/// The rules of a chain by rank.
+fn rules(chain: &Chain) -> impl Iterator<Item = (List, &Rule)> {
+    let lists =
+        [(List::Failsafe, &chain.failsafe), (List::Deny, &chain.deny), (List::Allow, &chain.allow)];
+    lists.into_iter().flat_map(|(list, rules)| rules.iter().map(move |rule| (list, rule)))
+}
+
+/// Numbers of the address sets of both chains: of each rule's remote and local end.
+struct Ends<'a> {
+    addresses: Interner<'a, AddrSet>,
+    of_rules: Vec<[Option<u32>; 2]>,
+}
+
+impl<'a> Ends<'a> {
+    fn new(policy: &'a Policy, count: usize) -> Self {
+        let mut addresses = Interner::with_capacity(count);
+        let all = DIRECTIONS.into_iter().flat_map(|direction| rules(policy.chain(direction)));
+        let of_rule = |(_, rule): (List, &'a Rule)| {
+            [&rule.remote, &rule.local].map(|set| end(&mut addresses, set))
+        };
+        let of_rules = all.map(of_rule).collect();
+        Self { addresses, of_rules }
+    }
+}
+
+/// Numbers of the service sets of a chain: of each rule, and of what it counts.
+struct Services<'a> {
+    services: Interner<'a, ServiceSet>,
+    of_rules: Vec<OfServices>,
+}
+
+impl<'a> Services<'a> {
+    fn new(chain: &'a Chain) -> Self {
+        let mut services = Interner::with_capacity(rules(chain).count());
+        let of_rule = |(_, rule): (List, &'a Rule)| {
+            let number = (!is_everything(&rule.services)).then(|| services.number(&rule.services));
+            let counts = rule.counts.iter().map(|(set, how)| (services.number(set), *how));
+            (number, counts.collect())
+        };
+        let of_rules = rules(chain).map(of_rule).collect();
+        Self { services, of_rules }
     }
 }
 
