@@ -19,20 +19,41 @@ const PIECES: usize = 16;
 /// Boxes that are looked at one by one.
 const LEAF: usize = 8;
 
+/// Where something is among all of its kind, in order.
+trait Place: Copy + Ord + From<u32> + Send {
+    /// Where an IPv6 address is, behind all IPv4 addresses.
+    fn of_v6(address: u128) -> Self;
+}
+
+/// By halves of IPv6 addresses.
+impl Place for u128 {
+    fn of_v6(address: u128) -> Self {
+        1 << 127 | address >> 1
+    }
+}
+
+/// Where rules ask for every IPv6 address or for none, these all are at one place, and
+/// boxes take a quarter of the memory.
+impl Place for u32 {
+    fn of_v6(_: u128) -> Self {
+        u32::MAX
+    }
+}
+
 /// First and last of remote addresses, local addresses and services.
-type Bounds = [(u128, u128); 3];
+type Bounds<P> = [(P, P); 3];
 
 /// A box, and whose it is.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
-    bounds: Bounds,
+struct Piece<P> {
+    bounds: Bounds<P>,
     rule: usize,
 }
 
 /// The box around boxes.
 #[derive(Debug)]
-struct Node {
-    bounds: Bounds,
+struct Node<P> {
+    bounds: Bounds<P>,
     /// The first rule below.
     rule: usize,
     /// The node behind everything below this one.
@@ -42,30 +63,83 @@ struct Node {
 }
 
 /// The rules of a list, by place.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    pieces: Vec<Piece>,
-    /// A node, then those below it.
-    nodes: Vec<Node>,
+#[derive(Debug)]
+pub(crate) struct Index(Form);
+
+#[derive(Debug)]
+enum Form {
+    Narrow(Tree<u32>),
+    Wide(Tree<u128>),
 }
 
 impl Index {
     /// Of rules with their places.
     pub(crate) fn new<'r, I: Iterator<Item = (usize, &'r Rule)>>(rules: I) -> Self {
-        let mut all = Vec::with_capacity(rules.size_hint().1.unwrap_or_default());
-        for (rule, written) in rules {
+        let rules: Vec<_> = rules.collect();
+        let is_narrow = |set: &AddrSet| set.v6.is_empty() || set.v6.is_full();
+        let is_narrow =
+            |(_, rule): &(usize, &Rule)| is_narrow(&rule.remote) && is_narrow(&rule.local);
+        Self(if rules.iter().all(is_narrow) {
+            Form::Narrow(Tree::new(&rules))
+        } else {
+            Form::Wide(Tree::new(&rules))
+        })
+    }
+
+    /// Rules that may meet this one, in order.
+    pub(crate) fn meeting(&self, rule: &Rule) -> Vec<usize> {
+        match &self.0 {
+            Form::Narrow(tree) => tree.meeting(rule),
+            Form::Wide(tree) => tree.meeting(rule),
+        }
+    }
+
+    /// The first rule before place `end` that is one of those wanted, of which
+    /// each matches all that `rule` does.
+    pub(crate) fn first_around(
+        &self,
+        rule: &Rule,
+        end: usize,
+        is_wanted: impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
+        match &self.0 {
+            Form::Narrow(tree) => tree.first_around(rule, end, is_wanted),
+            Form::Wide(tree) => tree.first_around(rule, end, is_wanted),
+        }
+    }
+
+    /// Whether a packet may be matched by one of the rules that are wanted.
+    pub(crate) fn is_any_at(&self, packet: &Packet, is_wanted: impl FnMut(usize) -> bool) -> bool {
+        match &self.0 {
+            Form::Narrow(tree) => tree.is_any_at(packet, is_wanted),
+            Form::Wide(tree) => tree.is_any_at(packet, is_wanted),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Tree<P> {
+    pieces: Vec<Piece<P>>,
+    /// A node, then those below it.
+    nodes: Vec<Node<P>>,
+}
+
+impl<P: Place> Tree<P> {
+    fn new(rules: &[(usize, &Rule)]) -> Self {
+        let mut all = Vec::with_capacity(rules.len());
+        for &(rule, written) in rules {
             all.extend(pieces(written).map(|bounds| Piece { bounds, rule }));
         }
         let nodes = grown(&mut all, 0, 0);
         Self { pieces: all, nodes }
     }
 
-    /// Rules that may meet this one, in order.
-    pub(crate) fn meeting(&self, rule: &Rule) -> Vec<usize> {
+    fn meeting(&self, rule: &Rule) -> Vec<usize> {
         let mut found = Vec::new();
         for wanted in pieces(rule) {
-            let meets =
-                |bounds: &Bounds| bounds.iter().zip(&wanted).all(|(a, b)| a.0 <= b.1 && b.0 <= a.1);
+            let meets = |bounds: &Bounds<P>| {
+                bounds.iter().zip(&wanted).all(|(a, b)| a.0 <= b.1 && b.0 <= a.1)
+            };
             self.visit(usize::MAX, meets, |rule| {
                 found.push(rule);
                 false
@@ -76,9 +150,7 @@ impl Index {
         found
     }
 
-    /// The first rule before place `end` that is one of those wanted, of which
-    /// each matches all that `rule` does.
-    pub(crate) fn first_around(
+    fn first_around(
         &self,
         rule: &Rule,
         end: usize,
@@ -86,20 +158,15 @@ impl Index {
     ) -> Option<usize> {
         let Some(corner) = corner(rule) else { return (0..end).find(|&one| is_wanted(one)) };
         let holds =
-            |bounds: &Bounds| bounds.iter().zip(&corner).all(|(a, b)| a.0 <= b.0 && b.1 <= a.1);
+            |bounds: &Bounds<P>| bounds.iter().zip(&corner).all(|(a, b)| a.0 <= b.0 && b.1 <= a.1);
         let first = self.visit(end, holds, &mut is_wanted);
         (first < end).then_some(first)
     }
 
-    /// Whether a packet may be matched by one of the rules that are wanted.
-    pub(crate) fn is_any_at(
-        &self,
-        packet: &Packet,
-        mut is_wanted: impl FnMut(usize) -> bool,
-    ) -> bool {
+    fn is_any_at(&self, packet: &Packet, mut is_wanted: impl FnMut(usize) -> bool) -> bool {
         let place = [line(packet.remote), line(packet.local), packet.service.into()];
         let holds =
-            |bounds: &Bounds| bounds.iter().zip(place).all(|(a, at)| a.0 <= at && at <= a.1);
+            |bounds: &Bounds<P>| bounds.iter().zip(place).all(|(a, at)| a.0 <= at && at <= a.1);
         self.visit(usize::MAX, holds, &mut is_wanted) < usize::MAX
     }
 
@@ -108,7 +175,7 @@ impl Index {
     fn visit(
         &self,
         mut end: usize,
-        wanted: impl Fn(&Bounds) -> bool,
+        wanted: impl Fn(&Bounds<P>) -> bool,
         mut taken: impl FnMut(usize) -> bool,
     ) -> usize {
         let mut at = 0;
@@ -130,13 +197,18 @@ impl Index {
 
 /// The nodes of pieces, which are divided along one dimension after the other. The
 /// pieces are those from `start` on.
-fn grown(pieces: &mut [Piece], start: usize, dimension: usize) -> Vec<Node> {
+fn grown<P: Place>(pieces: &mut [Piece<P>], start: usize, dimension: usize) -> Vec<Node<P>> {
     let mut nodes = Vec::new();
     grow(&mut nodes, pieces, start, dimension);
     nodes
 }
 
-fn grow(nodes: &mut Vec<Node>, pieces: &mut [Piece], start: usize, dimension: usize) {
+fn grow<P: Place>(
+    nodes: &mut Vec<Node<P>>,
+    pieces: &mut [Piece<P>],
+    start: usize,
+    dimension: usize,
+) {
     let Some(first) = pieces.first() else { return };
     let mut around = first.bounds;
     let mut latest = first.bounds.map(|(first, _)| first);
@@ -178,13 +250,13 @@ fn grow(nodes: &mut Vec<Node>, pieces: &mut [Piece], start: usize, dimension: us
 }
 
 /// Adds nodes that were grown by themselves.
-fn graft(nodes: &mut Vec<Node>, grown: Vec<Node>) {
+fn graft<P>(nodes: &mut Vec<Node<P>>, grown: Vec<Node<P>>) {
     let before = nodes.len();
     nodes.extend(grown.into_iter().map(|node| Node { next: node.next + before, ..node }));
 }
 
 /// The boxes of a rule; none if it matches nothing.
-fn pieces(rule: &Rule) -> impl Iterator<Item = Bounds> {
+fn pieces<P: Place>(rule: &Rule) -> impl Iterator<Item = Bounds<P>> {
     let rest = rest(rule);
     let count = rule.remote.v4.ranges().len() + rule.remote.v6.ranges().len();
     let size = count.div_ceil(PIECES).max(1);
@@ -201,13 +273,13 @@ fn pieces(rule: &Rule) -> impl Iterator<Item = Bounds> {
 
 /// A part of a rule that lies in one box of any rule that matches all of it: its
 /// first addresses. `None` if it matches nothing.
-fn corner(rule: &Rule) -> Option<Bounds> {
+fn corner<P: Place>(rule: &Rule) -> Option<Bounds<P>> {
     let (local, services) = rest(rule)?;
     Some([ranges(&rule.remote).next()?, local, services])
 }
 
 /// Bounds of local addresses and services.
-fn rest(rule: &Rule) -> Option<((u128, u128), (u128, u128))> {
+fn rest<P: Place>(rule: &Rule) -> Option<((P, P), (P, P))> {
     let mut local = ranges(&rule.local);
     let (first, last) = local.next()?;
     let local = (first, local.last().map_or(last, |(_, last)| last));
@@ -216,25 +288,20 @@ fn rest(rule: &Rule) -> Option<((u128, u128), (u128, u128))> {
     Some((local, (first, last)))
 }
 
-/// The ranges of both families on one line, ascending: IPv4 addresses, then halves
-/// of IPv6 addresses.
-fn ranges(set: &AddrSet) -> impl Iterator<Item = (u128, u128)> {
+/// The ranges of both families on one line, ascending: IPv4 addresses, then IPv6
+/// addresses.
+fn ranges<P: Place>(set: &AddrSet) -> impl Iterator<Item = (P, P)> {
     let v4 = set.v4.ranges().iter().map(|&(first, last)| (first.into(), last.into()));
-    let v6 =
-        set.v6.ranges().iter().map(move |&(first, last)| (line_of_v6(first), line_of_v6(last)));
+    let v6 = set.v6.ranges().iter().map(|&(first, last)| (P::of_v6(first), P::of_v6(last)));
     v4.chain(v6)
 }
 
 /// Where an address is on that line.
-fn line(address: IpAddr) -> u128 {
+fn line<P: Place>(address: IpAddr) -> P {
     match address {
         IpAddr::V4(address) => u32::from(address).into(),
-        IpAddr::V6(address) => line_of_v6(address.into()),
+        IpAddr::V6(address) => P::of_v6(address.into()),
     }
-}
-
-const fn line_of_v6(address: u128) -> u128 {
-    1 << 127 | address >> 1
 }
 
 #[cfg(test)]
@@ -295,7 +362,10 @@ mod tests {
     proptest! {
         #[test]
         fn finds_what_a_look_at_every_rule_finds(rules in rules(), asking in rules()) {
-            let index = Index::new(rules.iter().enumerate());
+            let numbered: Vec<_> = rules.iter().enumerate().collect();
+            // Whether narrow or wide is a matter of speed alone.
+            for index in [Form::Narrow(Tree::new(&numbered)), Form::Wide(Tree::new(&numbered))] {
+            let index = Index(index);
             for one in rules.iter().chain(&asking) {
                 let near = index.meeting(one);
                 let meets = |place: &usize| overlap(&rules[*place], one).is_some();
@@ -318,6 +388,7 @@ mod tests {
                     let first = index.first_around(one, end, is_cover);
                     prop_assert_eq!(first, (0..end).find(|&place| is_cover(place)));
                 }
+            }
             }
         }
     }

@@ -41,7 +41,8 @@ impl Sweep {
             .map(|_| u128::from(random(&mut state)) << 64 | u128::from(random(&mut state)));
         Self {
             signatures: signatures.collect(),
-            classes: HashMap::default(),
+            // Most sets make a class of their own.
+            classes: HashMap::with_capacity_and_hasher(sets, BuildHasherDefault::default()),
             members: Lists::default(),
         }
     }
