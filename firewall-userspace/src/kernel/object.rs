@@ -179,7 +179,8 @@ impl Object {
             lines: Records {
                 bytes: function.line_info.line_info_bytes(),
                 size: function.line_info_rec_size,
-            },
+            }
+            .one_each(),
             btf: self.btf.as_fd(),
         };
         program::load(&source).map_err(|refusal| {

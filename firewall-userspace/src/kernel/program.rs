@@ -92,11 +92,25 @@ fn try_load(source: &Source<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
 }
 
 impl Records {
+    /// The same with one record, the first, for an instruction, as the kernel wants them: an
+    /// assembly template that is a comment has a line and no instruction of its own.
+    pub(super) fn one_each(mut self) -> Self {
+        let records: Vec<&[u8]> = self.bytes.chunks_exact(self.size.max(1)).collect();
+        let alike = records.chunk_by(|one, next| place(one) == place(next));
+        self.bytes = alike.filter_map(|same| same.first().copied()).flatten().copied().collect();
+        self
+    }
+
     /// How many there are, and the bytes of one.
     fn counts(&self) -> io::Result<(u32, u32)> {
         let records = self.bytes.len().checked_div(self.size).unwrap_or(0);
         Ok((count(records)?, count(self.size)?))
     }
+}
+
+/// The instruction that a record is about: its first word.
+fn place(record: &[u8]) -> Option<&[u8; 4]> {
+    record.first_chunk()
 }
 
 fn count<T: TryInto<u32>>(number: T) -> io::Result<u32> {
