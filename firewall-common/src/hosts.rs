@@ -19,20 +19,32 @@ use crate::policy::Tables;
 /// In place of a class: the address is none of the lone ones.
 pub const NONE: u32 = u32::MAX;
 
-/// Mixes an address, or a network's first.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Mixes an address.
 #[inline(always)]
 #[must_use]
 pub const fn hash(seed: u32, address: Address) -> u64 {
-    let mixed = (address.hi ^ seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (address.hi ^ seed as u64).wrapping_mul(ODD);
     let mixed = (mixed ^ mixed >> 32 ^ address.lo).wrapping_mul(0xd1b5_4a32_d192_ed03);
+    mixed ^ mixed >> 32
+}
+
+/// Mixes an IPv4 address, or a network's first, for the filter: one product is enough for 32
+/// bits, if its upper half, which hangs on all of them and on the seed, is folded down. For
+/// slots of a table it is not: their numbers are its lowest bits, where networks crowd.
+#[inline(always)]
+#[must_use]
+pub const fn hash_v4(seed: u32, address: u32) -> u64 {
+    let mixed = (address as u64).wrapping_mul(ODD ^ (seed as u64) << 32);
     mixed ^ mixed >> 32
 }
 
 /// The /24 of an IPv4 address.
 #[inline(always)]
 #[must_use]
-pub const fn network(address: Address) -> Address {
-    Address { hi: address.hi & 0xffff_ff00_0000_0000, lo: 0 }
+pub const fn network(address: u32) -> u32 {
+    address & 0xffff_ff00
 }
 
 /// The first word of a line of the filter, by the hash of what names it; `mask` is the

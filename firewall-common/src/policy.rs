@@ -374,10 +374,10 @@ pub fn address_class<T: Tables + ?Sized>(tables: &T, family: Family, address: Ad
 #[inline(always)]
 fn named_v4<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
     let seed = tables.setting(Setting::Seed);
-    let network = hosts::hash(seed, hosts::network(address));
+    let network = hosts::hash_v4(seed, hosts::network(address.v4()));
     let line = hosts::line(tables.setting(Setting::FilterMask), network);
     if tables.setting(Setting::HostsV4) != 0
-        && hosts::is_filtered(tables, line, hosts::hash(seed, address))
+        && hosts::is_filtered(tables, line, hosts::hash_v4(seed, address.v4()))
     {
         let class = tables.host_class(Family::V4, address);
         if class != hosts::NONE {

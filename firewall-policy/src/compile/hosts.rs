@@ -136,9 +136,8 @@ impl Filter {
             filter[(line + offset) as usize] |= bits;
         };
         for &(host, _) in &addresses.hosts_v4 {
-            let host = Aligned::from_v4(host);
-            let line = hosts::line(mask, hosts::hash(seed, hosts::network(host)));
-            set(line, hosts::hash(seed, host));
+            let line = hosts::line(mask, hosts::hash_v4(seed, hosts::network(host)));
+            set(line, hosts::hash_v4(seed, host));
         }
         for &(host, _) in &addresses.hosts_v6 {
             let hash = hosts::hash(seed, Aligned::from_v6(host));
@@ -146,7 +145,7 @@ impl Filter {
         }
         if self.has_networks {
             addresses.each_network(|network| {
-                let hash = hosts::hash(seed, Aligned::from_v4(network << 8));
+                let hash = hosts::hash_v4(seed, network << 8);
                 set(hosts::line(mask, hash), hash);
             });
         }
