@@ -7,6 +7,8 @@
 //! and extension headers, and code that the processor would have to jump around.
 //! A test holds one against the other.
 
+use core::hint::cold_path;
+
 use crate::abi::flow::FlowKey;
 use crate::abi::tables::{Cell, Setting};
 use crate::ban;
@@ -17,7 +19,7 @@ use crate::parse::{ethertype, possible_flags};
 use crate::pipeline::{Arrival, World};
 use crate::policy::{self, Tables, Tuple};
 use crate::service::{ServiceIndex, proto};
-use crate::verdict::{Decision, Direction, Reason};
+use crate::verdict::{Decision, Direction, Reason, Verdict};
 
 /// Why a frame is not judged here.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,8 @@ pub enum Rest {
     Suspect,
 }
 
-/// Judges and counts a frame if it is a common one.
+/// Judges and counts a frame if it is a common one: the verdict, which its end knows without
+/// asking the decision for it.
 ///
 /// # Errors
 /// Who is to judge it, if it is none.
@@ -37,17 +40,24 @@ pub fn process<W: World + Tables, F: Frame>(
     world: &mut W,
     frame: &F,
     arrival: &Arrival,
-) -> Result<Decision, Rest> {
-    let header = frame.header::<{ V4::<()>::BYTES }>(0).ok_or(Rest::Any)?;
+) -> Result<(Verdict, Decision), Rest> {
+    let Some(header) = frame.header::<{ V4::<()>::BYTES }>(0) else { return rest() };
     // One comparison for what follows and how it begins.
     if header.u32::<12>() & V4::<()>::BEGINS_MASK == V4::<()>::BEGINS {
         account(world, &V4(header), arrival)
     } else if header.again().u32::<12>() & V6::<()>::BEGINS_MASK == V6::<()>::BEGINS {
-        let header = frame.header::<{ V6::<()>::BYTES }>(0).ok_or(Rest::Any)?;
+        let Some(header) = frame.header::<{ V6::<()>::BYTES }>(0) else { return rest() };
         account(world, &V6(header), arrival)
     } else {
-        Err(Rest::Any)
+        rest()
     }
+}
+
+/// The frame is for the whole pipeline: a rare one, to the compiler.
+#[inline(always)]
+fn rest<T>() -> Result<T, Rest> {
+    cold_path();
+    Err(Rest::Any)
 }
 
 /// The source of a common packet, read anew: few are suspects.
@@ -87,12 +97,15 @@ fn account<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
     arrival: &Arrival,
-) -> Result<Decision, Rest> {
+) -> Result<(Verdict, Decision), Rest> {
     // Rules that ask for interface, VLAN or flags are rare, and a lot of code.
-    if !packet.is_sound(arrival.length) || world.setting(Setting::ReplyContext) != 0 {
-        return Err(Rest::Any);
+    if world.setting(Setting::ReplyContext) != 0 {
+        return rest();
     }
-    decide(world, packet, arrival)
+    match packet.sound_service(arrival.length) {
+        Some(service) => decide(world, packet, arrival, service),
+        None => rest(),
+    }
 }
 
 /// Counts a packet that is decided. Each end of the way does so by itself: what it knows of the
@@ -135,42 +148,49 @@ trait Common: Sized {
     fn udp_length(&self) -> u16;
     fn tcp_offset(&self) -> u8;
     fn tcp_flags_byte(&self) -> u8;
-    /// Whether the network header is plain behind its first byte and its addresses are common
-    /// ones.
-    fn has_plain_header(&self) -> bool;
+    /// Whether it is of a protocol, and no fragment.
+    fn is_whole(&self, protocol: u8) -> bool;
+    /// Whether source and destination are unicast, not of this host alone, and two.
+    fn has_common_addresses(&self) -> bool;
 
-    /// Whether a frame of `length` bytes is what it says, and says nothing unusual.
+    /// What the packet asks for, if a frame of `length` bytes is what it says, and says nothing
+    /// unusual.
     #[inline(always)]
-    fn is_sound(&self, length: u32) -> bool {
+    fn sound_service(&self, length: u32) -> Option<ServiceIndex> {
         let end = self.end();
-        if !self.has_plain_header() || end > length {
-            return false;
+        if !self.has_common_addresses() || rarely(end > length) {
+            return None;
         }
         let (source_port, destination_port) = (self.source_port(), self.destination_port());
-        if source_port == 0 || destination_port == 0 {
-            return false;
+        if rarely(source_port == 0) || rarely(destination_port == 0) {
+            return None;
         }
-        match self.protocol() {
-            proto::TCP => {
-                self.tcp_offset() >= 5 << 4
-                    && possible_flags(self.tcp_flags_byte())
-                    && self.headers() <= end
-            }
-            proto::UDP => {
-                let datagram = u32::from(self.udp_length());
-                datagram >= 8
-                    && Self::TRANSPORT + datagram <= end
-                    && !is_dhcp(source_port, destination_port)
-            }
-            _ => false,
+        if self.is_whole(proto::TCP) {
+            let sound = !rarely(self.tcp_offset() < 5 << 4)
+                && !rarely(!possible_flags(self.tcp_flags_byte()))
+                && !rarely(self.tcp_headers() > end);
+            sound.then_some(service(proto::TCP, destination_port))
+        } else if self.is_whole(proto::UDP) {
+            let datagram = u32::from(self.udp_length());
+            let sound = !rarely(datagram < 8)
+                && !rarely(Self::TRANSPORT + datagram > end)
+                && !rarely(is_dhcp(source_port, destination_port));
+            sound.then_some(service(proto::UDP, destination_port))
+        } else {
+            None
         }
+    }
+
+    /// [`headers`](Self::headers) of TCP.
+    #[inline(always)]
+    fn tcp_headers(&self) -> u32 {
+        Self::TRANSPORT + (u32::from(self.tcp_offset() >> 4) << 2)
     }
 
     /// Bytes from the frame's start to the payload.
     #[inline(always)]
     fn headers(&self) -> u32 {
-        Self::TRANSPORT
-            + if self.protocol() == proto::TCP { u32::from(self.tcp_offset() >> 4) << 2 } else { 8 }
+        if self.protocol() == proto::TCP { self.tcp_headers() } else { Self::TRANSPORT + 8 }
     }
 
     /// TCP flags; 0 for UDP.
@@ -211,6 +231,9 @@ impl<H> V4<H> {
     /// `EtherType`, version, and four times five bytes of header.
     const BEGINS: u32 = (ethertype::IPV4 as u32) << 16 | 0x45 << 8;
     const BEGINS_MASK: u32 = 0xffff_ff00;
+    /// Of fragment field, time to live and protocol: all that a fragment differs by, and the
+    /// protocol. "Don't fragment" says nothing (RFC 791).
+    const FRAGMENT_AND_PROTOCOL: u32 = 0xbfff_00ff;
 }
 
 impl<H> V6<H> {
@@ -283,12 +306,15 @@ impl<H: Header> Common for V4<H> {
     }
 
     #[inline(always)]
-    fn has_plain_header(&self) -> bool {
-        // No fragment of anything.
-        self.0.u16::<20>() & !DONT_FRAGMENT == 0
-            && self.0.u32::<26>() != self.0.u32::<30>()
-            && is_common(self.0.u8::<26>())
-            && is_common(self.0.u8::<30>())
+    fn is_whole(&self, protocol: u8) -> bool {
+        self.0.u32::<20>() & Self::FRAGMENT_AND_PROTOCOL == protocol.into()
+    }
+
+    #[inline(always)]
+    fn has_common_addresses(&self) -> bool {
+        !rarely(self.0.u32::<26>() == self.0.u32::<30>())
+            && is_common(self.0.wide::<26>())
+            && is_common(self.0.wide::<30>())
     }
 }
 
@@ -319,20 +345,31 @@ impl<H: Header> Common for V6<H> {
     }
 
     #[inline(always)]
-    fn has_plain_header(&self) -> bool {
+    fn is_whole(&self, protocol: u8) -> bool {
+        self.protocol() == protocol
+    }
+
+    #[inline(always)]
+    fn has_common_addresses(&self) -> bool {
         (self.0.u64::<22>() != self.0.u64::<38>() || self.0.u64::<30>() != self.0.u64::<46>())
             && is_common_v6(self.0.u64::<22>())
             && is_common_v6(self.0.u64::<38>())
     }
 }
 
-/// IPv4 flags, RFC 791.
-const DONT_FRAGMENT: u16 = 0x4000;
+/// A condition that hardly any packet meets: the compiler moves what follows out of the way.
+#[inline(always)]
+const fn rarely(condition: bool) -> bool {
+    if condition {
+        cold_path();
+    }
+    condition
+}
 
 /// First byte of an address that is unicast, and neither of 0/8 nor of 127/8.
 #[inline(always)]
-const fn is_common(first: u8) -> bool {
-    (first as u32).wrapping_sub(1) < 0xdf && first != 127
+fn is_common(first: u32) -> bool {
+    !rarely(first == 127) && !rarely(first.wrapping_sub(1) >= 0xdf)
 }
 
 /// Upper half of an address that is neither multicast nor of `::/64`.
@@ -353,19 +390,19 @@ fn decide<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
     arrival: &Arrival,
-) -> Result<Decision, Rest> {
+    service: ServiceIndex,
+) -> Result<(Verdict, Decision), Rest> {
     let direction = arrival.direction;
-    let service = service(packet.protocol(), packet.destination_port());
     let cell = match policy::on_port(world, direction, service) {
         Ok(cell) => cell,
         Err(class) => policy::behind_port(world, &asked(&packet.again(), direction), class),
     };
     let packet = &packet.again();
     // What passes with an event, or is counted by more than its headers.
-    if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT)
+    if rarely(cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT))
         && (cell.has(Cell::BROKEN | Cell::SAMPLE) || packet.again().says_something())
     {
-        return Err(Rest::Any);
+        return rest();
     }
     match direction {
         Direction::Ingress => ingress(world, packet, arrival, cell),
@@ -379,31 +416,31 @@ fn ingress<W: World + Tables, P: Common>(
     packet: &P,
     arrival: &Arrival,
     cell: Cell,
-) -> Result<Decision, Rest> {
-    if !cell.has(Cell::FAILSAFE) && world.any_bans(P::FAMILY) {
+) -> Result<(Verdict, Decision), Rest> {
+    if rarely(world.any_bans(P::FAMILY)) && !cell.has(Cell::FAILSAFE) {
         let source = packet.again().source();
         if ban::may_be_banned(world, source, P::FAMILY) {
             return Err(Rest::Suspect);
         }
     }
-    let new_flow = packet.opens_tcp();
     if let Some(reason) = admitted_by(cell) {
-        return Ok(counted(world, packet, arrival, Decision { reason, cell, new_flow }));
+        let decision = Decision { reason, cell, new_flow: packet.opens_tcp() };
+        return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
     }
     // Anything but a bare SYN may belong to a flow that this host opened, or, if it
     // is TCP, to one that is forgotten.
-    if !new_flow {
+    if !packet.opens_tcp() {
         if is_known(world, packet, Direction::Ingress) {
-            return Ok(counted(world, packet, arrival, ESTABLISHED));
+            return Ok((Verdict::Pass, counted(world, packet, arrival, ESTABLISHED)));
         }
         let packet = packet.again();
         if packet.protocol() == proto::TCP && world.admits(&opened(&packet)) {
-            return Err(Rest::Any);
+            return rest();
         }
     }
     // An opening may admit what no rule names.
-    if cell.has(Cell::DEFAULT) && world.openings().is_some() {
-        return Err(Rest::Any);
+    if cell.has(Cell::DEFAULT) && rarely(world.openings().is_some()) {
+        return rest();
     }
     dropped(world, packet, arrival, cell)
 }
@@ -416,9 +453,9 @@ fn egress<W: World + Tables, P: Common>(
     packet: &P,
     arrival: &Arrival,
     cell: Cell,
-) -> Result<Decision, Rest> {
+) -> Result<(Verdict, Decision), Rest> {
     if !packet.opens_tcp() && goes_on(world, packet)? {
-        return Ok(counted(world, packet, arrival, passes(cell)));
+        return Ok((Verdict::Pass, counted(world, packet, arrival, passes(cell))));
     }
     if cell.has(Cell::ALLOW) { Err(Rest::Any) } else { dropped(world, packet, arrival, cell) }
 }
@@ -435,8 +472,8 @@ fn goes_on<W: World + Tables, P: Common>(world: &mut W, packet: &P) -> Result<bo
     }
     let inbound = policy::decide_on_port(world, &answered(packet));
     // An opening may admit what it answers.
-    if inbound.drops_by_default() && world.openings().is_some() {
-        return Err(Rest::Any);
+    if inbound.drops_by_default() && rarely(world.openings().is_some()) {
+        return rest();
     }
     Ok(inbound.admits())
 }
@@ -449,13 +486,13 @@ fn dropped<W: World, P: Common>(
     packet: &P,
     arrival: &Arrival,
     cell: Cell,
-) -> Result<Decision, Rest> {
+) -> Result<(Verdict, Decision), Rest> {
     let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultDrop } else { Reason::Deny };
     let decision = Decision { reason, cell, new_flow: false };
     if cell.has(Cell::QUIET) || world.keeps_back(&decision, || packet.again().source()) {
-        Ok(counted(world, packet, arrival, decision))
+        Ok((Verdict::Drop, counted(world, packet, arrival, decision)))
     } else {
-        Err(Rest::Any)
+        rest()
     }
 }
 

@@ -64,6 +64,12 @@ pub trait Frame {
 pub trait Header {
     /// One byte.
     fn u8<const OFFSET: usize>(&self) -> u8;
+    /// One byte, as a number of which the compiler does not know that it is one: it would
+    /// reckon with eight bits, where the kernel's machine has 32 or 64.
+    #[inline(always)]
+    fn wide<const OFFSET: usize>(&self) -> u32 {
+        self.u8::<OFFSET>().into()
+    }
     /// Two bytes.
     fn u16<const OFFSET: usize>(&self) -> u16;
     /// Four bytes.

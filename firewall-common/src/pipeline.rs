@@ -160,7 +160,7 @@ pub fn process<W: World + Tables, F: Frame>(
     packet: &mut Packet,
 ) -> Decision {
     match fast::process(world, frame, arrival) {
-        Ok(decision) => return decision,
+        Ok((_, decision)) => return decision,
         Err(Rest::Suspect) => {
             if let Some(source) = fast::source(frame)
                 && let Some(decision) = fast::drop_banned(world, source, arrival)

@@ -70,6 +70,11 @@ impl<const N: usize> Header for PacketHeader<N> {
     }
 
     #[inline(always)]
+    fn wide<const OFFSET: usize>(&self) -> u32 {
+        maps::opaque(load!(self, "u8", u8, OFFSET).into()) as u32
+    }
+
+    #[inline(always)]
     fn u16<const OFFSET: usize>(&self) -> u16 {
         load!(self, "u16", u16, OFFSET)
     }

@@ -22,24 +22,33 @@ pub(crate) fn judge<C: EbpfContext, H: Hook>(ctx: &C, frame: &H, direction: Dire
     let arrival = &frame.arrival(direction);
     let mut world = Kernel { frame, arrival, settings: Words, settled: None };
     let rest = match fast::process(&mut world, frame, arrival) {
-        Ok(decision) => return decision.reason.verdict(),
+        Ok((verdict, _)) => return verdict,
         Err(rest) => rest,
     };
-    if let Some(scratch) = maps::scratch() {
-        scratch.generation = maps::setting(Setting::Generation);
-        scratch.direction = direction as u32;
-        if matches!(rest, Rest::Suspect)
-            && let Some(source) = fast::source(frame)
-        {
-            (scratch.packet.source, scratch.packet.family) = source;
-            // SAFETY: nothing here needs dropping.
-            unsafe { H::stages().tail_call(ctx, stage::SUSPECT) };
-        }
+    // What is rare reads the frame anew: kept for it, it would take registers from the rest.
+    if matches!(rest, Rest::Suspect)
+        && let Some(source) = fast::source(&frame.again())
+        && let Some(scratch) = handed_on(direction)
+    {
+        (scratch.packet.source, scratch.packet.family) = source;
+        // SAFETY: nothing here needs dropping.
+        unsafe { H::stages().tail_call(ctx, stage::SUSPECT) };
+    }
+    if handed_on(direction).is_some() {
         // SAFETY: as above.
         unsafe { H::stages().tail_call(ctx, stage::READ) };
     }
     // Asked for once more: the interface would be read, and kept, for every packet.
     world::count(&frame.arrival(direction), pipeline::internal_error(&Words, direction))
+}
+
+/// The scratch memory, which says to the stages who judges.
+#[inline(always)]
+fn handed_on(direction: Direction) -> Option<&'static mut Scratch> {
+    let scratch = maps::scratch()?;
+    scratch.generation = maps::setting(Setting::Generation);
+    scratch.direction = direction as u32;
+    Some(scratch)
 }
 
 /// Drops a packet if its source is banned; hands on any other.

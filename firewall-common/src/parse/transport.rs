@@ -76,10 +76,11 @@ fn parse_tcp<F: Frame>(
 #[inline(always)]
 #[must_use]
 pub const fn possible_flags(flags: u8) -> bool {
-    POSSIBLE_FLAGS >> (flags & 63) & 1 != 0
+    // Its sign: one comparison, where any other bit takes a mask as well.
+    (POSSIBLE_FLAGS << (flags & 63)).cast_signed() < 0
 }
 
-/// Bit `n`: the six flags of `n` may stand together.
+/// The `n`th bit from above: the six flags of `n` may stand together.
 const POSSIBLE_FLAGS: u64 = {
     let mut possible = 0;
     let mut flags: u8 = 0;
@@ -88,7 +89,7 @@ const POSSIBLE_FLAGS: u64 = {
             || (flags & tcp::SYN != 0 && flags & (tcp::FIN | tcp::RST) != 0)
             || flags & (tcp::FIN | tcp::ACK) == tcp::FIN;
         if !impossible {
-            possible |= 1 << flags;
+            possible |= 1 << (63 - flags);
         }
         flags += 1;
     }
