@@ -1,5 +1,7 @@
 //! Sampled events: which drops a person is told of, and the telling.
 
+use core::hint::cold_path;
+
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use firewall_common::abi::event::{
     EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler, TRIES_PER_JIFFY,
@@ -34,19 +36,20 @@ fn worth(
     asked: impl FnOnce() -> (u32, Address),
 ) -> Option<(usize, u64)> {
     let jiffy = jiffies();
-    let window = jiffy >> Sampler::WINDOW_SHIFT;
     if sampler.jiffy != jiffy {
-        if sampler.jiffy >> Sampler::WINDOW_SHIFT != window {
+        cold_path();
+        if sampler.jiffy >> Sampler::WINDOW_SHIFT != jiffy >> Sampler::WINDOW_SHIFT {
             sampler.sent = 0;
         }
         sampler.jiffy = jiffy;
         sampler.tries = 0;
     }
     if sampler.tries < TRIES_PER_JIFFY {
+        cold_path();
         sampler.tries += 1;
         let kind = u64::from(decision.cell.slot()) | (decision.reason as u64) << 32;
         let (seed, source) = asked();
-        let hash = mix(seed, [source.hi, kind, window]);
+        let hash = mix(seed, [source.hi, kind, sampler.jiffy >> Sampler::WINDOW_SHIFT]);
         let place = (hash & u64::from(SAMPLER_SLOTS - 1)) as usize;
         if sampler.sent < EVENTS_PER_WINDOW && sampler.last.get(place) != Some(&hash) {
             return Some((place, hash));

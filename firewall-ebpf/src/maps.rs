@@ -166,7 +166,10 @@ pub(crate) fn through_memory(place: &mut Decision, decision: Decision) -> Decisi
 /// place of the map. No look-up, and nothing that could fail.
 #[inline(always)]
 pub(crate) fn value<T>(map: &'static Array<T>) -> *mut T {
-    opaque((&raw const *map) as u64) as *mut T
+    let value = anew((&raw const *map) as u64) as *mut T;
+    // SAFETY: no value is at address 0. Who makes a reference of this would be asked.
+    unsafe { core::hint::assert_unchecked(!value.is_null()) };
+    value
 }
 
 /// The number itself, in a way that the compiler cannot look through: it knows
@@ -180,6 +183,23 @@ pub(crate) fn opaque(number: u64) -> u64 {
         // SAFETY: no instruction at all, only a comment.
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
+}
+
+/// The number itself, made anew each time: the compiler would keep it, and on the stack,
+/// where to load it once more costs one instruction.
+#[inline(always)]
+fn anew(number: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: no instruction at all, only a comment.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) number, options(nomem, nostack, preserves_flags));
         }
         number
     }
@@ -273,7 +293,8 @@ settings! {
     WordBits
 }
 
-/// A 64-bit immediate number, of which the loader leaves 32 bits.
+/// A 64-bit immediate number, of which the loader leaves 32 bits: set anew each time, as in
+/// [`anew`].
 #[inline(always)]
 fn immediate<const MARKED: u64>() -> u32 {
     #[cfg(target_arch = "bpf")]
@@ -281,7 +302,7 @@ fn immediate<const MARKED: u64>() -> u32 {
         let value: u64;
         // SAFETY: sets a register.
         unsafe {
-            core::arch::asm!("{0} = {1} ll", out(reg) value, const MARKED, options(pure, nomem, nostack, preserves_flags));
+            core::arch::asm!("{0} = {1} ll", out(reg) value, const MARKED, options(nomem, nostack, preserves_flags));
         }
         // SAFETY: the loader clears the upper half.
         unsafe { core::hint::assert_unchecked(value <= u32::MAX as u64) };

@@ -1,5 +1,7 @@
 //! The kernel's side of [`World`]: maps, helpers and clocks.
 
+use core::hint::cold_path;
+
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_map_lookup_elem,
 };
@@ -343,11 +345,13 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
         let chain = (ifindex, self.arrival.direction);
         add_outcome(cpu, chain, decision.reason, packets, bytes);
         // No map has as many slots as the one that stands for "no rule".
-        let (slot, slots) = (decision.cell.slot(), maps::setting(Setting::RuleSlots));
+        let slot = maps::opaque(decision.cell.slot().into());
+        let slots = u64::from(maps::setting(Setting::RuleSlots));
         if slot >= slots {
             return;
         }
-        let rule = row(maps::value(&maps::RULES).cast::<RuleCounter>(), cpu * slots + slot);
+        let rules = maps::value(&maps::RULES).cast::<RuleCounter>();
+        let rule = row(rules, u64::from(cpu) * slots + slot);
         rule.packets += packets;
         rule.bytes += bytes;
         if decision.new_flow {
@@ -364,7 +368,7 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
         let Some(cpu) = cpu() else { return };
         let counters = maps::value(&maps::REQUESTS);
         let metric = metric as u32 & (METRICS - 1);
-        *row(counters, (cpu * slots + request_slot) * METRICS + metric) += added;
+        *row(counters, ((cpu * slots + request_slot) * METRICS + metric).into()) += added;
     }
 
     #[inline(always)]
@@ -406,10 +410,12 @@ pub(crate) fn cpu() -> Option<u32> {
 
 /// A record of this CPU's row of counters.
 #[inline(always)]
-fn row<T>(counters: *mut T, index: u32) -> &'static mut T {
+fn row<T>(counters: *mut T, index: u64) -> &'static mut T {
+    // The sum as it is: the compiler would add each part of it to the address by itself.
+    let index = maps::opaque(index) as usize;
     // SAFETY: row and slot were checked against the settings by which user space
     // made the value; the verifier checks one against the other.
-    let counter = unsafe { counters.add(index as usize) };
+    let counter = unsafe { counters.add(index) };
     // SAFETY: as above; no other CPU writes this row.
     unsafe { &mut *counter }
 }
@@ -432,8 +438,9 @@ fn add_outcome(
     packets: u64,
     bytes: u64,
 ) {
-    let chain = (cpu * INTERFACES + interface(ifindex)) * 2 + direction as u32;
-    let outcome = chain * Reason::COUNT + (reason as u32 & (Reason::COUNT - 1));
+    let chain = u64::from(cpu * INTERFACES) + interface(ifindex) as u64;
+    let reason = maps::masked(reason as u32, Reason::COUNT - 1) as u64;
+    let outcome = (chain * 2 + direction as u64) * u64::from(Reason::COUNT) + reason;
     let outcome = row(maps::value(&maps::OUTCOMES).cast::<Traffic>(), outcome);
     outcome.packets += packets;
     outcome.bytes += bytes;
@@ -444,14 +451,27 @@ fn add_outcome(
 /// User space enters an index at the first free place from `index & 15` on, at
 /// most four away; place 0 is never used.
 #[inline(always)]
-fn interface(ifindex: u32) -> u32 {
-    // SAFETY: a map value; user space writes whole words of it.
-    let known = unsafe { &*maps::value(&maps::IFACES) };
-    for probe in 0..4 {
-        let place = (ifindex + probe) & (INTERFACES - 1);
-        if known.get(place as usize) == Some(&ifindex) {
+fn interface(ifindex: u32) -> usize {
+    let places = maps::value(&maps::IFACES).cast::<u32>();
+    let first = maps::masked(ifindex, INTERFACES - 1);
+    if entered_at(places, first) == ifindex {
+        return first;
+    }
+    cold_path();
+    for probe in 1..4 {
+        let place = maps::masked(ifindex + probe, INTERFACES - 1);
+        if entered_at(places, place) == ifindex {
             return place;
         }
     }
     0
+}
+
+/// The index of the interface that is entered at a place.
+#[inline(always)]
+fn entered_at(places: *const u32, place: usize) -> u32 {
+    // SAFETY: there are as many places as a masked number can name.
+    let index = unsafe { places.add(place) };
+    // SAFETY: as above; user space writes whole words.
+    unsafe { index.read() }
 }
