@@ -76,10 +76,10 @@ pub fn cell<T: Tables + ?Sized>(tables: &T, direction: Direction, classes: Class
         return Cell(Cell::NO_SLOT | Cell::BROKEN);
     }
     let line = |number: u32| {
-        let place = tables.setting(chain.cells).wrapping_add(number.wrapping_mul(LINE_WORDS));
+        let place = tables.setting(chain.cells).wrapping_add(number.wrapping_mul(Line::WORDS));
         i64::from(tables.word(place)) << 32 | i64::from(tables.word(place.wrapping_add(1)))
     };
-    let mut best = line(0);
+    let mut best = line(Line::NONE);
     for summary in 0..summaries {
         let mut left = common(tables, records, Record::SUMMARY.wrapping_add(summary));
         // A bound that the compiler does not know is a loop that it does not unroll.
@@ -89,25 +89,33 @@ pub fn cell<T: Tables + ?Sized>(tables: &T, direction: Direction, classes: Class
             }
             let word = (summary << 5).wrapping_add(lowest(left));
             let lines = common(tables, vectors, word);
-            if lines != 0 {
-                let found = line((word << 5).wrapping_add(lowest(lines)).wrapping_add(1));
-                // By the difference: of a comparison the verifier would remember the outcome,
-                // and follow all that comes after it once for each.
-                let ahead = found.wrapping_sub(best);
-                best = best.wrapping_add(ahead & ahead >> 63);
-            }
+            // No branch on what was read, nor on ranks: each would wait for memory, and the
+            // verifier would follow all that comes after it once more.
+            let found = line(word.wrapping_mul(Line::PER_WORD).wrapping_add(lowest(lines)));
+            let ahead = found.wrapping_sub(best);
+            best = best.wrapping_add(ahead & ahead >> 63);
             left &= left.wrapping_sub(1);
         }
     }
     Cell(best.cast_unsigned() as u32)
 }
 
-/// Words of a line: its rank, lower wins, and its cell. The default's line comes first,
-/// of rank [`LAST`], then one for each bit.
-pub const LINE_WORDS: u32 = 2;
+/// What stands for a bit of a vector: the rank of a line, lower wins, and its cell.
+///
+/// For each word of a vector there is one more, which stands for no bit at all: the
+/// default's, of rank [`Line::LAST`].
+pub struct Line;
 
-/// The rank behind all others.
-pub const LAST: u32 = i32::MAX as u32;
+impl Line {
+    /// Words of a line.
+    pub const WORDS: u32 = 2;
+    /// Lines for a word of bits.
+    pub const PER_WORD: u32 = u32::BITS + 1;
+    /// The line that stands for no bit of the first word.
+    pub const NONE: u32 = u32::BITS;
+    /// The rank behind all others.
+    pub const LAST: u32 = i32::MAX as u32;
+}
 
 /// Whether so many words from each of these are in the tables.
 #[inline(always)]
@@ -124,16 +132,17 @@ fn common<T: Tables + ?Sized>(tables: &T, [a, b, c]: [u32; 3], offset: u32) -> u
         & tables.word(c.wrapping_add(offset))
 }
 
-/// The number of the lowest bit that is set in a word that is not 0: how many there are
-/// up to it, less one. BPF has no such instruction, and what the compiler has for it is
-/// a table in memory.
+/// The number of the lowest bit that is set, 32 if none is: how many there are up to it, less
+/// one. BPF has no such instruction, and what the compiler has for it is a table in memory.
 #[inline(always)]
 const fn lowest(word: u32) -> u32 {
-    let pairs = word ^ word.wrapping_sub(1);
-    let pairs = pairs.wrapping_sub(pairs >> 1 & 0x5555_5555);
-    let fours = (pairs & 0x3333_3333).wrapping_add(pairs >> 2 & 0x3333_3333);
-    let bytes = fours.wrapping_add(fours >> 4) & 0x0f0f_0f0f;
-    (bytes.wrapping_mul(0x0101_0101) >> 24).wrapping_sub(1) & 31
+    let word = word as u64 | 1 << u32::BITS;
+    let pairs = word ^ (word - 1);
+    let pairs = pairs - (pairs >> 1 & 0x5555_5555_5555_5555);
+    let fours = (pairs & 0x3333_3333_3333_3333) + (pairs >> 2 & 0x3333_3333_3333_3333);
+    let bytes = (fours + (fours >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    // Six bits, as the verifier is to know.
+    ((bytes.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32).wrapping_sub(1) & 63
 }
 
 #[cfg(test)]
@@ -142,6 +151,7 @@ mod tests {
 
     #[test]
     fn the_lowest_bit_is_found() {
+        assert_eq!(lowest(0), 32);
         for bit in 0..32 {
             for above in [0, 1, 0x5eed, u32::MAX] {
                 assert_eq!(lowest((above << 1 | 1) << bit), bit);

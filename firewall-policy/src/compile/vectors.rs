@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use firewall_common::abi::tables::Record;
-use firewall_common::vectors::LAST;
+use firewall_common::vectors;
 
 use super::interner::Fold;
 use super::judge::Judge;
@@ -30,7 +30,7 @@ pub(super) struct Vectors {
     pub(super) words: Vec<u32>,
     /// Words of bits in a record.
     pub(super) summaries: u32,
-    /// The default's words, then those of each line.
+    /// What stands for each bit.
     pub(super) cells: Vec<u32>,
 }
 
@@ -134,14 +134,17 @@ impl Lines {
         Self { of_rule: Lists::from_pairs(judge.rules(), bits), lines }
     }
 
-    /// The words that are read by bit: the default's, then those of each line, and as many
-    /// as there are bits, so that the verifier knows each to be there.
+    /// What stands for each bit, and for as many more as the verifier takes to be possible.
     fn words(&self, judge: &Judge<'_>, size: Size) -> Vec<u32> {
-        let default = [LAST, judge.plain_cell(word(judge.rules()))];
-        let lines = self.lines.iter().map(|line| [line.rank, line.cell]);
-        let bits = 1 + size.vector() * BITS;
-        let lines = std::iter::once(default).chain(lines);
-        lines.chain(std::iter::repeat(default)).take(bits).flatten().collect()
+        let default = [vectors::Line::LAST, judge.plain_cell(word(judge.rules()))];
+        let per_word = vectors::Line::PER_WORD as usize;
+        let mut lines = vec![default; (size.vector() + 1) * per_word];
+        for (to, from) in lines.chunks_mut(per_word).zip(self.lines.chunks(BITS)) {
+            for (to, line) in to.iter_mut().zip(from) {
+                *to = [line.rank, line.cell];
+            }
+        }
+        lines.into_iter().flatten().collect()
     }
 
     /// Writes the records of every class, in their order.
