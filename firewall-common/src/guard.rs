@@ -28,12 +28,13 @@ pub enum Guard {
     Fragment = 3,
 }
 
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Mixes words into a slot number; `seed` is drawn by user space, so that
 /// nobody outside can aim at a slot.
 #[inline(always)]
 #[must_use]
 pub const fn mix(seed: u32, words: [u64; 3]) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let [a, b, c] = words;
     let mut hash = (seed as u64 ^ ODD).wrapping_mul(ODD | 1);
     hash = (hash ^ a).wrapping_mul(ODD);
@@ -42,13 +43,15 @@ pub const fn mix(seed: u32, words: [u64; 3]) -> u64 {
     hash ^ hash >> 32
 }
 
-/// The slot of a source.
+/// The slot of a source: of its upper half, where all of an IPv4 address is. Two products
+/// are enough for one word; the number is the upper bits, which hang on all others.
 #[inline(always)]
 #[must_use]
 pub fn slot(seed: u32, guard: Guard, family: Family, source: Address) -> u32 {
-    let lo = if matches!(family, Family::V4) { source.lo } else { 0 };
-    let hash = mix(seed, [source.hi, lo, guard as u64 | (family as u64) << 32]);
-    u32::try_from(hash & u64::from(SLOTS - 1)).unwrap_or(0)
+    let kind = (guard as u64) << 8 | family as u64;
+    let hash = (source.hi ^ kind).wrapping_mul(ODD ^ (seed as u64) << 1);
+    let hash = (hash ^ hash >> 32).wrapping_mul(ODD);
+    u32::try_from(hash >> (u64::BITS - SLOTS.trailing_zeros())).unwrap_or(0)
 }
 
 /// Takes a token of a bucket that holds one second's worth.
@@ -90,6 +93,22 @@ mod tests {
     #[test]
     fn a_rate_of_zero_never_gives() {
         assert!(!take(0, 100_000, 1_000, 0).1);
+    }
+
+    #[test]
+    fn sources_are_spread_over_the_slots() {
+        for seed in [0, 1, 0x5eed, u32::MAX] {
+            for step in [1, 2, 256, 65_536] {
+                let mut used = [false; SLOTS as usize];
+                for number in 0..SLOTS {
+                    let source = Address::from_v4(0x0a00_0000_u32.wrapping_add(number * step));
+                    used[slot(seed, Guard::Ping, Family::V4, source) as usize] = true;
+                }
+                let used = used.iter().filter(|used| **used).count();
+                // Of random numbers, 63 % would be there.
+                assert!(used > 4_700, "{used} of {SLOTS}: {seed}, {step}");
+            }
+        }
     }
 
     #[test]
