@@ -20,7 +20,7 @@ use crate::schema::host::HostFile;
 use crate::schema::named::Service;
 use crate::schema::rule::{Chain, Rule};
 use crate::schema::settings::{Settings, default_baseline, default_interfaces, default_state};
-use crate::source::{MemoryFiles, Span, Spanned};
+use crate::source::{MemoryFiles, Sources, Span, Spanned};
 
 /// The rules of one file or of one policy, in one direction.
 pub(crate) struct Lists<'u> {
@@ -106,7 +106,7 @@ pub(crate) fn policy(
     Some(Loaded {
         policy,
         warnings: Vec::new(),
-        sources: Vec::new(),
+        sources: Sources::new(),
         names,
         memory_max: settings.memory_max.map(|one| one.span.clone()),
         interfaces: settings.interfaces.map(|one| one.span.clone()),
@@ -168,7 +168,7 @@ fn books<'u>(
         let mut context = Context {
             files: &files,
             sink: &mut found,
-            sources: &mut Vec::new(),
+            sources: None,
             now,
             own_addresses,
             allow_unsupported,

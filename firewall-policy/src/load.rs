@@ -13,7 +13,7 @@ use crate::read;
 use crate::schema::host::HostFile;
 use crate::schema::reader::Reader;
 use crate::set::{AddrSet, ServiceSet};
-use crate::source::{Files, Placed, Span, Spanned};
+use crate::source::{Files, Sources, Span, Spanned};
 
 /// Where host.yaml stands in the tree.
 pub const HOST_FILE: &str = "host.yaml";
@@ -42,6 +42,8 @@ pub struct Options {
     pub now: Option<SystemTime>,
     /// This host's addresses, for `self`; `None` off the host.
     pub own_addresses: Option<AddrSet>,
+    /// Keep the files that are read, as [`Loaded::sources`].
+    pub keep_sources: bool,
 }
 
 /// A policy that may be applied, and what else is to be said about it.
@@ -51,8 +53,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is doubtful, but possible.
     pub warnings: Vec<Diagnostic>,
-    /// Every file that was read.
-    pub sources: Vec<Placed>,
+    /// Every file that was read, by its place in the tree, if they are kept.
+    pub sources: Sources,
     /// What the names of the files stand for.
     pub names: Names,
     /// Where `memory-max` was written, if it was.
@@ -100,8 +102,9 @@ pub struct Host {
 ///
 /// A [`Report`] of everything that is wrong; nothing of the policy may be used.
 pub fn load(files: &dyn Files, subject: &Subject, options: &Options) -> Result<Loaded, Report> {
-    let (mut sink, mut sources) = (Sink::default(), Vec::new());
-    let read = compose(&mut context(files, (&mut sink, &mut sources), options), subject);
+    let (mut sink, mut sources) = (Sink::default(), Sources::new());
+    let kept = options.keep_sources.then_some(&mut sources);
+    let read = compose(&mut context(files, (&mut sink, kept), options), subject);
     let (loaded, warnings) = sink.finish(read)?;
     Ok(Loaded { warnings, sources, ..loaded })
 }
@@ -113,7 +116,7 @@ pub fn load(files: &dyn Files, subject: &Subject, options: &Options) -> Result<L
 /// A [`Report`] of everything that is wrong in it.
 pub fn load_host(files: &dyn Files, options: &Options) -> Result<(Host, Vec<Diagnostic>), Report> {
     let mut sink = Sink::default();
-    let read = read_host(&mut context(files, (&mut sink, &mut Vec::new()), options));
+    let read = read_host(&mut context(files, (&mut sink, None), options));
     let (host, warnings) = sink.finish(read)?;
     let values = |written: Vec<Spanned<String>>| written.into_iter().map(|one| one.value).collect();
     let host = Host {
@@ -126,7 +129,7 @@ pub fn load_host(files: &dyn Files, options: &Options) -> Result<(Host, Vec<Diag
 
 fn context<'a>(
     files: &'a dyn Files,
-    (sink, sources): (&'a mut Sink, &'a mut Vec<Placed>),
+    (sink, sources): (&'a mut Sink, Option<&'a mut Sources>),
     options: &'a Options,
 ) -> Context<'a> {
     Context {

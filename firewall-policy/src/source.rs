@@ -83,8 +83,8 @@ pub struct Spanned<T> {
     pub span: Span,
 }
 
-/// A file that was read, and its place in the tree.
-pub type Placed = (String, Arc<Source>);
+/// Files that were read, by their places in the tree.
+pub type Sources = BTreeMap<String, Arc<Source>>;
 
 /// A file's bytes and age.
 #[derive(Clone, Debug)]

@@ -39,6 +39,22 @@ fn every_role_loads_without_a_warning() {
 }
 
 #[test]
+fn files_are_kept_for_who_wants_them_each_once() {
+    assert!(roles(&["web", "app"]).sources.is_empty());
+    let options = Options { keep_sources: true, ..options() };
+    let subject = Subject::Roles(vec!["web".into(), "app".into()]);
+    let sources = load(&site(), &subject, &options).unwrap().sources;
+    let paths: Vec<&str> = sources.keys().map(String::as_str).collect();
+    assert!(paths.is_sorted() && paths.contains(&"rules/app.yaml"), "{paths:?}");
+    assert!(paths.iter().any(|path| path.starts_with("lists/")), "{paths:?}");
+    for (path, source) in &sources {
+        let read =
+            std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/site").join(path));
+        assert_eq!(source.text.as_bytes(), read.unwrap(), "{path}");
+    }
+}
+
+#[test]
 fn a_role_has_its_own_rules_first_then_the_common_ones() {
     let policy = roles(&["web"]).policy;
     assert_eq!(

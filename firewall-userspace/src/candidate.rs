@@ -1,9 +1,8 @@
 //! A policy that somebody wants: read, checked, compiled; nothing is changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +12,7 @@ use firewall_policy::diagnostic::{Diagnostic, Report};
 use firewall_policy::directory::Directory;
 use firewall_policy::ir::{Chain, Policy, Rule};
 use firewall_policy::set::AddrSet;
-use firewall_policy::source::Source;
+use firewall_policy::source::Sources;
 use firewall_policy::{Host, Loaded, Options, Subject};
 
 use crate::host::{addresses, interfaces};
@@ -61,7 +60,7 @@ impl Wanted {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
     /// Every file that was read, by its place in the tree.
-    pub files: BTreeMap<String, Arc<Source>>,
+    pub files: Sources,
     /// What in the tree was meant.
     pub subject: Option<Subject>,
     /// The addresses that `self` stood for.
@@ -85,8 +84,9 @@ pub(crate) fn read(config: &Path, wanted: &Wanted) -> Result<Loaded, Report> {
 pub(crate) fn read_with_origin(config: &Path, wanted: &Wanted) -> Result<(Loaded, Origin), Report> {
     let (files, subject) = wanted.subject(config);
     let addresses = own_addresses(&wanted.addresses);
-    let loaded = firewall_policy::load(&files, &subject, &options(&addresses))?;
-    let files = loaded.sources.iter().cloned().collect();
+    let options = Options { keep_sources: true, ..options(&addresses) };
+    let mut loaded = firewall_policy::load(&files, &subject, &options)?;
+    let files = std::mem::take(&mut loaded.sources);
     Ok((loaded, Origin { files, subject: Some(subject), addresses }))
 }
 

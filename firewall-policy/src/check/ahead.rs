@@ -63,14 +63,17 @@ impl Ahead {
 
 fn several(context: &Context<'_>, paths: Vec<String>) -> Vec<(String, Result<Taken, Refusal>)> {
     let Context { files, allow_unsupported, .. } = *context;
-    let all = |paths: Vec<String>| {
-        let taken = |path: String| {
+    let all = |paths: Vec<(usize, String)>| {
+        let taken = |(_, path): (usize, String)| {
             let taken = one(files, &path, allow_unsupported);
             (path, taken)
         };
         paths.into_iter().map(taken).collect::<Vec<_>>()
     };
-    let shares = parallel::shares(paths, |path| files.size(path), WORTH_A_THREAD);
+    // Asked once: a file may change meanwhile, and say it has more than would be read of it.
+    let sized = |path: String| (files.size(&path).min(text::MAX_BYTES), path);
+    let paths = paths.into_iter().map(sized).collect();
+    let shares = parallel::shares(paths, |&(bytes, _)| bytes, WORTH_A_THREAD);
     parallel::all(shares, all).into_iter().flatten().collect()
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn read(context: &mut Context<'_>, from: &str, list: &List) -> Option
     };
     check_age(context, list, &shown, &file);
     let source = text::decode(shown, file.bytes, context.sink)?;
-    context.sources.push((path, source.clone()));
+    context.keep(&path, &source);
     let entries = Entries::of(&source.text);
     for Bad { fault, line } in entries.bad.iter().take(MAX_SHOWN) {
         let (start, end) = (line + fault.at.start, line + fault.at.end);

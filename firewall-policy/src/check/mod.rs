@@ -20,20 +20,30 @@ pub(crate) mod shadow;
 pub(crate) mod units;
 pub(crate) mod vital;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::diagnostic::Sink;
 use crate::set::AddrSet;
-use crate::source::{Files, Placed};
+use crate::source::{Files, Source, Sources};
 
 /// What every check works with.
 pub(crate) struct Context<'a> {
     pub(crate) files: &'a dyn Files,
     pub(crate) sink: &'a mut Sink,
-    /// Takes every file that is read.
-    pub(crate) sources: &'a mut Vec<Placed>,
+    /// Takes every file that is read, if somebody wants them.
+    pub(crate) sources: Option<&'a mut Sources>,
     pub(crate) now: Option<SystemTime>,
     /// This host's addresses; `None` off the host.
     pub(crate) own_addresses: Option<&'a AddrSet>,
     pub(crate) allow_unsupported: bool,
+}
+
+impl Context<'_> {
+    /// Keeps a file that has been read, once however often it is named.
+    pub(crate) fn keep(&mut self, path: &str, source: &Arc<Source>) {
+        if let Some(sources) = &mut self.sources {
+            sources.insert(path.to_owned(), source.clone());
+        }
+    }
 }

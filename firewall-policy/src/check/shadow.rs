@@ -32,8 +32,11 @@ pub(crate) fn check(context: &mut Context<'_>, lists: &Lists<'_>) {
             under_failsafe(context, deny, &lists.failsafe[place]);
         }
     }
-    for (allow, by) in all_denied(lists) {
-        say_denied(context, allow, &by);
+    let denies = index(&lists.deny, |deny| !deny.changes);
+    for allow in all_denied(lists, &denies) {
+        if let Some(by) = denied_by(lists, &denies, &allow.rule) {
+            say_denied(context, allow, &by);
+        }
     }
     bans(context, lists);
 }
@@ -80,19 +83,13 @@ fn under_failsafe(context: &mut Context<'_>, deny: &Resolved<'_>, failsafe: &Res
     );
 }
 
-/// Allows of which nothing is left by denies, and those.
-fn all_denied<'r, 'u>(lists: &'r Lists<'u>) -> Vec<(&'r Resolved<'u>, Vec<&'r Resolved<'u>>)> {
-    let index = index(&lists.deny, |deny| !deny.changes);
-    let denied = |(place, packet): (usize, Option<Packet>)| {
-        let allow = &lists.allow[place].rule;
+/// Allows of which denies leave nothing.
+fn all_denied<'r, 'u>(lists: &'r Lists<'u>, denies: &Index) -> Vec<&'r Resolved<'u>> {
+    let is_denied = |(place, packet): &(usize, Option<Packet>)| {
         // What one packet gets through is not denied, and almost every rule has one.
-        if let Some(packet) = packet
-            && !index.is_any_at(&packet, |deny| packet.is_held_by(&lists.deny[deny].rule))
-        {
-            return None;
-        }
-        let denies = index.meeting(allow).into_iter().map(|deny| &lists.deny[deny]);
-        Some((place, denied_by(allow, denies)?))
+        packet.is_none_or(|packet| {
+            denies.is_any_at(&packet, |deny| packet.is_held_by(&lists.deny[deny].rule))
+        }) && denied_by(lists, denies, &lists.allow[*place].rule).is_some()
     };
     let places: Vec<usize> =
         (0..lists.allow.len()).filter(|&place| !lists.allow[place].changes).collect();
@@ -103,18 +100,22 @@ fn all_denied<'r, 'u>(lists: &'r Lists<'u>) -> Vec<(&'r Resolved<'u>, Vec<&'r Re
         let mut packets: Vec<_> = places.into_iter().map(with_packet).collect();
         // Where a deny has a million addresses, the next one is near the one before.
         packets.sort_unstable_by_key(|(_, packet)| packet.map(|packet| packet.remote));
-        packets.into_iter().filter_map(denied).collect::<Vec<_>>()
+        packets.retain(is_denied);
+        packets
     });
-    let mut found: Vec<_> = found.into_iter().flatten().collect();
-    found.sort_unstable_by_key(|(place, _)| *place);
-    found.into_iter().map(|(place, by)| (&lists.allow[place], by)).collect()
+    let mut found: Vec<usize> = found.into_iter().flatten().map(|(place, _)| place).collect();
+    found.sort_unstable();
+    found.into_iter().map(|place| &lists.allow[place]).collect()
 }
 
-/// The denies that leave nothing of a rule, of those that may meet it.
-fn denied_by<'r, 'u: 'r>(
+/// The denies that leave nothing of a rule; they are worked out again for who is to be told,
+/// as of tens of thousands most rules would keep a list for nobody.
+fn denied_by<'r, 'u>(
+    lists: &'r Lists<'u>,
+    denies: &Index,
     allow: &Rule,
-    denies: impl Iterator<Item = &'r Resolved<'u>>,
 ) -> Option<Vec<&'r Resolved<'u>>> {
+    let denies = denies.meeting(allow).into_iter().map(|deny| &lists.deny[deny]);
     let mut left = Region::new(allow);
     let mut by = Vec::new();
     for deny in denies {

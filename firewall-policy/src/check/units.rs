@@ -140,7 +140,7 @@ impl Units {
         };
         context.sink.absorb(found);
         let file = file?;
-        context.sources.push((path.to_owned(), file.source.clone()));
+        context.keep(path, &file.source);
         self.stack.push(path.to_owned());
         let includes = file.include.iter().filter_map(|name| self.include(context, path, name));
         let includes = includes.collect();
@@ -204,7 +204,7 @@ pub(crate) fn host_text(context: &mut Context<'_>) -> Option<Arc<Source>> {
     match context.files.read(path, text::MAX_BYTES) {
         Ok(file) => {
             let source = text::decode(context.files.shown(path), file.bytes, context.sink)?;
-            context.sources.push((path.to_owned(), source.clone()));
+            context.keep(path, &source);
             Some(source)
         }
         Err(refusal) => {
