@@ -14,6 +14,10 @@ use super::vectors::Vectors;
 use super::{Budget, Environment};
 use crate::ir::{Direction, Policy};
 
+/// Bytes up to which vectors are taken before other forms are tried to the utmost: those
+/// cost a packet less where they fit at all.
+const VECTORS_BYTES: u64 = 256 << 20;
+
 /// What memory a policy may take.
 pub(super) struct Limit {
     seed: u32,
@@ -54,16 +58,18 @@ impl Limit {
             return Ok(Form::Dense);
         }
         let bytes_max = TABLE_BYTES_MAX.min(self.memory_max.unwrap_or(u64::MAX));
+        let vectors = Vectors::bytes(judge).filter(|bytes| *bytes <= bytes_max / 2);
         // Of a policy that is replaced, both generations' tables are in memory.
-        let shared_max = self.budget.shared_bytes.min(bytes_max / 2);
-        if let Some(combined) = Combined::new(judge, self.seed, shared_max) {
+        let [combined_max, sparse_max] = match vectors {
+            Some(bytes) if bytes <= VECTORS_BYTES => [self.budget.shared_bytes; 2],
+            _ => [2 * self.budget.shared_bytes, bytes_max],
+        };
+        if let Some(combined) = Combined::new(judge, self.seed, combined_max.min(bytes_max / 2)) {
             return Ok(Form::Combined(combined));
         }
-        let vectors_fit = Vectors::bytes(judge).is_some_and(|bytes| bytes <= bytes_max / 2);
-        let sparse_max = if vectors_fit { shared_max } else { bytes_max };
-        match Sparse::new(judge, self.seed, sparse_max) {
+        match Sparse::new(judge, self.seed, sparse_max.min(bytes_max)) {
             Ok(sparse) => Ok(Form::Sparse(sparse)),
-            Err(_) if vectors_fit => Ok(Form::Vectors(Vectors::new(judge))),
+            Err(_) if vectors.is_some() => Ok(Form::Vectors(Vectors::new(judge))),
             Err(bytes) => {
                 let mut memory = self.shared.clone();
                 match direction {

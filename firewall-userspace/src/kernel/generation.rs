@@ -100,7 +100,7 @@ pub(super) fn renew(
     meta: &Meta,
 ) -> Result<bool> {
     let Some(tables) = sys::open(&directory.join("TABLES"))? else { return Ok(false) };
-    // Whoever is killed below leaves a slot without a mark and without metadata.
+    // Whoever is killed below leaves a slot without a mark: it is not renewed, but made anew.
     fs::remove_dir(mark).with_context(|| format!("could not remove {}", mark.display()))?;
     let known = directory.join("META");
     let _gone = fs::remove_file(&known);
