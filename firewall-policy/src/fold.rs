@@ -1,17 +1,25 @@
 //! A quick hash.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
+use std::sync::LazyLock;
 
 /// A map from names or sets of a policy.
 pub(crate) type FoldMap<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
 /// A set of them.
 pub(crate) type FoldSet<K> = HashSet<K, BuildHasherDefault<Fold>>;
 
-/// A quick hash for tables of our own making: what goes in is a policy that its
-/// owner wrote, so nobody gains by collisions.
-#[derive(Clone, Copy, Debug, Default)]
+/// A quick hash, from a number that is another in each process: a policy may come from
+/// somebody who would gain by collisions.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Fold(u64);
+
+impl Default for Fold {
+    fn default() -> Self {
+        static SECRET: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+        Self(*SECRET)
+    }
+}
 
 impl Fold {
     fn mix(&mut self, value: u64) {
