@@ -102,7 +102,8 @@ mod tests {
                 let mut used = [false; SLOTS as usize];
                 for number in 0..SLOTS {
                     let source = Address::from_v4(0x0a00_0000_u32.wrapping_add(number * step));
-                    used[slot(seed, Guard::Ping, Family::V4, source) as usize] = true;
+                    let slot = slot(seed, Guard::Ping, Family::V4, source);
+                    *used.get_mut(slot as usize).unwrap() = true;
                 }
                 let used = used.iter().filter(|used| **used).count();
                 // Of random numbers, 63 % would be there.
