@@ -19,9 +19,9 @@ use super::room;
 const BITS: usize = u32::BITS as usize;
 const SUMMARY: usize = Record::SUMMARY as usize;
 
-/// Words of bits in a record, at most: 49,152 lines. The verifier walks some 10,000
-/// instructions for each of either chain, and a million in all.
-const SUMMARIES_MAX: u32 = 48;
+/// Words of bits in a record, at most: 24,576 lines. The verifier walks some 10,000
+/// instructions for each of either chain, half of what it may with both so large.
+const SUMMARIES_MAX: u32 = 24;
 
 /// Records with their vectors, and the cells of lines.
 #[derive(Debug)]
