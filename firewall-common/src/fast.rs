@@ -7,19 +7,22 @@
 //! and extension headers, and code that the processor would have to jump around.
 //! A test holds one against the other.
 
+mod common;
+
 use core::hint::cold_path;
 
 use crate::abi::flow::FlowKey;
 use crate::abi::tables::{Cell, Setting};
 use crate::ban;
 use crate::flow::UDP_PORTS;
-use crate::frame::{Frame, Header};
-use crate::packet::{Address, Family, tcp};
-use crate::parse::{ethertype, possible_flags};
+use crate::frame::{Frame, Header as _};
+use crate::packet::{Address, Family};
+use crate::parse::ethertype;
 use crate::pipeline::{Arrival, World};
 use crate::policy::{self, Tables, Tuple};
 use crate::service::{ServiceIndex, proto};
 use crate::verdict::{Decision, Direction, Reason, Verdict};
+use common::{Common, V4, V6, rarely, service};
 
 /// Why a frame is not judged here.
 #[derive(Clone, Copy, Debug)]
@@ -125,263 +128,6 @@ fn counted<W: World, P: Common>(
     }
     world.count(&decision, packets, bytes);
     decision
-}
-
-/// A packet that may be a common one: its fields, read where they are needed.
-///
-/// Registers are few in BPF, and what lies in the frame costs a load: to keep it
-/// elsewhere would cost a store besides. [`again`](Self::again) forgets what was
-/// read, where many branches meet that need other fields.
-trait Common: Sized {
-    const FAMILY: Family;
-    /// Where the transport header starts.
-    const TRANSPORT: u32;
-
-    fn again(&self) -> Self;
-    fn source(&self) -> Address;
-    fn destination(&self) -> Address;
-    fn protocol(&self) -> u8;
-    /// Bytes from the frame's start to the end of the packet.
-    fn end(&self) -> u32;
-    fn source_port(&self) -> u16;
-    fn destination_port(&self) -> u16;
-    fn udp_length(&self) -> u16;
-    fn tcp_offset(&self) -> u8;
-    fn tcp_flags_byte(&self) -> u8;
-    /// Whether it is of a protocol, and no fragment.
-    fn is_whole(&self, protocol: u8) -> bool;
-    /// Whether source and destination are unicast, not of this host alone, and two.
-    fn has_common_addresses(&self) -> bool;
-
-    /// What the packet asks for, if a frame of `length` bytes is what it says, and says nothing
-    /// unusual.
-    #[inline(always)]
-    fn sound_service(&self, length: u32) -> Option<ServiceIndex> {
-        let end = self.end();
-        if !self.has_common_addresses() || rarely(end > length) {
-            return None;
-        }
-        let (source_port, destination_port) = (self.source_port(), self.destination_port());
-        if rarely(source_port == 0) || rarely(destination_port == 0) {
-            return None;
-        }
-        if self.is_whole(proto::TCP) {
-            let sound = !rarely(self.tcp_offset() < 5 << 4)
-                && !rarely(!possible_flags(self.tcp_flags_byte()))
-                && !rarely(self.tcp_headers() > end);
-            sound.then_some(service(proto::TCP, destination_port))
-        } else if self.is_whole(proto::UDP) {
-            let datagram = u32::from(self.udp_length());
-            let sound = !rarely(datagram < 8)
-                && !rarely(Self::TRANSPORT + datagram > end)
-                && !rarely(is_dhcp(source_port, destination_port));
-            sound.then_some(service(proto::UDP, destination_port))
-        } else {
-            None
-        }
-    }
-
-    /// [`headers`](Self::headers) of TCP.
-    #[inline(always)]
-    fn tcp_headers(&self) -> u32 {
-        Self::TRANSPORT + (u32::from(self.tcp_offset() >> 4) << 2)
-    }
-
-    /// Bytes from the frame's start to the payload.
-    #[inline(always)]
-    fn headers(&self) -> u32 {
-        if self.protocol() == proto::TCP { self.tcp_headers() } else { Self::TRANSPORT + 8 }
-    }
-
-    /// TCP flags; 0 for UDP.
-    #[inline(always)]
-    fn tcp_flags(&self) -> u8 {
-        if self.protocol() == proto::TCP { self.tcp_flags_byte() } else { 0 }
-    }
-
-    /// Whether this opens a TCP connection: SYN without ACK.
-    #[inline(always)]
-    fn opens_tcp(&self) -> bool {
-        self.tcp_flags() & (tcp::SYN | tcp::ACK) == tcp::SYN
-    }
-
-    /// Whether it can answer an inbound packet; see
-    /// [`could_answer`](crate::flow::could_answer).
-    #[inline(always)]
-    fn could_answer(&self) -> bool {
-        self.protocol() == proto::UDP || self.tcp_flags_byte() & (tcp::ACK | tcp::RST) != 0
-    }
-
-    /// Whether it is more than a bare acknowledgement to who counts requests.
-    #[inline(always)]
-    fn says_something(&self) -> bool {
-        self.headers() < self.end() || self.tcp_flags() & tcp::SYN != 0
-    }
-}
-
-/// An IPv4 packet without options.
-struct V4<H>(H);
-
-/// An IPv6 packet without extension headers.
-struct V6<H>(H);
-
-impl<H> V4<H> {
-    /// Bytes that are read: Ethernet, IPv4, TCP.
-    const BYTES: usize = 14 + 20 + 20;
-    /// `EtherType`, version, and four times five bytes of header.
-    const BEGINS: u32 = (ethertype::IPV4 as u32) << 16 | 0x45 << 8;
-    const BEGINS_MASK: u32 = 0xffff_ff00;
-    /// Of fragment field, time to live and protocol: all that a fragment differs by, and the
-    /// protocol. "Don't fragment" says nothing (RFC 791).
-    const FRAGMENT_AND_PROTOCOL: u32 = 0xbfff_00ff;
-}
-
-impl<H> V6<H> {
-    /// Bytes that are read: Ethernet, IPv6, TCP.
-    const BYTES: usize = 14 + 40 + 20;
-    /// `EtherType` and version.
-    const BEGINS: u32 = (ethertype::IPV6 as u32) << 16 | 6 << 12;
-    const BEGINS_MASK: u32 = 0xffff_f000;
-}
-
-/// Fields that differ by nothing but where the network header ends.
-macro_rules! fields {
-    ($transport:literal) => {
-        #[inline(always)]
-        fn again(&self) -> Self {
-            Self(self.0.again())
-        }
-
-        #[inline(always)]
-        fn source_port(&self) -> u16 {
-            self.0.u16::<$transport>()
-        }
-
-        #[inline(always)]
-        fn destination_port(&self) -> u16 {
-            self.0.u16::<{ $transport + 2 }>()
-        }
-
-        #[inline(always)]
-        fn udp_length(&self) -> u16 {
-            self.0.u16::<{ $transport + 4 }>()
-        }
-
-        #[inline(always)]
-        fn tcp_offset(&self) -> u8 {
-            self.0.u8::<{ $transport + 12 }>()
-        }
-
-        #[inline(always)]
-        fn tcp_flags_byte(&self) -> u8 {
-            self.0.u8::<{ $transport + 13 }>()
-        }
-    };
-}
-
-impl<H: Header> Common for V4<H> {
-    const FAMILY: Family = Family::V4;
-    const TRANSPORT: u32 = 34;
-
-    fields!(34);
-
-    #[inline(always)]
-    fn source(&self) -> Address {
-        Address::from_v4(self.0.u32::<26>())
-    }
-
-    #[inline(always)]
-    fn destination(&self) -> Address {
-        Address::from_v4(self.0.u32::<30>())
-    }
-
-    #[inline(always)]
-    fn protocol(&self) -> u8 {
-        self.0.u8::<23>()
-    }
-
-    #[inline(always)]
-    fn end(&self) -> u32 {
-        u32::from(self.0.u16::<16>()) + 14
-    }
-
-    #[inline(always)]
-    fn is_whole(&self, protocol: u8) -> bool {
-        self.0.u32::<20>() & Self::FRAGMENT_AND_PROTOCOL == protocol.into()
-    }
-
-    #[inline(always)]
-    fn has_common_addresses(&self) -> bool {
-        !rarely(self.0.u32::<26>() == self.0.u32::<30>())
-            && is_common(self.0.wide::<26>())
-            && is_common(self.0.wide::<30>())
-    }
-}
-
-impl<H: Header> Common for V6<H> {
-    const FAMILY: Family = Family::V6;
-    const TRANSPORT: u32 = 54;
-
-    fields!(54);
-
-    #[inline(always)]
-    fn source(&self) -> Address {
-        Address { hi: self.0.u64::<22>(), lo: self.0.u64::<30>() }
-    }
-
-    #[inline(always)]
-    fn destination(&self) -> Address {
-        Address { hi: self.0.u64::<38>(), lo: self.0.u64::<46>() }
-    }
-
-    #[inline(always)]
-    fn protocol(&self) -> u8 {
-        self.0.u8::<20>()
-    }
-
-    #[inline(always)]
-    fn end(&self) -> u32 {
-        u32::from(self.0.u16::<18>()) + 54
-    }
-
-    #[inline(always)]
-    fn is_whole(&self, protocol: u8) -> bool {
-        self.protocol() == protocol
-    }
-
-    #[inline(always)]
-    fn has_common_addresses(&self) -> bool {
-        (self.0.u64::<22>() != self.0.u64::<38>() || self.0.u64::<30>() != self.0.u64::<46>())
-            && is_common_v6(self.0.u64::<22>())
-            && is_common_v6(self.0.u64::<38>())
-    }
-}
-
-/// A condition that hardly any packet meets: the compiler moves what follows out of the way.
-#[inline(always)]
-const fn rarely(condition: bool) -> bool {
-    if condition {
-        cold_path();
-    }
-    condition
-}
-
-/// First byte of an address that is unicast, and neither of 0/8 nor of 127/8.
-#[inline(always)]
-fn is_common(first: u32) -> bool {
-    !rarely(first == 127) && !rarely(first.wrapping_sub(1) >= 0xdf)
-}
-
-/// Upper half of an address that is neither multicast nor of `::/64`.
-#[inline(always)]
-const fn is_common_v6(hi: u64) -> bool {
-    hi != 0 && hi >> 56 != 0xff
-}
-
-/// What the baseline may admit.
-#[inline(always)]
-const fn is_dhcp(source_port: u16, destination_port: u16) -> bool {
-    matches!((source_port, destination_port), (67, 68) | (68, 67) | (546, 547) | (547, 546))
 }
 
 /// Decides on a sound packet, if the policy is enough for it.
@@ -597,9 +343,4 @@ fn opened<P: Common>(packet: &P) -> Tuple {
         family: P::FAMILY,
         service: service(packet.protocol(), packet.source_port()),
     }
-}
-
-#[inline(always)]
-const fn service(protocol: u8, port: u16) -> ServiceIndex {
-    ServiceIndex(if protocol == proto::TCP { port as u32 } else { ServiceIndex::UDP + port as u32 })
 }

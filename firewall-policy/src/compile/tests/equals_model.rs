@@ -221,6 +221,18 @@ pub(super) fn wanted(policy: &Policy, generation: &Generation, query: &Query<'_>
     Cell(slot | allow | failsafe | log | kind << Cell::COUNT_SHIFT)
 }
 
+/// Compiles a policy, its rules without interfaces, VLANs and flags, and holds it against the
+/// model.
+fn agrees_within(budget: Budget, policy: Policy, picks: &[Picks]) -> Generation {
+    let policy = in_every_context(policy);
+    let environment = Environment { budget, ..environment() };
+    let generation = compile(&policy, &environment, &mut SlotTable::default()).unwrap();
+    for query in queries(&policy, picks) {
+        check(wanted(&policy, &generation, &query), ask(&generation, &query), &query);
+    }
+    generation
+}
+
 /// The policy, its rules without interfaces, VLANs and flags.
 fn in_every_context(mut policy: Policy) -> Policy {
     for chain in [&mut policy.ingress, &mut policy.egress] {
@@ -259,28 +271,18 @@ proptest! {
 
     #[test]
     fn two_stages(policy in any_policy(), picks in picks()) {
-        let policy = in_every_context(policy);
-        let no_budget = Environment { budget: SHARED, ..environment() };
-        let generation = compile(&policy, &no_budget, &mut SlotTable::default()).unwrap();
+        let generation = agrees_within(SHARED, policy, &picks);
         let of = |setting: Setting| generation.settings[setting as usize];
         let asks = of(Setting::LocalClassesIngress) > 1 && of(Setting::ServiceClassesIngress) > 0;
         prop_assert_eq!(of(Setting::CombinedIngress) != 0, asks);
-        for query in queries(&policy, &picks) {
-            check(wanted(&policy, &generation, &query), ask(&generation, &query), &query);
-        }
     }
 
     #[test]
     fn vectors(policy in any_policy(), picks in picks()) {
-        let policy = in_every_context(policy);
-        let no_budget = Environment { budget: VECTORS, ..environment() };
-        let generation = compile(&policy, &no_budget, &mut SlotTable::default()).unwrap();
+        let generation = agrees_within(VECTORS, policy, &picks);
         let of = |setting: Setting| generation.settings[setting as usize];
         prop_assert_eq!(of(Setting::VectorsIngress) != 0, of(Setting::ServiceClassesIngress) > 0);
         prop_assert_eq!(of(Setting::VectorsEgress) != 0, of(Setting::ServiceClassesEgress) > 0);
-        for query in queries(&policy, &picks) {
-            check(wanted(&policy, &generation, &query), ask(&generation, &query), &query);
-        }
     }
 
     #[test]
