@@ -101,10 +101,6 @@ fn account<W: World + Tables, P: Common>(
     packet: &P,
     arrival: &Arrival,
 ) -> Result<(Verdict, Decision), Rest> {
-    // Rules that ask for interface, VLAN or flags are rare, and a lot of code.
-    if world.setting(Setting::ReplyContext) != 0 {
-        return rest();
-    }
     match packet.sound_service(arrival.length) {
         Some(service) => decide(world, packet, arrival, service),
         None => rest(),
@@ -141,6 +137,7 @@ fn decide<W: World + Tables, P: Common>(
     let direction = arrival.direction;
     let cell = match policy::on_port(world, direction, service) {
         Ok(cell) => cell,
+        Err(_) if asks_context(world) => return rest(),
         Err(class) => policy::behind_port(world, &asked(&packet.again(), direction), class),
     };
     let packet = &packet.again();
@@ -154,6 +151,12 @@ fn decide<W: World + Tables, P: Common>(
         Direction::Ingress => ingress(world, packet, arrival, cell),
         Direction::Egress => egress(world, packet, arrival, cell),
     }
+}
+
+/// Whether rules ask for interface, VLAN or flags: they are rare, and a lot of code.
+#[inline(always)]
+fn asks_context<W: World>(world: &W) -> bool {
+    world.setting(Setting::ReplyContext) != 0
 }
 
 #[inline(always)]
@@ -170,7 +173,7 @@ fn ingress<W: World + Tables, P: Common>(
         }
     }
     if let Some(reason) = admitted_by(cell) {
-        let decision = Decision { reason, cell, new_flow: packet.opens_tcp() };
+        let decision = Decision { reason, cell: cell.plain(), new_flow: packet.opens_tcp() };
         return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
     }
     // Anything but a bare SYN may belong to a flow that this host opened, or, if it
@@ -180,13 +183,11 @@ fn ingress<W: World + Tables, P: Common>(
             return Ok((Verdict::Pass, counted(world, packet, arrival, ESTABLISHED)));
         }
         let packet = packet.again();
-        if packet.protocol() == proto::TCP && world.admits(&opened(&packet)) {
+        if packet.protocol() == proto::TCP
+            && (asks_context(world) || world.admits(&opened(&packet)))
+        {
             return rest();
         }
-    }
-    // An opening may admit what no rule names.
-    if cell.has(Cell::DEFAULT) && rarely(world.openings().is_some()) {
-        return rest();
     }
     dropped(world, packet, arrival, cell)
 }
@@ -216,6 +217,9 @@ fn goes_on<W: World + Tables, P: Common>(world: &mut W, packet: &P) -> Result<bo
     if !packet.could_answer() {
         return Ok(false);
     }
+    if asks_context(world) {
+        return rest();
+    }
     let inbound = policy::decide_on_port(world, &answered(packet));
     // An opening may admit what it answers.
     if inbound.drops_by_default() && rarely(world.openings().is_some()) {
@@ -224,8 +228,7 @@ fn goes_on<W: World + Tables, P: Common>(world: &mut W, packet: &P) -> Result<bo
     Ok(inbound.admits())
 }
 
-/// Drops what no rule admits, or one denies, and nothing else lets pass, unless an event is to
-/// tell of it.
+/// Drops what a rule denies, or none admits, and nothing else lets pass.
 #[inline(always)]
 fn dropped<W: World, P: Common>(
     world: &mut W,
@@ -233,20 +236,52 @@ fn dropped<W: World, P: Common>(
     arrival: &Arrival,
     cell: Cell,
 ) -> Result<(Verdict, Decision), Rest> {
-    let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultDrop } else { Reason::Deny };
-    let decision = Decision { reason, cell, new_flow: false };
-    if cell.has(Cell::QUIET) || world.keeps_back(&decision, || packet.again().source()) {
+    // One look for what most denials are not. Each end knows why it drops.
+    if !cell.has(Cell::DEFAULT | Cell::QUIET) {
+        return drop_aloud(world, packet, arrival, (Reason::Deny, cell));
+    }
+    cold_path();
+    if !cell.has(Cell::DEFAULT) {
+        return Ok((Verdict::Drop, counted(world, packet, arrival, drop(Reason::Deny, cell))));
+    }
+    // An opening may admit what no rule names.
+    if arrival.direction == Direction::Ingress && rarely(world.openings().is_some()) {
+        return rest();
+    }
+    if cell.has(Cell::QUIET) {
+        let decision = drop(Reason::DefaultDrop, cell);
+        return Ok((Verdict::Drop, counted(world, packet, arrival, decision)));
+    }
+    drop_aloud(world, packet, arrival, (Reason::DefaultDrop, cell))
+}
+
+/// Drops a packet, unless an event is to tell of it.
+#[inline(always)]
+fn drop_aloud<W: World, P: Common>(
+    world: &mut W,
+    packet: &P,
+    arrival: &Arrival,
+    (reason, cell): (Reason, Cell),
+) -> Result<(Verdict, Decision), Rest> {
+    let decision = drop(reason, cell);
+    if world.keeps_back(&decision, || packet.again().source()) {
         Ok((Verdict::Drop, counted(world, packet, arrival, decision)))
     } else {
         rest()
     }
 }
 
+/// A drop.
+#[inline(always)]
+const fn drop(reason: Reason, cell: Cell) -> Decision {
+    Decision { reason, cell: cell.plain(), new_flow: false }
+}
+
 /// What becomes of a packet of a flow, or of an answer: a rule admits it, or nobody asked one.
 #[inline(always)]
 fn passes(cell: Cell) -> Decision {
     match admitted_by(cell) {
-        Some(reason) => Decision { reason, cell, new_flow: false },
+        Some(reason) => Decision { reason, cell: cell.plain(), new_flow: false },
         None => ESTABLISHED,
     }
 }

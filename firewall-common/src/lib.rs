@@ -49,4 +49,4 @@ pub mod vectors;
 pub mod verdict;
 
 /// Version of every byte that kernel and user space share; part of the pin path.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

@@ -32,6 +32,12 @@ pub trait Tables: Settings {
     /// A word of the tables; [`MISSING`] past the end, which no correct table
     /// reaches.
     fn word(&self, index: u32) -> u32;
+    /// The word of a TCP or UDP port in the service table that begins at a setting: every
+    /// such table has one for each.
+    #[inline(always)]
+    fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
+        self.word(self.setting(services).wrapping_add(service.0))
+    }
     /// The class of an IPv6 address: [`walk_v6`], which the kernel calls out of
     /// line.
     fn class_v6(&self, address: Address) -> u32 {
@@ -190,7 +196,8 @@ pub fn decide_on_port<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> Cell {
     }
 }
 
-/// What a TCP or UDP port alone decides, or else the class of its services.
+/// What a TCP or UDP port alone decides, not yet [`plain`](Cell::plain), or else the class
+/// of its services.
 ///
 /// # Errors
 /// The word of the service table, for [`behind_port`].
@@ -204,8 +211,8 @@ pub fn on_port<T: Tables + ?Sized>(
         Direction::Ingress => Setting::ServicesIngress,
         Direction::Egress => Setting::ServicesEgress,
     };
-    let word = tables.word(tables.setting(services).wrapping_add(service.0));
-    ServiceWord(word).decided().ok_or(word)
+    let word = tables.port(services, service);
+    if word & ServiceWord::FINAL == 0 { Err(word) } else { Ok(Cell(word)) }
 }
 
 /// The answer where the port alone does not decide.

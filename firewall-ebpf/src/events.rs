@@ -3,8 +3,9 @@
 use core::hint::cold_path;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use firewall_common::abi::counter::Cpu;
 use firewall_common::abi::event::{
-    EVENTS_PER_WINDOW, Event, SAMPLER_SLOTS, Sampler, TRIES_PER_JIFFY,
+    EVENT_SLOTS, EVENTS_PER_WINDOW, Event, Sampler, TRIES_PER_JIFFY,
 };
 use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Packet};
@@ -13,45 +14,37 @@ use firewall_common::pipeline::Arrival;
 use firewall_common::verdict::Decision;
 
 use crate::maps;
-use crate::world::{cpu, jiffies};
-
-/// What this CPU has sent of late.
-#[inline(always)]
-fn sampler() -> Option<&'static mut Sampler> {
-    let cpu = cpu()?;
-    // SAFETY: the value has a sampler for each CPU.
-    let sampler = unsafe { maps::value(&maps::SAMPLER).add(cpu as usize) };
-    // SAFETY: as above; no other CPU writes this one.
-    Some(unsafe { &mut *sampler })
-}
+use crate::world::{ThisCpu, jiffies};
 
 /// Where and as what to remember a drop that is worth an event: neither this CPU
 /// nor this source has had its share of the window. Counts one that is not. Under a
-/// flood this is two comparisons and one addition: seed and source are `asked` for behind
+/// flood this is a comparison and an addition: seed and source are `asked` for behind
 /// them, so that nobody keeps them until then.
 #[inline(always)]
 fn worth(
-    sampler: &mut Sampler,
+    Cpu { sampler, last, .. }: &mut Cpu,
     decision: &Decision,
     asked: impl FnOnce() -> (u32, Address),
 ) -> Option<(usize, u64)> {
     let jiffy = jiffies();
-    if sampler.jiffy != jiffy {
+    if sampler.closed != jiffy {
         cold_path();
-        if sampler.jiffy >> Sampler::WINDOW_SHIFT != jiffy >> Sampler::WINDOW_SHIFT {
-            sampler.sent = 0;
+        if sampler.jiffy != jiffy {
+            if sampler.jiffy >> Sampler::WINDOW_SHIFT != jiffy >> Sampler::WINDOW_SHIFT {
+                sampler.sent = 0;
+            }
+            sampler.jiffy = jiffy;
+            sampler.tries = 0;
         }
-        sampler.jiffy = jiffy;
-        sampler.tries = 0;
-    }
-    if sampler.tries < TRIES_PER_JIFFY {
-        cold_path();
         sampler.tries += 1;
+        if sampler.tries == TRIES_PER_JIFFY {
+            sampler.closed = jiffy;
+        }
         let kind = u64::from(decision.cell.slot()) | (decision.reason as u64) << 32;
         let (seed, source) = asked();
-        let hash = mix(seed, [source.hi, kind, sampler.jiffy >> Sampler::WINDOW_SHIFT]);
-        let place = (hash & u64::from(SAMPLER_SLOTS - 1)) as usize;
-        if sampler.sent < EVENTS_PER_WINDOW && sampler.last.get(place) != Some(&hash) {
+        let hash = mix(seed, [source.hi, kind, jiffy >> Sampler::WINDOW_SHIFT]);
+        let place = (hash & u64::from(EVENT_SLOTS - 1)) as usize;
+        if sampler.sent < EVENTS_PER_WINDOW && last.get(place) != Some(&hash) {
             return Some((place, hash));
         }
     }
@@ -61,11 +54,12 @@ fn worth(
 
 /// Whether a drop is one of those that no event is sent of; counts it then.
 #[inline(always)]
-pub(crate) fn keeps_back(decision: &Decision, asked: impl FnOnce() -> (u32, Address)) -> bool {
-    match sampler() {
-        Some(sampler) => worth(sampler, decision, asked).is_none(),
-        None => false,
-    }
+pub(crate) fn keeps_back(
+    cpu: ThisCpu,
+    decision: &Decision,
+    asked: impl FnOnce() -> (u32, Address),
+) -> bool {
+    worth(cpu.row(), decision, asked).is_none()
 }
 
 /// Raises an event if it is worth one.
@@ -76,9 +70,12 @@ pub(crate) fn sample(
     packet: &Packet,
     (seed, generation): (u32, u32),
 ) {
-    let Some(sampler) = sampler() else { return };
-    let Some((place, hash)) = worth(sampler, &decision, || (seed, packet.source)) else { return };
-    if let Some(last) = sampler.last.get_mut(place) {
+    let Some(cpu) = ThisCpu::ask() else { return };
+    let row = cpu.row();
+    let asked = || (seed, packet.source);
+    let Some((place, hash)) = worth(row, &decision, asked) else { return };
+    let Cpu { sampler, last, .. } = row;
+    if let Some(last) = last.get_mut(place) {
         *last = hash;
     }
     sampler.sent += 1;

@@ -7,7 +7,7 @@ use firewall_common::flow::{self, Clock};
 use firewall_common::verdict::Direction;
 
 use crate::maps;
-use crate::world::{Slot, cpu, jiffies};
+use crate::world::{Slot, ThisCpu, jiffies};
 
 /// The table of flows.
 ///
@@ -132,7 +132,7 @@ unsafe fn compare_and_swap(word: *mut u64, old: u64, new: u64) -> bool {
 /// This CPU's token bucket for new flows.
 #[inline(always)]
 pub(crate) fn rate() -> Option<&'static mut u64> {
-    let row = cpu()? * RATE_WORDS;
+    let row = ThisCpu::ask()?.number * RATE_WORDS;
     // SAFETY: the value has a row for each CPU that is counted.
     let rate = unsafe { maps::value(&maps::FLOW_RATES).add(row as usize) };
     // SAFETY: as above; no other CPU writes this row.

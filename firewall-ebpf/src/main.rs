@@ -43,19 +43,19 @@ use crate::frame::{TcFrame, XdpFrame};
 /// Root of the XDP hook.
 #[xdp(frags)]
 fn root_xdp(ctx: XdpContext) -> u32 {
-    xdp_action(root::xdp(&ctx))
+    root::xdp(&ctx)
 }
 
 /// Root of the TC ingress hook.
 #[classifier]
 fn root_ingress(ctx: TcContext) -> i32 {
-    tc_action(root::ingress(&ctx))
+    root::ingress(&ctx).cast_signed()
 }
 
 /// Root of the TC egress hook.
 #[classifier]
 fn root_egress(ctx: TcContext) -> i32 {
-    tc_action(root::egress(&ctx))
+    root::egress(&ctx).cast_signed()
 }
 
 /// One generation's verdict on a frame from the wire. What the macros make of a program calls

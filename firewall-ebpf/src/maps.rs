@@ -10,8 +10,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use firewall_common::abi::ban::FILTER_WORDS;
 use firewall_common::abi::control::{Control, Word};
-use firewall_common::abi::counter::INTERFACES;
-use firewall_common::abi::event::Sampler;
+use firewall_common::abi::counter::Cpu;
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
 use firewall_common::abi::scratch::{Scratch, stage};
@@ -27,9 +26,10 @@ pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static TABLES: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Outcome counters: one value, a row per CPU. Shared; written here.
+/// What each CPU counts by outcome, and has sent of late: one value, a row per CPU. Shared;
+/// written here, but for the indexes of interfaces.
 #[map]
-pub(crate) static OUTCOMES: Array<u64> = Array::with_max_entries(1, 0);
+pub(crate) static CPUS: Array<Cpu> = Array::with_max_entries(1, 0);
 
 /// Rule counters: one value, a row per CPU. Shared; written here.
 #[map]
@@ -38,10 +38,6 @@ pub(crate) static RULES: Array<u64> = Array::with_max_entries(1, 0);
 /// Request counters: one value, a row per CPU. Shared; written here.
 #[map]
 pub(crate) static REQUESTS: Array<u64> = Array::with_max_entries(1, 0);
-
-/// Interface indexes that are counted apart. Shared; written by user space.
-#[map]
-pub(crate) static IFACES: Array<[u32; INTERFACES as usize]> = Array::with_max_entries(1, 0);
 
 /// Flows this host opened: one value, see `firewall_common::abi::flow`. Shared; written
 /// at egress and by seeding. Full: a flow that was silent for long enough gives way, else
@@ -95,10 +91,6 @@ pub(crate) static REQUEST_FLOWS: LruHashMap<FlowKey, request::Entry> =
 /// lost.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
-
-/// What each CPU has sent of late: one value. Shared; written here.
-#[map]
-pub(crate) static SAMPLER: Array<Sampler> = Array::with_max_entries(1, 0);
 
 /// Generations' `judge_xdp`. Shared; written by user space.
 #[map]
@@ -207,11 +199,38 @@ fn anew(number: u64) -> u64 {
     number
 }
 
+/// Nothing, which the compiler takes for something else with each number: what stands on
+/// either side of it here is not merged with what does elsewhere.
+#[inline(always)]
+pub(crate) fn apart<const NUMBER: u32>() {
+    // SAFETY: no instruction at all, only a comment.
+    #[cfg(target_arch = "bpf")]
+    unsafe {
+        core::arch::asm!("/* {0} */", const NUMBER, options(nomem, nostack, preserves_flags));
+    }
+}
+
 /// A number below a mask that is no less, masked all the same: the compiler knows that
 /// a port has 16 bits, verifiers before Linux 6.13 do not, once its bytes are swapped.
 #[inline(always)]
 pub(crate) fn masked(number: u32, mask: u32) -> usize {
-    (opaque(u64::from(number)) & u64::from(mask)) as usize
+    (opaque_u32(number) & mask) as usize
+}
+
+/// [`opaque`] of 32 bits: what is done with it next clears the upper half by itself.
+#[inline(always)]
+fn opaque_u32(number: u32) -> u32 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: no instruction at all, only a comment.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(wreg) number, options(pure, nomem, nostack, preserves_flags));
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
 }
 
 /// A setting, as an immediate number: the object holds a mark that names it, and
@@ -221,10 +240,15 @@ macro_rules! settings {
         #[inline(always)]
         pub(crate) fn setting(setting: Setting) -> u32 {
             match setting {
-                $(Setting::$name => {
-                    const MARKED: u64 = (Setting::MARK as u64) << 32 | Setting::$name as u64;
-                    immediate::<MARKED>()
-                })*
+                $(Setting::$name => number::<{ Setting::$name.marked(Setting::MARK) }>(),)*
+            }
+        }
+
+        /// The address of the table's word that a setting names, in the same way.
+        #[inline(always)]
+        pub(crate) fn table(first: Setting) -> *const u32 {
+            match first {
+                $(Setting::$name => immediate::<{ Setting::$name.marked(Setting::PLACE) }>() as *const u32,)*
             }
         }
     };
@@ -293,10 +317,18 @@ settings! {
     WordBits
 }
 
-/// A 64-bit immediate number, of which the loader leaves 32 bits: set anew each time, as in
-/// [`anew`].
+/// A number of which the loader leaves 32 bits.
 #[inline(always)]
-fn immediate<const MARKED: u64>() -> u32 {
+fn number<const MARKED: u64>() -> u32 {
+    let value = immediate::<MARKED>();
+    // SAFETY: the loader clears the upper half.
+    unsafe { core::hint::assert_unchecked(u32::try_from(value).is_ok()) };
+    value as u32
+}
+
+/// A 64-bit number, for which the loader puts another: set anew each time, as in [`anew`].
+#[inline(always)]
+fn immediate<const MARKED: u64>() -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         let value: u64;
@@ -304,12 +336,10 @@ fn immediate<const MARKED: u64>() -> u32 {
         unsafe {
             core::arch::asm!("{0} = {1} ll", out(reg) value, const MARKED, options(nomem, nostack, preserves_flags));
         }
-        // SAFETY: the loader clears the upper half.
-        unsafe { core::hint::assert_unchecked(value <= u32::MAX as u64) };
-        value as u32
+        value
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        MARKED as u32
+        MARKED
     }
 }

@@ -6,9 +6,12 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use firewall_common::abi::control::Word;
 use firewall_common::abi::scratch::Scratch;
 use firewall_common::abi::tables::Cell;
 use firewall_common::ban::{self, Bans as _};
+use firewall_common::control::in_force;
 use firewall_common::flow;
 use firewall_common::hosts;
 use firewall_common::opening;
@@ -26,6 +29,7 @@ use crate::frame::{Hook, TcFrame, XdpFrame};
 use crate::maps;
 use crate::sockets;
 use crate::world::{self, Kernel, SharedBans, Slot, Words};
+use crate::{tc_action, xdp_action};
 
 /// The class of an IPv6 address.
 #[unsafe(no_mangle)]
@@ -190,11 +194,53 @@ pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff) -> u32 {
     count(&frame, &frame.arrival(scratch.direction()))
 }
 
+/// The slot that is in force, or `PASS_ALL`, while a generation is on trial.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn slot_on_trial() -> u32 {
+    // SAFETY: the helper only reads a clock.
+    in_force(world::control(), || unsafe { bpf_ktime_get_coarse_ns() }).into()
+}
+
+/// Counts a frame for which the slot that the control word names has no program, or which it
+/// names none for; the action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn unjudged_xdp(ctx: *mut xdp_md, slot: u32) -> u32 {
+    let arrival = XdpFrame::new(ctx).arrival(Direction::Ingress);
+    xdp_action(world::count(&arrival, missing(slot, Direction::Ingress)))
+}
+
+/// The same at TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn unjudged_tc(skb: *mut __sk_buff, slot: u32, way: u32) -> u32 {
+    let arrival = TcFrame::pulled(skb).arrival(direction(way));
+    tc_action(world::count(&arrival, missing(slot, direction(way)))).cast_unsigned()
+}
+
+/// Why a frame has no judge.
+#[inline(always)]
+fn missing(slot: u32, direction: Direction) -> Reason {
+    let word = Word(world::control().word);
+    let closed = match direction {
+        Direction::Ingress => word.closed_ingress(),
+        Direction::Egress => word.closed_egress(),
+    };
+    match (slot, closed) {
+        (0, true) => Reason::Slot0EmptyDrop,
+        (0, false) => Reason::Slot0EmptyPass,
+        (1, true) => Reason::Slot1EmptyDrop,
+        (1, false) => Reason::Slot1EmptyPass,
+        _ => Reason::NoPolicy,
+    }
+}
+
 #[inline(always)]
 fn count<H: Hook>(frame: &H, arrival: &Arrival) -> u32 {
     let Some(scratch) = maps::scratch() else { return 0 };
     let settings = Slot(scratch.generation);
-    let mut world = Kernel { frame, arrival, settings, settled: None };
+    let mut world = Kernel { frame, arrival, settings, settled: None, cpu: None };
     let Scratch { packet, answers, tally, .. } = scratch;
     request::count(&mut world, frame, packet, *answers, arrival.direction, tally);
     0

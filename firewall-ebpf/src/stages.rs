@@ -20,7 +20,7 @@ use crate::{maps, outline};
 #[inline(always)]
 pub(crate) fn judge<C: EbpfContext, H: Hook>(ctx: &C, frame: &H, direction: Direction) -> Verdict {
     let arrival = &frame.arrival(direction);
-    let mut world = Kernel { frame, arrival, settings: Words, settled: None };
+    let mut world = Kernel { frame, arrival, settings: Words, settled: None, cpu: None };
     let rest = match fast::process(&mut world, frame, arrival) {
         Ok((verdict, _)) => return verdict,
         Err(rest) => rest,
@@ -58,7 +58,7 @@ pub(crate) fn suspect<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
     let settings = Slot(scratch.generation);
     let arrival = &frame.arrival(scratch.direction());
     let from = (scratch.packet.source, scratch.packet.family);
-    let mut world = Kernel { frame, arrival, settings, settled: None };
+    let mut world = Kernel { frame, arrival, settings, settled: None, cpu: None };
     if let Some(decision) = fast::drop_banned(&mut world, from, arrival) {
         return decision.reason.verdict();
     }
@@ -76,7 +76,7 @@ pub(crate) fn read<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
     let arrival = &frame.arrival(direction);
     let settings = Slot(slot);
     let Scratch { packet, questions, decision, .. } = scratch;
-    let mut world = Kernel { frame, arrival, settings, settled: Some(decision) };
+    let mut world = Kernel { frame, arrival, settings, settled: Some(decision), cpu: None };
     if let Some(decision) = pipeline::read(&mut world, frame, arrival, packet, questions) {
         return decision.reason.verdict();
     }
@@ -115,7 +115,7 @@ pub(crate) fn conclude<H: Hook>(frame: &H) -> Verdict {
     let settings = Slot(scratch.generation);
     let arrival = &frame.arrival(scratch.direction());
     let Scratch { packet, questions, answers, decision, .. } = scratch;
-    let mut world = Kernel { frame, arrival, settings, settled: Some(decision) };
+    let mut world = Kernel { frame, arrival, settings, settled: Some(decision), cpu: None };
     let decision = pipeline::conclude(&mut world, packet, questions, *answers, arrival);
     if pipeline::counts_requests(&settings, &decision) {
         frame.count_requests();

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use firewall_common::abi::ban::{Bucket, FILTER_WORDS, TableWord};
 use firewall_common::abi::control::{Control, Word};
-use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
+use firewall_common::abi::counter::{Cpu, INTERFACES, Interface, METRICS, RuleCounter, Traffic};
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::{Cell, Setting};
@@ -17,6 +17,7 @@ use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::pipeline::{Arrival, World};
 use firewall_common::policy::{MISSING, Settings, Tables, Tuple};
 use firewall_common::request;
+use firewall_common::service::ServiceIndex;
 use firewall_common::time::Nanos;
 use firewall_common::vectors::Classes;
 use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
@@ -35,6 +36,19 @@ pub(crate) struct Kernel<'a, H, S> {
     pub(crate) settings: S,
     /// The decision's place in the scratch memory, for a stage that settles one.
     pub(crate) settled: Option<&'a mut Decision>,
+    /// This CPU, once somebody has asked.
+    pub(crate) cpu: Option<ThisCpu>,
+}
+
+impl<H, S> Kernel<'_, H, S> {
+    /// This CPU.
+    #[inline(always)]
+    fn this_cpu(&mut self) -> Option<ThisCpu> {
+        if self.cpu.is_none() {
+            self.cpu = ThisCpu::ask();
+        }
+        self.cpu
+    }
 }
 
 /// The tables and settings of the generation that this program belongs to.
@@ -79,6 +93,17 @@ impl Tables for Words {
     }
 
     #[inline(always)]
+    fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
+        const { assert!(ServiceIndex::ICMP.is_power_of_two()) };
+        let index = maps::masked(service.0, ServiceIndex::ICMP - 1);
+        // SAFETY: from where it begins, a service table has a word for each port, which
+        // the verifier checks.
+        let place = unsafe { maps::table(services).add(index) };
+        // SAFETY: as above.
+        unsafe { place.read() }
+    }
+
+    #[inline(always)]
     fn class_v6(&self, address: Address) -> u32 {
         outline::class_v6(address.hi, address.lo)
     }
@@ -111,6 +136,11 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
         Words.word(index)
+    }
+
+    #[inline(always)]
+    fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
+        Words.port(services, service)
     }
 
     #[inline(always)]
@@ -339,11 +369,10 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
 
     #[inline(always)]
     fn count(&mut self, decision: &Decision, packets: u64, bytes: u64) {
-        let Some(cpu) = cpu() else { return };
+        let Some(cpu) = self.this_cpu() else { return };
         // Read from the context only here: it would take a register from the start on.
-        let ifindex = self.frame.ifindex();
-        let chain = (ifindex, self.arrival.direction);
-        add_outcome(cpu, chain, decision.reason, packets, bytes);
+        let chain = (self.frame.ifindex(), self.arrival.direction);
+        cpu.count(chain, decision.reason, packets, bytes);
         // No map has as many slots as the one that stands for "no rule".
         let slot = maps::opaque(decision.cell.slot().into());
         let slots = u64::from(maps::setting(Setting::RuleSlots));
@@ -351,7 +380,7 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
             return;
         }
         let rules = maps::value(&maps::RULES).cast::<RuleCounter>();
-        let rule = row(rules, u64::from(cpu) * slots + slot);
+        let rule = row(rules, u64::from(cpu.number) * slots + slot);
         rule.packets += packets;
         rule.bytes += bytes;
         if decision.new_flow {
@@ -365,7 +394,7 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
         if request_slot >= slots {
             return;
         }
-        let Some(cpu) = cpu() else { return };
+        let Some(ThisCpu { number: cpu, .. }) = ThisCpu::ask() else { return };
         let counters = maps::value(&maps::REQUESTS);
         let metric = metric as u32 & (METRICS - 1);
         *row(counters, ((cpu * slots + request_slot) * METRICS + metric).into()) += added;
@@ -373,7 +402,8 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
 
     #[inline(always)]
     fn keeps_back(&mut self, decision: &Decision, source: impl FnOnce() -> Address) -> bool {
-        events::keeps_back(decision, || (self.setting(Setting::Seed), source()))
+        let Some(cpu) = self.this_cpu() else { return false };
+        events::keeps_back(cpu, decision, || (self.setting(Setting::Seed), source()))
     }
 
     #[inline(always)]
@@ -400,13 +430,87 @@ pub(crate) fn openings() -> Option<&'static [Opening; OPENINGS]> {
     Some(unsafe { &*maps::value(&maps::OPENINGS) })
 }
 
-/// This CPU; `None` if user space did not count it.
-#[inline(always)]
-pub(crate) fn cpu() -> Option<u32> {
-    // SAFETY: the helper only reads the CPU number.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    if cpu >= maps::setting(Setting::Cpus) { None } else { Some(cpu) }
+/// This CPU, and its row of `CPUS`.
+#[derive(Clone, Copy)]
+pub(crate) struct ThisCpu {
+    /// Its number.
+    pub(crate) number: u32,
+    row: *mut Cpu,
 }
+
+impl ThisCpu {
+    /// Asks which it is; `None` if user space did not count it.
+    #[inline(always)]
+    pub(crate) fn ask() -> Option<Self> {
+        // SAFETY: the helper only reads the CPU number.
+        let number = unsafe { bpf_get_smp_processor_id() };
+        if number >= maps::setting(Setting::Cpus) {
+            return None;
+        }
+        // SAFETY: the value has a row for each CPU.
+        let row = unsafe { maps::value(&maps::CPUS).add(number as usize) };
+        Some(Self { number, row })
+    }
+
+    /// All of its row.
+    #[inline(always)]
+    pub(crate) fn row(self) -> &'static mut Cpu {
+        // SAFETY: no other CPU writes this row.
+        unsafe { &mut *self.row }
+    }
+
+    /// The row, moved so that an interface stands where the first one does: it, or the first
+    /// if it is none of those counted apart.
+    ///
+    /// User space enters an index at the first free place from `index & 15` on, at
+    /// most four away; place 0 is never used.
+    #[inline(always)]
+    fn at_interface(self, ifindex: u32) -> *mut Cpu {
+        let at = |place: u32| {
+            let place = maps::masked(place, INTERFACES - 1);
+            // SAFETY: there are as many places as a masked number can name.
+            unsafe { self.row.byte_add(place * size_of::<Interface>()) }
+        };
+        // SAFETY: as above; user space writes whole words.
+        let is_there = |row: *mut Cpu| unsafe { (*row).interfaces[0].ifindex } == ifindex;
+        let first = at(ifindex);
+        if is_there(first) {
+            return first;
+        }
+        cold_path();
+        for probe in 1..4 {
+            let row = at(ifindex + probe);
+            if is_there(row) {
+                return row;
+            }
+        }
+        self.row
+    }
+
+    /// Counts packets.
+    #[inline(always)]
+    fn count(
+        self,
+        (ifindex, direction): (u32, Direction),
+        reason: Reason,
+        packets: u64,
+        bytes: u64,
+    ) {
+        let row = self.at_interface(ifindex);
+        // SAFETY: an interface of this row.
+        let outcomes = unsafe { &raw mut (*row).interfaces[0].outcomes }.cast::<Traffic>();
+        let number = direction as usize * REASONS + reason as usize;
+        // SAFETY: both are numbered from 0 on; whatever 8 bits the verifier believes a reason
+        // to have, the place is in this row.
+        let outcome = unsafe { outcomes.add(number) };
+        // SAFETY: as above.
+        let outcome = unsafe { &mut *outcome };
+        outcome.packets += packets;
+        outcome.bytes += bytes;
+    }
+}
+
+const REASONS: usize = Reason::COUNT as usize;
 
 /// A record of this CPU's row of counters.
 #[inline(always)]
@@ -423,55 +527,9 @@ fn row<T>(counters: *mut T, index: u64) -> &'static mut T {
 /// Counts a packet that no generation judged.
 #[inline(always)]
 pub(crate) fn count(arrival: &Arrival, reason: Reason) -> Verdict {
-    if let Some(cpu) = cpu() {
+    if let Some(cpu) = ThisCpu::ask() {
         let chain = (arrival.ifindex, arrival.direction);
-        add_outcome(cpu, chain, reason, arrival.segments.into(), arrival.length.into());
+        cpu.count(chain, reason, arrival.segments.into(), arrival.length.into());
     }
     reason.verdict()
-}
-
-#[inline(always)]
-fn add_outcome(
-    cpu: u32,
-    (ifindex, direction): (u32, Direction),
-    reason: Reason,
-    packets: u64,
-    bytes: u64,
-) {
-    let chain = u64::from(cpu * INTERFACES) + interface(ifindex) as u64;
-    let reason = maps::masked(reason as u32, Reason::COUNT - 1) as u64;
-    let outcome = (chain * 2 + direction as u64) * u64::from(Reason::COUNT) + reason;
-    let outcome = row(maps::value(&maps::OUTCOMES).cast::<Traffic>(), outcome);
-    outcome.packets += packets;
-    outcome.bytes += bytes;
-}
-
-/// Number of the interface among those counted apart; 0 = any other.
-///
-/// User space enters an index at the first free place from `index & 15` on, at
-/// most four away; place 0 is never used.
-#[inline(always)]
-fn interface(ifindex: u32) -> usize {
-    let places = maps::value(&maps::IFACES).cast::<u32>();
-    let first = maps::masked(ifindex, INTERFACES - 1);
-    if entered_at(places, first) == ifindex {
-        return first;
-    }
-    cold_path();
-    for probe in 1..4 {
-        let place = maps::masked(ifindex + probe, INTERFACES - 1);
-        if entered_at(places, place) == ifindex {
-            return place;
-        }
-    }
-    0
-}
-
-/// The index of the interface that is entered at a place.
-#[inline(always)]
-fn entered_at(places: *const u32, place: usize) -> u32 {
-    // SAFETY: there are as many places as a masked number can name.
-    let index = unsafe { places.add(place) };
-    // SAFETY: as above; user space writes whole words.
-    unsafe { index.read() }
 }

@@ -84,6 +84,8 @@ fn rustflags() -> String {
         // Without it the linker makes a call of whatever empties 16 bytes or more, to a loop
         // that writes byte by byte.
         "-Clink-arg=--disable-expand-memcpy-in-order",
+        // A jump costs more than the few bytes that it would spare.
+        "-Clink-arg=--llvm-args=-enable-tail-merge=0",
         "-Ctarget-cpu=v3",
     ];
     flags.join("\u{1f}")

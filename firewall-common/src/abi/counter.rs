@@ -3,7 +3,7 @@
 //!
 //! | map | row holds | index in the row |
 //! | --- | --- | --- |
-//! | `OUTCOMES` | [`Traffic`] | `(interface * 2 + direction) * Reason::COUNT + reason` |
+//! | `CPUS` | [`Cpu`], which has outcomes | place of the interface, direction, reason |
 //! | `RULES` | [`RuleCounter`] | rule slot |
 //! | `REQUESTS` | `u64` | `request slot * METRICS + metric` |
 //!
@@ -12,6 +12,38 @@
 //! never written: the program checks it against its load-time settings.
 
 use super::assert_layout;
+use super::event::{EVENT_SLOTS, Sampler};
+use crate::verdict::Reason;
+
+/// What one CPU counts of all packets, and remembers of events: together, because most
+/// packets touch both.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    /// Events that it has sent of late. First, where an instruction reaches it.
+    pub sampler: Sampler,
+    /// By place; the first is "any other".
+    pub interfaces: [Interface; INTERFACES as usize],
+    /// Window and source of events sent last, by hash. Behind the interfaces: the verifier
+    /// takes a reason for a number up to 255, not below [`Reason::COUNT`].
+    pub last: [u64; EVENT_SLOTS as usize],
+}
+assert_layout!(Cpu, 64 + 4160 * INTERFACES as usize + 8 * EVENT_SLOTS as usize, 64);
+const _: () =
+    assert!(8 * EVENT_SLOTS as usize >= (256 - Reason::COUNT as usize) * size_of::<Traffic>());
+
+/// What one CPU has seen on one interface.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct Interface {
+    /// Its index, the same for each CPU; written by user space. 0 = no interface.
+    pub ifindex: u32,
+    /// Zero.
+    pub reserved: [u32; 15],
+    /// By direction and reason.
+    pub outcomes: [[Traffic; Reason::COUNT as usize]; 2],
+}
+assert_layout!(Interface, 4160, 64);
 
 /// Interfaces counted apart; the first is "any other".
 pub const INTERFACES: u32 = 16;

@@ -1,7 +1,7 @@
 //! Sampled events: what a person sees of single packets.
 //!
-//! Map `EVENTS`: ring buffer of [`Event`]. Map `SAMPLER`: array of one value, a
-//! [`Sampler`] per CPU, which decides in the kernel what is worth an event, so that a
+//! Map `EVENTS`: ring buffer of [`Event`]. A [`Sampler`] per CPU, in its row of `CPUS`,
+//! decides in the kernel what is worth an event, so that a
 //! flood costs the reader next to nothing. Counters are the truth; what was not
 //! sent is the difference to them, and `suppressed` counts it per CPU.
 
@@ -15,7 +15,7 @@ pub const EVENTS_PER_WINDOW: u32 = 64;
 pub const TRIES_PER_JIFFY: u32 = 16;
 
 /// Sources remembered per window and CPU: one event each per rule.
-pub const SAMPLER_SLOTS: u32 = 256;
+pub const EVENT_SLOTS: u32 = 256;
 
 /// One packet, as it is told to user space.
 #[repr(C)]
@@ -65,6 +65,8 @@ pub struct Sampler {
     /// The last packet that was looked at, jiffies; with
     /// [`Sampler::WINDOW_SHIFT`] also the window.
     pub jiffy: u64,
+    /// The jiffy in which no more packets are looked at.
+    pub closed: u64,
     /// Packets looked at in this jiffy.
     pub tries: u32,
     /// Events sent in this window.
@@ -73,10 +75,10 @@ pub struct Sampler {
     pub suppressed: u64,
     /// Events lost because the ring was full, since load.
     pub lost: u64,
-    /// Window and source last sent, by hash.
-    pub last: [u64; SAMPLER_SLOTS as usize],
+    /// Zero.
+    pub reserved: [u64; 3],
 }
-assert_layout!(Sampler, 32 + 8 * SAMPLER_SLOTS as usize, 8);
+assert_layout!(Sampler, 64, 8);
 
 impl Sampler {
     /// 256 jiffies: about a second at HZ=250, 0.26 s at HZ=1000, 2.6 s at HZ=100.

@@ -157,6 +157,14 @@ impl Setting {
     /// Upper half of the 64-bit number that stands for a setting in the object;
     /// the lower half says which. No address or constant of ours looks like it.
     pub const MARK: u32 = 0x5e77_1d6b;
+    /// The same for the address of the table's word that a setting names.
+    pub const PLACE: u32 = 0x5e77_1d6c;
+
+    /// What stands for this setting in the object.
+    #[must_use]
+    pub const fn marked(self, mark: u32) -> u64 {
+        (mark as u64) << 32 | self as u64
+    }
 }
 
 /// Bits of [`Setting::Features`].
@@ -231,6 +239,7 @@ impl ServiceWord {
 /// | 27 | raise events for passes, too |
 /// | 28-29 | room for limits and audit |
 /// | 30 | read past the end of the tables |
+/// | 31 | nothing: [`ServiceWord::FINAL`] of the word that it was |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell(pub u32);
 
@@ -255,6 +264,13 @@ impl Cell {
     pub const SAMPLE: u32 = 1 << 27;
     /// Read past the end of the tables: they contradict themselves.
     pub const BROKEN: u32 = 1 << 30;
+
+    /// The cell without what it has of the service word that it was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plain(self) -> Self {
+        Self(self.0 & !ServiceWord::FINAL)
+    }
 
     /// The rule slot.
     #[inline(always)]

@@ -1,15 +1,16 @@
 //! `firewall counters`.
 
 use anyhow::Result;
-use firewall_common::verdict::Reason;
+use firewall_common::abi::counter::INTERFACES;
+use firewall_common::verdict::{Direction, Reason};
 use serde::Serialize;
 
 use super::client::{Numbers, open_store};
 use super::{Context, Json, Watch, repeat};
 use crate::failure::{Exit, Failure};
-use crate::kernel::counters::Counters;
+use crate::kernel::counters::{Counters, outcome_word};
 use crate::report::rules::{self, Selection};
-use crate::report::snapshot::{SCHEMA, Way};
+use crate::report::snapshot::SCHEMA;
 use crate::report::table::{Align, Table};
 use crate::report::units;
 
@@ -79,7 +80,7 @@ fn per_cpu(context: &Context, arguments: &Arguments) -> Result<Exit> {
         return Err(Failure::new("nothing is pinned: nothing is counted").into());
     };
     repeat(context, arguments.watch, || {
-        let counters = store.counters("OUTCOMES", false)?;
+        let counters = store.counters("CPUS", false)?;
         let cpus = (0..counters.cpus()).map(|cpu| of_cpu(&counters, cpu));
         let document = PerCpu { schema: SCHEMA, cpus: cpus.collect() };
         if arguments.json.json {
@@ -97,13 +98,15 @@ fn per_cpu(context: &Context, arguments: &Arguments) -> Result<Exit> {
 }
 
 fn of_cpu(counters: &Counters, cpu: usize) -> OnCpu {
-    let reasons = Reason::COUNT as usize;
-    let packets = |way: Way| {
-        let chains =
-            (0..counters.row_words() / 2 / reasons).filter(|chain| chain % 2 == way as usize);
-        let words =
-            chains.flat_map(|chain| (0..reasons).map(move |reason| (chain * reasons + reason) * 2));
+    let packets = |way| {
+        let words = (0..INTERFACES).flat_map(|interface| {
+            (0..Reason::COUNT).map(move |reason| outcome_word(interface, way, reason))
+        });
         words.fold(0_u64, |sum, word| sum.wrapping_add(counters.at(cpu, word)))
     };
-    OnCpu { cpu, ingress_packets: packets(Way::Ingress), egress_packets: packets(Way::Egress) }
+    OnCpu {
+        cpu,
+        ingress_packets: packets(Direction::Ingress),
+        egress_packets: packets(Direction::Egress),
+    }
 }

@@ -4,8 +4,10 @@
 //! pinned beside it, because the generation in force counts there until the switch, and
 //! again if a trial ends: what a word counts is the sum of both.
 
+use std::mem::offset_of;
+
 use anyhow::{Context as _, Result};
-use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
+use firewall_common::abi::counter::{Cpu, INTERFACES, Interface, METRICS, RuleCounter, Traffic};
 use firewall_common::verdict::{Direction, Reason};
 
 use super::maps::{self, Maps};
@@ -55,6 +57,12 @@ impl Counters {
         (0..self.cpus).fold(0, |sum, cpu| sum.wrapping_add(self.at(cpu, word)))
     }
 
+    /// Packets and bytes that begin at a word, added up over all CPUs.
+    #[must_use]
+    pub fn traffic(&self, word: usize) -> Traffic {
+        Traffic { packets: self.sum(word), bytes: self.sum(word + 1) }
+    }
+
     /// One word of one CPU.
     #[must_use]
     pub fn at(&self, cpu: usize, word: usize) -> u64 {
@@ -74,11 +82,26 @@ impl Counters {
         }
     }
 
+    /// Sets one word of one CPU.
+    pub fn set(&self, cpu: usize, word: usize, value: u64) {
+        for rows in self.parts.iter().filter(|rows| word < rows.words) {
+            rows.mapping.set_word(cpu * rows.words + word, value);
+        }
+    }
+
     /// CPUs, each of which has a row.
     #[must_use]
     pub fn cpus(&self) -> usize {
         self.cpus
     }
+}
+
+/// Word of the packets of an outcome, in a row of `CPUS`; the one behind it has the bytes.
+#[must_use]
+pub fn outcome_word(interface: u32, direction: Direction, reason: u32) -> usize {
+    let interface = offset_of!(Cpu, interfaces) + interface as usize * size_of::<Interface>();
+    let outcome = (direction as u32 * Reason::COUNT + reason) as usize * size_of::<Traffic>();
+    (interface + offset_of!(Interface, outcomes) + outcome) / 8
 }
 
 /// Outcome counters by interface place, direction and reason.
@@ -89,15 +112,13 @@ impl Outcomes {
     /// Reads the counters of all CPUs.
     #[must_use]
     pub fn read(counters: &Counters) -> Self {
-        let slots = INTERFACES * 2 * Reason::COUNT;
-        Self(
-            (0..slots as usize)
-                .map(|slot| Traffic {
-                    packets: counters.sum(slot * 2),
-                    bytes: counters.sum(slot * 2 + 1),
-                })
-                .collect(),
-        )
+        let directions = [Direction::Ingress, Direction::Egress];
+        let words = (0..INTERFACES).flat_map(|interface| {
+            directions.into_iter().flat_map(move |direction| {
+                (0..Reason::COUNT).map(move |reason| outcome_word(interface, direction, reason))
+            })
+        });
+        Self(words.map(|word| counters.traffic(word)).collect())
     }
 
     /// What one interface place saw of one reason.

@@ -3,12 +3,14 @@
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aya::maps::{Map, MapData, RingBuf};
+use firewall_common::abi::counter::Cpu;
 use firewall_common::abi::event::{Event, Sampler};
 
+use super::counters::Counters;
 use super::maps::Maps;
-use super::sys::{self, Mapping};
+use super::sys;
 
 /// The reading end of the ring.
 pub struct Events(RingBuf<MapData>);
@@ -57,13 +59,10 @@ pub struct Sampled {
 /// # Errors
 /// If the map cannot be read.
 pub fn sampled(maps: &Maps) -> Result<Sampled> {
-    let fd = maps.fd("SAMPLER")?;
-    let bytes = sys::shape(fd)?.value as usize;
-    let samplers = Mapping::new(fd, bytes, false).context("could not map the samplers")?;
-    let mut total = Sampled::default();
-    for first in (0..bytes / 8).step_by(size_of::<Sampler>() / 8) {
-        total.suppressed += samplers.word(first + offset_of!(Sampler, suppressed) / 8);
-        total.lost += samplers.word(first + offset_of!(Sampler, lost) / 8);
-    }
-    Ok(total)
+    let cpus = Counters::open(maps, "CPUS", false)?;
+    let total = |field| cpus.sum((offset_of!(Cpu, sampler) + field) / 8);
+    Ok(Sampled {
+        suppressed: total(offset_of!(Sampler, suppressed)),
+        lost: total(offset_of!(Sampler, lost)),
+    })
 }

@@ -9,13 +9,11 @@ use anyhow::{Context as _, Result, bail};
 use aya_obj::generated::bpf_map_type;
 use firewall_common::abi::ban::FILTER_WORDS;
 use firewall_common::abi::control::{Control, Word};
-use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter, Traffic};
-use firewall_common::abi::event::Sampler;
+use firewall_common::abi::counter::{Cpu, METRICS, RuleCounter};
 use firewall_common::abi::flow::{FLOW_PORTS, FlowKey, RATE_WORDS, places, table_bytes};
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
-use firewall_common::verdict::Reason;
 use firewall_common::{fragment, guard, request};
 use serde::{Deserialize, Serialize};
 
@@ -68,12 +66,11 @@ pub fn cpus() -> Result<u32> {
 }
 
 /// Names of the shared maps that programs use.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 23] = [
     "CONTROL",
-    "OUTCOMES",
+    "CPUS",
     "RULES",
     "REQUESTS",
-    "IFACES",
     "FLOWS",
     "FLOW_PORTS",
     "FLOW_RATES",
@@ -84,7 +81,6 @@ pub const NAMES: [&str; 25] = [
     "FRAGMENTS",
     "REQUEST_FLOWS",
     "EVENTS",
-    "SAMPLER",
     "JUDGES_XDP",
     "JUDGES_INGRESS",
     "JUDGES_EGRESS",
@@ -116,10 +112,9 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
     let counters = |slots: u32, width: usize| array(width * (slots * capacity.cpus) as usize);
     match name {
         "CONTROL" => array(size_of::<Control>()),
-        "OUTCOMES" => counters(INTERFACES * 2 * Reason::COUNT, size_of::<Traffic>()),
+        "CPUS" => counters(1, size_of::<Cpu>()),
         "RULES" => counters(capacity.rule_slots, size_of::<RuleCounter>()),
         "REQUESTS" => counters(capacity.request_slots * METRICS, size_of::<u64>()),
-        "IFACES" => array(4 * INTERFACES as usize),
         "FLOW_PORTS" => array(4 * FLOW_PORTS as usize),
         "BAN_FILTER" => array(FILTER_WORDS as usize * 8),
         "OPENINGS" => array(size_of::<[Opening; OPENINGS]>()),
@@ -136,7 +131,6 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
         ),
         "BANS" => table(bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 2, 0),
         "EVENTS" => table(bpf_map_type::BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 18, 0),
-        "SAMPLER" => array(size_of::<Sampler>() * capacity.cpus as usize),
         "JUDGES_XDP" | "JUDGES_INGRESS" | "JUDGES_EGRESS" | "ANSWERS_XDP" | "ANSWERS_TC" => {
             table(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 4, Word::SLOTS, 0)
         }

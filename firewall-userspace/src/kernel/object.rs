@@ -96,8 +96,9 @@ impl Object {
         parsed.relocate_calls(&text).context("could not link the object")?;
         let values = descriptors.values().map(|fd| Ok((fd.as_raw_fd(), sys::shape(fd.as_fd())?)));
         let values: BTreeMap<_, _> = values.collect::<Result<_>>()?;
+        let tables = descriptors.get("TABLES").context("the object has no tables")?.as_raw_fd();
         for function in parsed.functions.values_mut() {
-            specialise(function, &values, settings)?;
+            specialise(function, &values, tables, settings)?;
         }
         Ok(Self {
             parsed,
@@ -241,6 +242,7 @@ const MAP_VALUE: u8 = 2;
 fn specialise(
     function: &mut Function,
     maps: &BTreeMap<i32, Shape>,
+    tables: i32,
     settings: &Settings,
 ) -> Result<()> {
     let mut rest = &mut function.instructions[..];
@@ -255,7 +257,7 @@ fn specialise(
                 first.set_src_reg(MAP_VALUE);
                 second.imm = 0;
             }
-            0 => set(first, second, settings)?,
+            0 => set(first, second, tables, settings)?,
             _ => {}
         }
         rest = after;
@@ -268,13 +270,24 @@ fn is_one_value(shape: &Shape) -> bool {
     shape.kind == bpf_map_type::BPF_MAP_TYPE_ARRAY && shape.entries == 1
 }
 
-/// Puts a setting's value in place of its mark.
-fn set(first: &mut bpf_insn, second: &mut bpf_insn, settings: &Settings) -> Result<()> {
-    if second.imm.cast_unsigned() != Setting::MARK {
+/// Puts a setting's value, or the address of the table's word that it names, in place of
+/// its mark.
+fn set(
+    first: &mut bpf_insn,
+    second: &mut bpf_insn,
+    tables: i32,
+    settings: &Settings,
+) -> Result<()> {
+    let mark = second.imm.cast_unsigned();
+    if ![Setting::MARK, Setting::PLACE].contains(&mark) {
         return Ok(());
     }
     let value = settings.get(first.imm.cast_unsigned() as usize).context("no such setting")?;
-    first.imm = value.cast_signed();
-    second.imm = 0;
+    if mark == Setting::MARK {
+        (first.imm, second.imm) = (value.cast_signed(), 0);
+    } else {
+        first.set_src_reg(MAP_VALUE);
+        (first.imm, second.imm) = (tables, (4 * value).cast_signed());
+    }
     Ok(())
 }

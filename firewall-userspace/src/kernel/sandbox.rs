@@ -142,7 +142,7 @@ impl Sandbox {
         drop(directory);
         generation::announce(&maps, loaded.slot(), &loaded.settings)?;
         Ok(Self {
-            outcomes: Counters::open(&maps, "OUTCOMES", false)?,
+            outcomes: Counters::open(&maps, "CPUS", false)?,
             rules: Counters::open(&maps, "RULES", false)?,
             requests: Counters::open(&maps, "REQUESTS", false)?,
             maps,
@@ -269,8 +269,7 @@ impl Sandbox {
     /// apart here.
     #[must_use]
     pub fn outcome(&self, direction: Direction, reason: Reason) -> Traffic {
-        let slot = (direction as u32 * Reason::COUNT + reason as u32) as usize;
-        Traffic { packets: self.outcomes.sum(slot * 2), bytes: self.outcomes.sum(slot * 2 + 1) }
+        self.outcomes.traffic(counters::outcome_word(0, direction, reason as u32))
     }
 
     /// Packets of one rule, without reading the other counters.

@@ -1,11 +1,12 @@
 //! Everything that is pinned: the one handle to the firewall in the kernel.
 
 use std::ffi::{CStr, CString};
+use std::mem::offset_of;
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, bail};
 use firewall_common::abi::control::{Control, Word};
-use firewall_common::abi::counter::{INTERFACES, METRICS, RuleCounter};
+use firewall_common::abi::counter::{Cpu, INTERFACES, Interface, METRICS, RuleCounter};
 use firewall_common::abi::tables::Setting;
 use firewall_common::control::in_force;
 use firewall_policy::ir::IngressHook;
@@ -190,7 +191,7 @@ impl Store {
     /// # Errors
     /// If the map cannot be read.
     pub fn outcomes(&self) -> Result<Outcomes> {
-        Ok(Outcomes::read(&self.counters("OUTCOMES", false)?))
+        Ok(Outcomes::read(&self.counters("CPUS", false)?))
     }
 
     /// Rule counters by slot.
@@ -316,49 +317,56 @@ impl Store {
     /// # Errors
     /// If the map cannot be read.
     pub fn places(&self) -> Result<[u32; INTERFACES as usize]> {
-        let mapping = Mapping::new(self.maps.fd("IFACES")?, 4 * INTERFACES as usize, false)?;
-        let mut places = [0; INTERFACES as usize];
-        for (pair, two) in places.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            *two = sys::halves(mapping.word(pair));
-        }
-        Ok(places)
+        let cpus = self.counters("CPUS", false)?;
+        // Every CPU has the same.
+        Ok(std::array::from_fn(|place| sys::halves(cpus.at(0, place_word(place)))[0]))
     }
 
     /// Enters an interface at the first free place from `index & 15` on. Where
     /// none of four is free, it is counted with "any other".
-    fn count_apart(&self, ifindex: u32) -> Result<()> {
-        let mut places = self.places()?;
+    ///
+    /// # Errors
+    /// If the counters cannot be mapped.
+    pub fn count_apart(&self, ifindex: u32) -> Result<()> {
+        let places = self.places()?;
         let alive = |index: u32| index != 0 && interface_name(index).is_ok();
         for probe in 0..4 {
             let place = ((ifindex + probe) % INTERFACES) as usize;
             if place == 0 {
                 continue;
             }
-            let Some(known) = places.get_mut(place) else { continue };
+            let Some(known) = places.get(place) else { continue };
             if *known == ifindex {
                 return Ok(());
             }
             if !alive(*known) {
-                *known = ifindex;
-                return self.set_places(&places);
+                return self.set_place(place, ifindex);
             }
         }
         Ok(())
     }
 
-    fn set_places(&self, places: &[u32; INTERFACES as usize]) -> Result<()> {
-        let mapping = Mapping::new(self.maps.fd("IFACES")?, 4 * INTERFACES as usize, true)?;
-        mapping.fill(places);
+    fn set_place(&self, place: usize, ifindex: u32) -> Result<()> {
+        let cpus = self.counters("CPUS", true)?;
+        for cpu in 0..cpus.cpus() {
+            cpus.set(cpu, place_word(place), ifindex.into());
+        }
         Ok(())
     }
+}
+
+/// Word of the index of the interface at a place, in a row of `CPUS`.
+fn place_word(place: usize) -> usize {
+    (offset_of!(Cpu, interfaces) + place * size_of::<Interface>() + offset_of!(Interface, ifindex))
+        / 8
 }
 
 /// A control word that nobody has set: whoever made the map was killed.
 pub(super) const UNSET: Word = Word(0);
 /// Word of [`Control`] that holds the [`Word`].
-const WORD: usize = std::mem::offset_of!(Control, word) / 8;
+const WORD: usize = offset_of!(Control, word) / 8;
 /// Word of [`Control`] that holds the deadline of a trial.
-const DEADLINE: usize = std::mem::offset_of!(Control, deadline_ns) / 8;
+const DEADLINE: usize = offset_of!(Control, deadline_ns) / 8;
 
 /// Name of an interface of this network namespace.
 ///

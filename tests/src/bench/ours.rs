@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use firewall_userspace::kernel::pins::Pins;
 use firewall_userspace::kernel::store::Store;
-use firewall_userspace::kernel::sys::{self, Mapping};
+use firewall_userspace::kernel::sys;
 use serde_json::Value;
 
 use super::policy::Files;
@@ -53,12 +53,7 @@ impl Ours {
     /// Enters the interface that test runs come from among those that are counted
     /// apart, where attaching would have entered it.
     fn count_loopback_apart(&self) -> Result<()> {
-        let store = self.store()?;
-        let mut places = store.places()?;
-        places[LOOPBACK as usize] = LOOPBACK;
-        let map = Mapping::new(store.maps().fd("IFACES")?, size_of_val(&places), true)?;
-        map.fill(&places);
-        Ok(())
+        self.store()?.count_apart(LOOPBACK)
     }
 
     /// Writes a policy and applies it.

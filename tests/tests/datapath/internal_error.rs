@@ -4,15 +4,15 @@
 //! The compiler makes none such. A section is moved past the end by hand, as if
 //! the bytes had been cut off.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use firewall_common::abi::tables::Setting;
 use firewall_common::verdict::Reason;
 use firewall_policy::compile::{Budget, Generation};
-use firewall_tests::packet::{Arp, Frame, Tcp, flags};
+use firewall_tests::packet::{Tcp, flags};
 
 use crate::common::policy;
 use crate::ends::{Ends, twins};
-use crate::ledger::{Case, EGRESS, EVERYWHERE, Expect, INGRESS, drop, pass};
+use crate::ledger::{Case, EGRESS, Expect, INGRESS, drop, pass};
 use crate::shared::Shared;
 
 const RULES: &str = "services: { http: { tcp: 80 } }
@@ -66,32 +66,14 @@ fn lost_cells_give_the_default() -> Result<()> {
     OPEN.table(some(|| pass(Reason::InternalErrorPass)))
 }
 
+/// What decides by port asks no bounds, because the kernel knows them.
 #[test]
-fn a_lost_service_table_gives_the_default() -> Result<()> {
+fn the_kernel_refuses_a_lost_service_table() -> Result<()> {
     const SERVICES: &[Setting] = &[Setting::ServicesIngress, Setting::ServicesEgress];
-    static CLOSED: Shared = Shared::built(|| lost("{ ingress: drop, egress: drop }", SERVICES));
-    static MIXED: Shared = Shared::built(|| lost("{ ingress: allow, egress: drop }", SERVICES));
-    CLOSED.table(twins(|ends| cases(ends, || drop(Reason::InternalErrorDrop))))?;
-    MIXED.table(twins(|ends| {
-        [
-            Case::new(
-                "in",
-                INGRESS,
-                ends.arrives().tcp(Tcp::default()),
-                pass(Reason::InternalErrorPass),
-            ),
-            Case::new(
-                "out",
-                EGRESS,
-                ends.leaves().tcp(Tcp::default()),
-                drop(Reason::InternalErrorDrop),
-            ),
-        ]
-    }))?;
-    CLOSED.table([Case::new(
-        "ARP needs no table",
-        EVERYWHERE,
-        Frame::ethernet().arp(Arp::default()),
-        pass(Reason::Arp),
-    )])
+    static LOST: Shared = Shared::built(|| lost("{ ingress: drop, egress: drop }", SERVICES));
+    let refusal = LOST.table(twins(|ends| cases(ends, || drop(Reason::DefaultDrop)))).unwrap_err();
+    let refusal = format!("{refusal:#}");
+    ensure!(refusal.contains("the kernel refuses judge_xdp"), "{refusal}");
+    ensure!(refusal.contains("the kernel refuses judge_egress"), "{refusal}");
+    Ok(())
 }

@@ -92,7 +92,7 @@ fn a_frozen_agent_is_no_condition_either() -> Result<()> {
 
 /// What sits on `eth0`: programs and links by number.
 fn attachment(host: &Host) -> Result<String> {
-    host.sh("ip -details link show dev eth0 | grep -o 'xdp.*id [0-9]*'; ls -l /sys/fs/bpf/firewall/v2/links")
+    host.sh("ip -details link show dev eth0 | grep -o 'xdp.*id [0-9]*'; ls -l /sys/fs/bpf/firewall/v3/links")
 }
 
 /// New connections: what is allowed works, what is not does not.

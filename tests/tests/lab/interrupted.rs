@@ -56,7 +56,7 @@ fn an_apply_killed_midway_leaves_the_old_policy_or_the_new() -> Result<()> {
         let before = firewall.counters()?;
         if matches!(moment, Moment::Pinned(name) if name != "META") {
             // What says that the programs there could be kept.
-            server.sh("rmdir /sys/fs/bpf/firewall/v2/gen-?/of-* || true")?;
+            server.sh("rmdir /sys/fs/bpf/firewall/v3/gen-?/of-* || true")?;
         }
         killed(&firewall, &policies[next], moment)?;
         let open = open(&client)?;
@@ -161,7 +161,7 @@ struct Place {
 
 impl Place {
     fn of(host: &Host, name: &str) -> Self {
-        let pins = host.path("/sys/fs/bpf/firewall/v2");
+        let pins = host.path("/sys/fs/bpf/firewall/v3");
         let paths = match name.contains('/') {
             true => vec![pins.join(name)],
             false => ["gen-0", "gen-1"].map(|slot| pins.join(slot).join(name)).into(),

@@ -6,8 +6,7 @@ use std::mem::offset_of;
 
 use anyhow::{Context as _, Result, ensure};
 use firewall_common::abi::control::Control;
-use firewall_common::abi::counter::INTERFACES;
-use firewall_common::abi::event::Sampler;
+use firewall_common::abi::counter::Cpu;
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::{fragment, guard, request};
 use firewall_userspace::kernel::object;
@@ -21,11 +20,10 @@ fn maps_hold_keys_and_values_of_our_size() -> Result<()> {
     let maps = elf.section("maps")?;
     let sizes = [
         ("CONTROL", 4, size_of::<Control>()),
-        ("IFACES", 4, 4 * INTERFACES as usize),
+        ("CPUS", 4, size_of::<Cpu>()),
         ("REQUEST_FLOWS", size_of::<FlowKey>(), size_of::<request::Entry>()),
         ("GUARDS", 4, 8 * guard::SLOTS as usize),
         ("FRAGMENTS", 4, 8 * fragment::SLOTS as usize),
-        ("SAMPLER", 4, size_of::<Sampler>()),
     ];
     for (name, key, value) in sizes {
         let symbol = symbols.iter().find(|symbol| symbol.name == name);
