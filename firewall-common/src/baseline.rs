@@ -176,7 +176,7 @@ pub(crate) fn within<W: World>(
     take(world, slot, per_second)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn take<W: World>(world: &mut W, slot: u32, per_second: u32) -> bool {
     let (jiffies, hz) = (world.jiffies(), world.setting(Setting::Hz));
     let Some(bucket) = world.guard(slot) else { return false };
