@@ -149,7 +149,7 @@ pub(crate) fn port(index: u32) -> &'static mut u32 {
     unsafe { &mut *stamp }
 }
 
-/// [`flow::see`]. `generation` is whose idle times hold.
+/// [`flow::see`] by a call. `generation` is whose idle times hold.
 #[inline(always)]
 pub(crate) fn sees(key: &FlowKey, direction: Option<Direction>, generation: u32) -> bool {
     let [local_hi, local_lo, remote_hi, remote_lo, rest] = key.words();
@@ -172,12 +172,6 @@ pub(crate) fn open(key: &FlowKey, slot: u32, generation: u32) -> Opened {
     }
 }
 
-/// The clock of flows.
-#[inline(always)]
-fn clock(generation: u32) -> Clock {
-    Clock::new(&Slot(generation), jiffies())
-}
-
 /// [`flow::see`] as a global function, see [`crate::outline`]: the words of a key, with
 /// part and generation in the last.
 #[unsafe(no_mangle)]
@@ -190,21 +184,28 @@ pub(crate) extern "C" fn sees_flow(
     rest: u64,
 ) -> u32 {
     let part = Part::from_number(rest >> PART_SHIFT);
-    let clock = clock((rest >> GENERATION_SHIFT) as u32);
+    let clock = Clock::new(&Slot((rest >> GENERATION_SHIFT) as u32), jiffies());
     let key = [local_hi, local_lo, remote_hi, remote_lo, rest & ((1 << PART_SHIFT) - 1)];
+    u32::from(see(key, part, &clock))
+}
+
+/// [`flow::see`].
+#[inline(always)]
+pub(crate) fn see(key: [u64; 5], part: Part, clock: &Clock) -> bool {
+    let [.., rest] = key;
     let stamp = match local_port(rest) {
         Some(index) => *port(index),
         None => flow::STAMP_UNKNOWN,
     };
     let stamp = maps::opaque(stamp.into()) as u32;
-    let seen = flow::see(&mut Flows, stamp, key, part, &clock);
+    let seen = flow::see(&mut Flows, stamp, key, part, clock);
     // Asked once more: the compiler would keep two copies of all this, with and without.
     if matches!(seen, Seen::Noted)
         && let Some(index) = local_port(maps::opaque(rest))
     {
         *port(index) = clock.stamp();
     }
-    u32::from(!matches!(seen, Seen::No))
+    !matches!(seen, Seen::No)
 }
 
 /// Where the port of a packed key has its stamp.
@@ -219,5 +220,6 @@ fn local_port(rest: u64) -> Option<u32> {
 pub(crate) extern "C" fn open_flow(key: *const FlowKey, slot: u32, generation: u32) -> u32 {
     // SAFETY: the verifier has checked what the caller passes against the type.
     let Some(key) = (unsafe { key.as_ref() }) else { return Opened::Full as u32 };
-    table::open(&mut Flows, rate(), key, slot, &clock(generation)) as u32
+    let clock = Clock::new(&Slot(generation), jiffies());
+    table::open(&mut Flows, rate(), key, slot, &clock) as u32
 }

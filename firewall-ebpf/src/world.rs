@@ -12,7 +12,8 @@ use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::{Cell, Setting};
 use firewall_common::ban::{self, Bans};
-use firewall_common::flow::table::{Opened, Slots};
+use firewall_common::flow::Clock;
+use firewall_common::flow::table::{Opened, Part, Slots};
 use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::pipeline::{Arrival, World};
 use firewall_common::policy::{MISSING, Settings, Tables, Tuple};
@@ -267,7 +268,29 @@ impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
     }
 }
 
-impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
+/// Settings, and how what depends on them is best asked.
+pub(crate) trait Generation: Settings {
+    /// Whether a flow is known; notes the packet.
+    fn sees_flow(&self, key: &FlowKey, direction: Option<Direction>) -> bool;
+}
+
+impl Generation for Words {
+    /// On the spot: a call, and above all its return, take as long as all the rest.
+    #[inline(always)]
+    fn sees_flow(&self, key: &FlowKey, direction: Option<Direction>) -> bool {
+        let clock = Clock::new(self, jiffies());
+        flows::see(key.words(), Part::of(direction), &clock)
+    }
+}
+
+impl Generation for Slot {
+    #[inline(always)]
+    fn sees_flow(&self, key: &FlowKey, direction: Option<Direction>) -> bool {
+        flows::sees(key, direction, self.0)
+    }
+}
+
+impl<H: Hook, S: Generation> World for Kernel<'_, H, S> {
     #[inline(always)]
     fn flows(&mut self) -> impl Slots {
         Flows
@@ -291,7 +314,7 @@ impl<H: Hook, S: Settings> World for Kernel<'_, H, S> {
 
     #[inline(always)]
     fn sees_flow(&mut self, key: &FlowKey, direction: Option<Direction>) -> bool {
-        flows::sees(key, direction, self.setting(Setting::Generation))
+        self.settings.sees_flow(key, direction)
     }
 
     #[inline(always)]
