@@ -16,7 +16,7 @@ use firewall_common::flow::Clock;
 use firewall_common::flow::table::{Opened, Part, Slots};
 use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::pipeline::{Arrival, World};
-use firewall_common::policy::{MISSING, Settings, Tables, Tuple};
+use firewall_common::policy::{self, MISSING, Settings, Tables, Tuple};
 use firewall_common::request;
 use firewall_common::service::ServiceIndex;
 use firewall_common::time::Nanos;
@@ -106,7 +106,7 @@ impl Tables for Words {
 
     #[inline(always)]
     fn class_v6(&self, address: Address) -> u32 {
-        outline::class_v6(address.hi, address.lo)
+        policy::walk_v6(self, address)
     }
 
     #[inline(always)]
