@@ -38,28 +38,15 @@ pub trait Tables: Settings {
     fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
         self.word(self.setting(services).wrapping_add(service.0))
     }
-    /// The class of an IPv6 address: [`walk_v6`], which the kernel calls out of
-    /// line.
-    fn class_v6(&self, address: Address) -> u32 {
-        walk_v6(self, address)
-    }
-    /// The class of a lone address: [`hosts::class`], which the kernel calls out of
-    /// line.
-    fn host_class(&self, family: Family, address: Address) -> u32 {
-        hosts::class(self, family, address)
-    }
     /// The cell of the first line that holds for a packet's classes: [`vectors::cell`],
     /// which the kernel calls out of line.
     fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
         vectors::cell(self, direction, classes)
     }
-    /// What a chain says of a tuple: [`asked`], which the kernel calls out of line.
-    fn asked(&self, tuple: &Tuple) -> Cell {
-        asked(self, tuple)
-    }
     /// Whether a chain admits a tuple.
+    #[inline(always)]
     fn admits(&self, tuple: &Tuple) -> bool {
-        self.asked(tuple).admits()
+        asked(self, tuple).admits()
     }
 }
 
@@ -365,13 +352,13 @@ pub fn address_class<T: Tables + ?Sized>(tables: &T, family: Family, address: Ad
                 let hash = hosts::hash(tables.setting(Setting::Seed), address);
                 let line = hosts::line(tables.setting(Setting::FilterMask), hash);
                 if hosts::is_filtered(tables, line, hash) {
-                    let class = tables.host_class(family, address);
+                    let class = hosts::class(tables, family, address);
                     if class != hosts::NONE {
                         return class;
                     }
                 }
             }
-            if tables.setting(Setting::RootV6) == 0 { 0 } else { tables.class_v6(address) }
+            if tables.setting(Setting::RootV6) == 0 { 0 } else { walk_v6(tables, address) }
         }
     }
 }
@@ -386,7 +373,7 @@ fn named_v4<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
     if tables.setting(Setting::HostsV4) != 0
         && hosts::is_filtered(tables, line, hosts::hash_v4(seed, address.v4()))
     {
-        let class = tables.host_class(Family::V4, address);
+        let class = hosts::class(tables, Family::V4, address);
         if class != hosts::NONE {
             return class;
         }
@@ -398,7 +385,7 @@ fn named_v4<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
 
 /// The walk of an IPv6 address.
 #[inline(always)]
-pub fn walk_v6<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
+fn walk_v6<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
     let steps = tables.setting(Setting::StepsV6);
     walk::<_, 4>(tables, tables.setting(Setting::RootV6), address, steps)
 }

@@ -150,7 +150,7 @@ pub fn answer<T: Tables>(tables: &T, questions: &Questions) -> Answers {
     let cell = policy::decide(tables, &questions.tuple.of_packet(questions.context));
     let mut answers = Answers::of_cell(cell, request_slot(tables, cell));
     if questions.asked & Questions::COUNTERPART != 0 {
-        answers.counterpart = tables.asked(&questions.counterpart);
+        answers.counterpart = policy::asked(tables, &questions.counterpart);
     }
     answers
 }

@@ -9,16 +9,13 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use firewall_common::abi::control::Word;
 use firewall_common::abi::scratch::Scratch;
-use firewall_common::abi::tables::Cell;
 use firewall_common::ban::{self, Bans as _};
 use firewall_common::control::in_force;
 use firewall_common::flow;
-use firewall_common::hosts;
 use firewall_common::opening;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
 use firewall_common::pipeline::Arrival;
-use firewall_common::policy::{self, Tuple};
 use firewall_common::question;
 use firewall_common::request::{self, Entry, Kind, Tally};
 use firewall_common::service::ServiceIndex;
@@ -30,54 +27,6 @@ use crate::maps;
 use crate::sockets;
 use crate::world::{self, Kernel, SharedBans, Slot, Words};
 use crate::{tc_action, xdp_action};
-
-/// The class of an IPv6 address.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn class_v6(hi: u64, lo: u64) -> u32 {
-    policy::walk_v6(&Words, Address { hi, lo })
-}
-
-/// A [`Tuple`] as the five scalars that a global function takes.
-pub(crate) struct Packed([u64; 5]);
-
-impl Packed {
-    /// Packs a tuple.
-    #[inline(always)]
-    pub(crate) fn of(tuple: &Tuple) -> Self {
-        let rest = u64::from(tuple.service.0)
-            | (tuple.family as u64) << 32
-            | (tuple.direction as u64) << 40;
-        Self([tuple.remote.hi, tuple.remote.lo, tuple.local.hi, tuple.local.lo, rest])
-    }
-
-    /// Asks the policy.
-    #[inline(always)]
-    pub(crate) fn asked(self) -> Cell {
-        let Self([remote_hi, remote_lo, local_hi, local_lo, rest]) = self;
-        Cell(asked(remote_hi, remote_lo, local_hi, local_lo, rest))
-    }
-}
-
-/// What a chain says of a packed tuple: a cell.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn asked(
-    remote_hi: u64,
-    remote_lo: u64,
-    local_hi: u64,
-    local_lo: u64,
-    rest: u64,
-) -> u32 {
-    let tuple = Tuple {
-        direction: direction((rest >> 40 & 1) as u32),
-        remote: Address { hi: remote_hi, lo: remote_lo },
-        local: Address { hi: local_hi, lo: local_lo },
-        family: family((rest >> 32) as u32 & 0xff),
-        service: ServiceIndex(rest as u32),
-    };
-    policy::asked(&Words, &tuple).0
-}
 
 /// [`question::ask_openings`] of the scratch; the kernel wants a result.
 #[unsafe(no_mangle)]
@@ -97,13 +46,6 @@ pub(crate) extern "C" fn opening(hi: u64, lo: u64, version: u32, service: u32) -
     let Some(openings) = world::openings() else { return 0 };
     let (remote, service, now) = (Address { hi, lo }, ServiceIndex(service), SharedBans.now());
     u32::from(opening::admits(openings, remote, version, service, now))
-}
-
-/// [`hosts::class`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn host_class(hi: u64, lo: u64, version: u32) -> u32 {
-    hosts::class(&Words, family(version), Address { hi, lo })
 }
 
 /// [`vectors::cell`].

@@ -16,7 +16,7 @@ use firewall_common::flow::Clock;
 use firewall_common::flow::table::{Opened, Part, Slots};
 use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::pipeline::{Arrival, World};
-use firewall_common::policy::{self, MISSING, Settings, Tables, Tuple};
+use firewall_common::policy::{MISSING, Settings, Tables};
 use firewall_common::request;
 use firewall_common::service::ServiceIndex;
 use firewall_common::time::Nanos;
@@ -105,24 +105,9 @@ impl Tables for Words {
     }
 
     #[inline(always)]
-    fn class_v6(&self, address: Address) -> u32 {
-        policy::walk_v6(self, address)
-    }
-
-    #[inline(always)]
-    fn host_class(&self, family: Family, address: Address) -> u32 {
-        outline::host_class(address.hi, address.lo, family as u32)
-    }
-
-    #[inline(always)]
     fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
         let Classes { address, side, column } = classes;
         Cell(outline::first_line(direction as u32, address, side, column))
-    }
-
-    #[inline(always)]
-    fn asked(&self, tuple: &Tuple) -> Cell {
-        outline::Packed::of(tuple).asked()
     }
 }
 
@@ -145,23 +130,8 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     }
 
     #[inline(always)]
-    fn class_v6(&self, address: Address) -> u32 {
-        Words.class_v6(address)
-    }
-
-    #[inline(always)]
-    fn host_class(&self, family: Family, address: Address) -> u32 {
-        Words.host_class(family, address)
-    }
-
-    #[inline(always)]
     fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
         Words.first_line(direction, classes)
-    }
-
-    #[inline(always)]
-    fn asked(&self, tuple: &Tuple) -> Cell {
-        Words.asked(tuple)
     }
 }
 
