@@ -51,14 +51,6 @@ pub trait Bans {
     fn ban_filter(&self, word: u32) -> u64;
     /// A bucket of a table.
     fn ban_bucket(&mut self, table: TableWord, number: u32) -> Option<&mut Bucket>;
-    /// Where the ban of one of some prefix lengths stands, or [`NOWHERE`]: [`find_by`],
-    /// which the kernel calls out of line.
-    fn ban_by(&mut self, source: Address, family: Family, lengths: u64, first: u32) -> u32
-    where
-        Self: Sized,
-    {
-        find_by(self, source, family, lengths, first)
-    }
     /// Where the ban of one prefix length stands, or [`NOWHERE`]: [`place`], which the
     /// kernel calls out of line.
     fn ban_place(&mut self, source: Address, family: Family, length: u32) -> u32
@@ -167,9 +159,12 @@ const fn lowest(bits: u64) -> u32 {
 /// Where the ban of a source stands, or [`NOWHERE`].
 #[inline(always)]
 pub fn find<B: Bans>(bans: &mut B, source: Address, family: Family) -> u32 {
+    if !may_be_banned(bans, source, family) {
+        return NOWHERE;
+    }
     let [v4, v6_low, v6_high] = bans.ban_lengths();
     match family {
-        Family::V4 => bans.ban_by(source, family, v4, 0),
+        Family::V4 => find_by(bans, source, family, v4, 0),
         // A /128 stands at bit 0.
         Family::V6 => {
             let mut place = NOWHERE;
@@ -177,16 +172,16 @@ pub fn find<B: Bans>(bans: &mut B, source: Address, family: Family) -> u32 {
                 place = bans.ban_place(source, family, 128);
             }
             if place == NOWHERE {
-                place = bans.ban_by(source, family, v6_low & !1, 0);
+                place = find_by(bans, source, family, v6_low & !1, 0);
             }
-            if place == NOWHERE { bans.ban_by(source, family, v6_high, 64) } else { place }
+            if place == NOWHERE { find_by(bans, source, family, v6_high, 64) } else { place }
         }
     }
 }
 
 /// Tries every prefix length whose bit is set, from `first` on.
 #[inline(always)]
-pub fn find_by<B: Bans>(
+fn find_by<B: Bans>(
     bans: &mut B,
     source: Address,
     family: Family,

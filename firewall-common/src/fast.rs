@@ -80,7 +80,7 @@ pub fn drop_banned<W: World>(
     (source, family): (Address, Family),
     arrival: &Arrival,
 ) -> Option<Decision> {
-    let place = world.bans(source, family);
+    let place = ban::find(world, source, family);
     let decision = Decision { reason: Reason::Banned, cell: Cell(Cell::NO_SLOT), new_flow: false };
     // What a super-packet stands for is in its headers.
     if place == ban::NOWHERE
@@ -90,7 +90,7 @@ pub fn drop_banned<W: World>(
         return None;
     }
     world.count(&decision, 1, arrival.length.into());
-    world.ban_hit(place);
+    ban::hit(world, place);
     Some(decision)
 }
 

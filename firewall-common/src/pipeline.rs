@@ -86,26 +86,6 @@ pub trait World: Settings + Bans {
     fn has_connection(&mut self, key: &FlowKey, _: &Packet) -> bool {
         self.has_socket(key)
     }
-    /// Where the ban of a source stands, or [`ban::NOWHERE`]: [`ban::find`], which the
-    /// kernel calls out of line.
-    fn bans(&mut self, source: Address, family: Family) -> u32
-    where
-        Self: Sized,
-    {
-        if ban::may_be_banned(self, source, family) {
-            ban::find(self, source, family)
-        } else {
-            ban::NOWHERE
-        }
-    }
-    /// Counts a packet that the ban at a place has dropped: [`ban::hit`], which the
-    /// kernel calls out of line.
-    fn ban_hit(&mut self, place: u32)
-    where
-        Self: Sized,
-    {
-        ban::hit(self, place);
-    }
     /// The openings, if any place is in use.
     fn openings(&self) -> Option<&[Opening; OPENINGS]> {
         None
@@ -423,11 +403,11 @@ pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, answers: Answers) ->
 /// Whether the source is banned; counts the hit.
 #[inline(always)]
 fn banned<W: World>(world: &mut W, packet: &Packet) -> bool {
-    let place = world.bans(packet.source, packet.family);
+    let place = ban::find(world, packet.source, packet.family);
     if place == ban::NOWHERE {
         return false;
     }
-    world.ban_hit(place);
+    ban::hit(world, place);
     true
 }
 

@@ -55,33 +55,11 @@ pub(crate) extern "C" fn first_line(which: u32, address: u32, side: u32, column:
     vectors::cell(&Words, direction(which & 1), Classes { address, side, column }).0
 }
 
-/// [`ban::find`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn find_ban(hi: u64, lo: u64, version: u32) -> u32 {
-    ban::find(&mut SharedBans, Address { hi, lo }, family(version))
-}
-
-/// [`ban::find_by`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn ban_by(hi: u64, lo: u64, version: u32, lengths: u64, first: u32) -> u32 {
-    ban::find_by(&mut SharedBans, Address { hi, lo }, family(version), lengths, first)
-}
-
 /// [`ban::place`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn ban_place(hi: u64, lo: u64, version: u32, length: u32) -> u32 {
     ban::place(&mut SharedBans, Address { hi, lo }, family(version), length)
-}
-
-/// [`ban::hit`]; the kernel wants a result.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn count_ban_hit(place: u32) -> u32 {
-    ban::hit(&mut SharedBans, place);
-    0
 }
 
 /// [`parse::parse_v6`] into the scratch packet; see [`result`].

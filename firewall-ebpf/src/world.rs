@@ -11,7 +11,7 @@ use firewall_common::abi::counter::{Cpu, INTERFACES, Interface, METRICS, RuleCou
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::{Cell, Setting};
-use firewall_common::ban::{self, Bans};
+use firewall_common::ban::Bans;
 use firewall_common::flow::Clock;
 use firewall_common::flow::table::{Opened, Part, Slots};
 use firewall_common::packet::{Address, Family, Packet};
@@ -181,17 +181,7 @@ impl Bans for SharedBans {
 
     #[inline(always)]
     fn ban_bucket(&mut self, table: TableWord, number: u32) -> Option<&mut Bucket> {
-        let map = maps::BANS.get_ptr_mut(table.which())?;
-        // SAFETY: what stands in an array of maps is a map, whose keys are numbers.
-        let bucket = unsafe { bpf_map_lookup_elem(map.cast(), (&raw const number).cast()) };
-        // SAFETY: a value of that map is a bucket; it stays readable until the program
-        // ends, and user space writes whole words of it.
-        unsafe { bucket.cast::<Bucket>().as_mut() }
-    }
-
-    #[inline(always)]
-    fn ban_by(&mut self, source: Address, family: Family, lengths: u64, first: u32) -> u32 {
-        outline::ban_by(source.hi, source.lo, family as u32, lengths, first)
+        bucket(table, number)
     }
 
     #[inline(always)]
@@ -203,6 +193,17 @@ impl Bans for SharedBans {
     fn opaque(number: u64) -> u64 {
         maps::opaque(number)
     }
+}
+
+/// A bucket of a table of bans.
+#[inline(always)]
+fn bucket(table: TableWord, number: u32) -> Option<&'static mut Bucket> {
+    let map = maps::BANS.get_ptr_mut(table.which())?;
+    // SAFETY: what stands in an array of maps is a map, whose keys are numbers.
+    let bucket = unsafe { bpf_map_lookup_elem(map.cast(), (&raw const number).cast()) };
+    // SAFETY: a value of that map is a bucket; it stays readable until the program
+    // ends, and user space writes whole words of it.
+    unsafe { bucket.cast::<Bucket>().as_mut() }
 }
 
 impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
@@ -232,9 +233,13 @@ impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
     }
 
     #[inline(always)]
-    fn ban_bucket(&mut self, _: TableWord, _: u32) -> Option<&mut Bucket> {
-        // The table itself is read out of line.
-        None
+    fn ban_bucket(&mut self, table: TableWord, number: u32) -> Option<&mut Bucket> {
+        bucket(table, number)
+    }
+
+    #[inline(always)]
+    fn ban_place(&mut self, source: Address, family: Family, length: u32) -> u32 {
+        SharedBans.ban_place(source, family, length)
     }
 }
 
@@ -306,20 +311,6 @@ impl<H: Hook, S: Generation> World for Kernel<'_, H, S> {
     fn has_connection(&mut self, _: &FlowKey, _: &Packet) -> bool {
         // Both are what the global function makes of the scratch packet by itself.
         self.frame.has_connection()
-    }
-
-    #[inline(always)]
-    fn bans(&mut self, source: Address, family: Family) -> u32 {
-        if ban::may_be_banned(self, source, family) {
-            outline::find_ban(source.hi, source.lo, family as u32)
-        } else {
-            ban::NOWHERE
-        }
-    }
-
-    #[inline(always)]
-    fn ban_hit(&mut self, place: u32) {
-        outline::count_ban_hit(place);
     }
 
     #[inline(always)]
