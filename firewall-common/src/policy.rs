@@ -32,6 +32,16 @@ pub trait Tables: Settings {
     /// A word of the tables; [`MISSING`] past the end, which no correct table
     /// reaches.
     fn word(&self, index: u32) -> u32;
+    /// So many words in a row; `None` if not all are within the tables. One look at bounds for
+    /// all of them, and those that nobody uses are not read.
+    #[inline(always)]
+    fn words<const COUNT: usize>(&self, first: u32) -> Option<[u32; COUNT]> {
+        let mut words = [0; COUNT];
+        for (offset, word) in (0..).zip(&mut words) {
+            *word = self.word(first.wrapping_add(offset));
+        }
+        (words.last() != Some(&MISSING)).then_some(words)
+    }
     /// The word of a TCP or UDP port in the service table that begins at a setting: every
     /// such table has one for each.
     #[inline(always)]
@@ -419,11 +429,12 @@ fn walk<T: Tables + ?Sized, const WIDTH: u32>(
             depth = depth.wrapping_add(1);
         } else if here & TrieWord::COMPARE != 0 {
             let record = tables.setting(Setting::Compares).wrapping_add(number * Compare::WORDS);
-            if matches::<T, WIDTH>(tables, record, address) {
-                here = tables.word(record.wrapping_add(Compare::INSIDE));
-                depth = tables.word(record.wrapping_add(Compare::DEPTH));
+            let Some(record) = tables.words(record) else { return MISSING };
+            let [a, b, c, d, length, inside, outside, inside_depth] = record;
+            if is_inside::<WIDTH>(([a, b, c, d], length), address) {
+                (here, depth) = (inside, inside_depth);
             } else {
-                here = tables.word(record.wrapping_add(Compare::OUTSIDE));
+                here = outside;
             }
         } else {
             break;
@@ -432,22 +443,17 @@ fn walk<T: Tables + ?Sized, const WIDTH: u32>(
     here
 }
 
-/// Whether the address lies in the record's network.
+/// Whether an address of `WIDTH` words begins as a prefix of a length does.
 #[inline(always)]
-fn matches<T: Tables + ?Sized, const WIDTH: u32>(
-    tables: &T,
-    record: u32,
-    address: Address,
-) -> bool {
-    let word = |offset: u32| {
-        if offset < WIDTH { u64::from(tables.word(record.wrapping_add(offset))) } else { 0 }
-    };
-    let length = tables.word(record.wrapping_add(Compare::LENGTH));
-    let differs = Address {
-        hi: address.hi ^ (word(0) << 32 | word(1)),
-        lo: address.lo ^ (word(2) << 32 | word(3)),
-    };
-    differs.masked(length) == Address::UNSPECIFIED
+fn is_inside<const WIDTH: u32>((prefix, length): ([u32; 4], u32), address: Address) -> bool {
+    let [a, b, c, d] = prefix.map(u64::from);
+    if WIDTH == 1 {
+        // No length is above 32; the mask is for one that no table has.
+        (address.hi >> 32 ^ a) >> (32_u32.wrapping_sub(length) & 63) == 0
+    } else {
+        let differs = Address { hi: address.hi ^ (a << 32 | b), lo: address.lo ^ (c << 32 | d) };
+        differs.masked(length) == Address::UNSPECIFIED
+    }
 }
 
 /// Folds local address, interface, VLAN and flags into one number.

@@ -94,6 +94,18 @@ impl Tables for Words {
     }
 
     #[inline(always)]
+    fn words<const COUNT: usize>(&self, first: u32) -> Option<[u32; COUNT]> {
+        let first = maps::opaque(u64::from(first));
+        if first > u64::from(maps::setting(Setting::TableWords)) - COUNT as u64 {
+            return None;
+        }
+        // SAFETY: as above.
+        let place = unsafe { maps::value(&maps::TABLES).add(first as usize) };
+        // SAFETY: as above.
+        Some(unsafe { place.cast::<[u32; COUNT]>().read() })
+    }
+
+    #[inline(always)]
     fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
         const { assert!(ServiceIndex::ICMP.is_power_of_two()) };
         let index = maps::masked(service.0, ServiceIndex::ICMP - 1);
@@ -122,6 +134,11 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
         Words.word(index)
+    }
+
+    #[inline(always)]
+    fn words<const COUNT: usize>(&self, first: u32) -> Option<[u32; COUNT]> {
+        Words.words(first)
     }
 
     #[inline(always)]
