@@ -67,8 +67,7 @@ pub const fn bits(hash: u64) -> (u32, u32) {
 #[inline(always)]
 pub fn is_filtered<T: Tables + ?Sized>(tables: &T, line: u32, hash: u64) -> bool {
     let (offset, bits) = bits(hash);
-    let filter = tables.setting(Setting::Filter);
-    tables.word(filter.wrapping_add(line).wrapping_add(offset)) & bits == bits
+    tables.at(Setting::Filter, line | offset) & bits == bits
 }
 
 /// The class of a lone address, or [`NONE`].

@@ -42,11 +42,17 @@ pub trait Tables: Settings {
         }
         (words.last() != Some(&MISSING)).then_some(words)
     }
+    /// A word of the table that begins at a setting, as `offset` is within it: the kernel has
+    /// no bounds but those that the verifier sees.
+    #[inline(always)]
+    fn at(&self, first: Setting, offset: u32) -> u32 {
+        self.word(self.setting(first).wrapping_add(offset))
+    }
     /// The word of a TCP or UDP port in the service table that begins at a setting: every
     /// such table has one for each.
     #[inline(always)]
     fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
-        self.word(self.setting(services).wrapping_add(service.0))
+        self.at(services, service.0)
     }
     /// The cell of the first line that holds for a packet's classes: [`vectors::cell`],
     /// which the kernel calls out of line.
@@ -346,16 +352,15 @@ pub fn address_class<T: Tables + ?Sized>(tables: &T, family: Family, address: Ad
                     return class;
                 }
             }
-            let bitmap = tables.setting(Setting::Bitmap);
-            if bitmap != 0 {
+            if tables.setting(Setting::Bitmap) != 0 {
                 let network = address.v4() >> 8;
-                let bits = tables.word(bitmap.wrapping_add(network >> 5));
+                let bits = tables.at(Setting::Bitmap, network >> 5);
                 if bits >> (network & 31) & 1 == 0 {
                     return 0;
                 }
             }
             let steps = tables.setting(Setting::StepsV4);
-            walk::<_, 1>(tables, tables.setting(Setting::RootV4), address, steps)
+            walk::<_, 1>(tables, Setting::RootV4, address, steps)
         }
         Family::V6 => {
             if tables.setting(Setting::HostsV6) != 0 {
@@ -397,7 +402,7 @@ fn named_v4<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
 #[inline(always)]
 fn walk_v6<T: Tables + ?Sized>(tables: &T, address: Address) -> u32 {
     let steps = tables.setting(Setting::StepsV6);
-    walk::<_, 4>(tables, tables.setting(Setting::RootV6), address, steps)
+    walk::<_, 4>(tables, Setting::RootV6, address, steps)
 }
 
 /// What a chain says of a tuple, whatever interface, VLAN and flags its packet had.
@@ -415,11 +420,11 @@ pub fn asked<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> Cell {
 #[inline(always)]
 fn walk<T: Tables + ?Sized, const WIDTH: u32>(
     tables: &T,
-    root: u32,
+    root: Setting,
     address: Address,
     steps: u32,
 ) -> u32 {
-    let mut here = tables.word(root.wrapping_add(address.byte(0) << 8 | address.byte(1)));
+    let mut here = tables.at(root, (address.hi >> 48) as u32);
     let mut depth: u32 = 2;
     for _ in 0..steps {
         let number = here & TrieWord::NUMBER;

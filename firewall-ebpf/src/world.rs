@@ -106,14 +106,18 @@ impl Tables for Words {
     }
 
     #[inline(always)]
-    fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
-        const { assert!(ServiceIndex::ICMP.is_power_of_two()) };
-        let index = maps::masked(service.0, ServiceIndex::ICMP - 1);
-        // SAFETY: from where it begins, a service table has a word for each port, which
-        // the verifier checks.
-        let place = unsafe { maps::table(services).add(index) };
+    fn at(&self, first: Setting, offset: u32) -> u32 {
+        // SAFETY: where the verifier does not see that this is within the tables, it refuses
+        // the program.
+        let place = unsafe { maps::table(first).add(offset as usize) };
         // SAFETY: as above.
         unsafe { place.read() }
+    }
+
+    #[inline(always)]
+    fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
+        const { assert!(ServiceIndex::ICMP.is_power_of_two()) };
+        self.at(services, maps::masked(service.0, ServiceIndex::ICMP - 1) as u32)
     }
 
     #[inline(always)]
@@ -139,6 +143,11 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     #[inline(always)]
     fn words<const COUNT: usize>(&self, first: u32) -> Option<[u32; COUNT]> {
         Words.words(first)
+    }
+
+    #[inline(always)]
+    fn at(&self, first: Setting, offset: u32) -> u32 {
+        Words.at(first, offset)
     }
 
     #[inline(always)]

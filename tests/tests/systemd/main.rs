@@ -3,6 +3,7 @@
 //!
 //! Minutes, because the processor is emulated: one machine for everything.
 
+mod forms;
 mod stacked;
 
 use std::io::Read as _;
@@ -45,6 +46,7 @@ fn a_machine_boots_behind_what_was_confirmed() -> Result<()> {
     rights(&machine)?;
 
     stacked::is_judged_once_or_refused(&machine)?;
+    forms::load(&machine)?;
 
     // Files that were broken and never applied, and a power failure.
     machine.sh("echo nonsense: true > /etc/firewall/host.yaml; sync")?;
