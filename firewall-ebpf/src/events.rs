@@ -13,8 +13,9 @@ use firewall_common::parse::ethertype;
 use firewall_common::pipeline::Arrival;
 use firewall_common::verdict::Decision;
 
+use crate::cpu::ThisCpu;
 use crate::maps;
-use crate::world::{ThisCpu, jiffies};
+use crate::world::jiffies;
 
 /// Where and as what to remember a drop that is worth an event: neither this CPU
 /// nor this source has had its share of the window. Counts one that is not. Under a

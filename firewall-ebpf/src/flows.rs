@@ -6,8 +6,9 @@ use firewall_common::flow::table::{self, Opened, Part, Seen, Slots, WAYS};
 use firewall_common::flow::{self, Clock};
 use firewall_common::verdict::Direction;
 
+use crate::cpu::ThisCpu;
 use crate::maps;
-use crate::world::{Slot, ThisCpu, jiffies};
+use crate::world::{Slot, jiffies};
 
 /// The table of flows.
 ///

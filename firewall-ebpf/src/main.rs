@@ -26,6 +26,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass contexts by value")]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod cpu;
 mod events;
 mod flows;
 mod frame;

@@ -1,13 +1,9 @@
 //! The kernel's side of [`World`]: maps, helpers and clocks.
 
-use core::hint::cold_path;
-
-use aya_ebpf::helpers::generated::{
-    bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_map_lookup_elem,
-};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_map_lookup_elem};
 use firewall_common::abi::ban::{Bucket, FILTER_WORDS, TableWord};
 use firewall_common::abi::control::{Control, Word};
-use firewall_common::abi::counter::{Cpu, INTERFACES, Interface, METRICS, RuleCounter, Traffic};
+use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::{Cell, Setting};
@@ -23,6 +19,7 @@ use firewall_common::time::Nanos;
 use firewall_common::vectors::Classes;
 use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
 
+use crate::cpu::ThisCpu;
 use crate::flows::{self, Flows};
 use crate::frame::Hook;
 use crate::{events, maps, outline, sockets};
@@ -439,88 +436,6 @@ pub(crate) fn openings() -> Option<&'static [Opening; OPENINGS]> {
     // SAFETY: a map value; user space writes whole words of it.
     Some(unsafe { &*maps::value(&maps::OPENINGS) })
 }
-
-/// This CPU, and its row of `CPUS`.
-#[derive(Clone, Copy)]
-pub(crate) struct ThisCpu {
-    /// Its number.
-    pub(crate) number: u32,
-    row: *mut Cpu,
-}
-
-impl ThisCpu {
-    /// Asks which it is; `None` if user space did not count it.
-    #[inline(always)]
-    pub(crate) fn ask() -> Option<Self> {
-        // SAFETY: the helper only reads the CPU number.
-        let number = unsafe { bpf_get_smp_processor_id() };
-        if number >= maps::setting(Setting::Cpus) {
-            return None;
-        }
-        // SAFETY: the value has a row for each CPU.
-        let row = unsafe { maps::value(&maps::CPUS).add(number as usize) };
-        Some(Self { number, row })
-    }
-
-    /// All of its row.
-    #[inline(always)]
-    pub(crate) fn row(self) -> &'static mut Cpu {
-        // SAFETY: no other CPU writes this row.
-        unsafe { &mut *self.row }
-    }
-
-    /// The row, moved so that an interface stands where the first one does: it, or the first
-    /// if it is none of those counted apart.
-    ///
-    /// User space enters an index at the first free place from `index & 15` on, at
-    /// most four away; place 0 is never used.
-    #[inline(always)]
-    fn at_interface(self, ifindex: u32) -> *mut Cpu {
-        let at = |place: u32| {
-            let place = maps::masked(place, INTERFACES - 1);
-            // SAFETY: there are as many places as a masked number can name.
-            unsafe { self.row.byte_add(place * size_of::<Interface>()) }
-        };
-        // SAFETY: as above; user space writes whole words.
-        let is_there = |row: *mut Cpu| unsafe { (*row).interfaces[0].ifindex } == ifindex;
-        let first = at(ifindex);
-        if is_there(first) {
-            return first;
-        }
-        cold_path();
-        for probe in 1..4 {
-            let row = at(ifindex + probe);
-            if is_there(row) {
-                return row;
-            }
-        }
-        self.row
-    }
-
-    /// Counts packets.
-    #[inline(always)]
-    fn count(
-        self,
-        (ifindex, direction): (u32, Direction),
-        reason: Reason,
-        packets: u64,
-        bytes: u64,
-    ) {
-        let row = self.at_interface(ifindex);
-        // SAFETY: an interface of this row.
-        let outcomes = unsafe { &raw mut (*row).interfaces[0].outcomes }.cast::<Traffic>();
-        let number = direction as usize * REASONS + reason as usize;
-        // SAFETY: both are numbered from 0 on; whatever 8 bits the verifier believes a reason
-        // to have, the place is in this row.
-        let outcome = unsafe { outcomes.add(number) };
-        // SAFETY: as above.
-        let outcome = unsafe { &mut *outcome };
-        outcome.packets += packets;
-        outcome.bytes += bytes;
-    }
-}
-
-const REASONS: usize = Reason::COUNT as usize;
 
 /// A record of this CPU's row of counters.
 #[inline(always)]
