@@ -348,7 +348,8 @@ impl Store {
 
     fn set_place(&self, place: usize, ifindex: u32) -> Result<()> {
         let cpus = self.counters("CPUS", true)?;
-        for cpu in 0..cpus.cpus() {
+        // The first CPU last: it is the one that tells whether all is done.
+        for cpu in (0..cpus.cpus()).rev() {
             cpus.set(cpu, place_word(place), ifindex.into());
         }
         Ok(())
