@@ -242,14 +242,14 @@ fn dropped<W: World, P: Common>(
     }
     cold_path();
     if !cell.has(Cell::DEFAULT) {
-        return Ok((Verdict::Drop, counted(world, packet, arrival, drop(Reason::Deny, cell))));
+        return Ok((Verdict::Drop, counted(world, packet, arrival, drop_for(Reason::Deny, cell))));
     }
     // An opening may admit what no rule names.
     if arrival.direction == Direction::Ingress && rarely(world.openings().is_some()) {
         return rest();
     }
     if cell.has(Cell::QUIET) {
-        let decision = drop(Reason::DefaultDrop, cell);
+        let decision = drop_for(Reason::DefaultDrop, cell);
         return Ok((Verdict::Drop, counted(world, packet, arrival, decision)));
     }
     drop_aloud(world, packet, arrival, (Reason::DefaultDrop, cell))
@@ -263,7 +263,7 @@ fn drop_aloud<W: World, P: Common>(
     arrival: &Arrival,
     (reason, cell): (Reason, Cell),
 ) -> Result<(Verdict, Decision), Rest> {
-    let decision = drop(reason, cell);
+    let decision = drop_for(reason, cell);
     if world.keeps_back(&decision, || packet.again().source()) {
         Ok((Verdict::Drop, counted(world, packet, arrival, decision)))
     } else {
@@ -271,9 +271,9 @@ fn drop_aloud<W: World, P: Common>(
     }
 }
 
-/// A drop.
+/// The decision of a drop.
 #[inline(always)]
-const fn drop(reason: Reason, cell: Cell) -> Decision {
+const fn drop_for(reason: Reason, cell: Cell) -> Decision {
     Decision { reason, cell: cell.plain(), new_flow: false }
 }
 

@@ -164,39 +164,41 @@ pub(crate) fn value<T>(map: &'static Array<T>) -> *mut T {
     value
 }
 
+/// A number through an instruction that is none, only a comment: the compiler does not look
+/// through it.
+macro_rules! unseen {
+    ($number:expr, $class:ident $(, $pure:ident)?) => {{
+        #[cfg(target_arch = "bpf")]
+        {
+            let mut number = $number;
+            // SAFETY: no instruction at all.
+            unsafe {
+                core::arch::asm!(
+                    "/* {0} */",
+                    inout($class) number,
+                    options($($pure,)? nomem, nostack, preserves_flags)
+                );
+            }
+            number
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        $number
+    }};
+}
+
 /// The number itself, in a way that the compiler cannot look through: it knows
 /// the address for that of something else, or may compare one copy and use another,
 /// of which the verifier knows no bound.
 #[inline(always)]
 pub(crate) fn opaque(number: u64) -> u64 {
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut number = number;
-        // SAFETY: no instruction at all, only a comment.
-        unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
-        }
-        number
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    number
+    unseen!(number, reg, pure)
 }
 
 /// The number itself, made anew each time: the compiler would keep it, and on the stack,
 /// where to load it once more costs one instruction.
 #[inline(always)]
 fn anew(number: u64) -> u64 {
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut number = number;
-        // SAFETY: no instruction at all, only a comment.
-        unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) number, options(nomem, nostack, preserves_flags));
-        }
-        number
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    number
+    unseen!(number, reg)
 }
 
 /// Nothing, which the compiler takes for something else with each number: what stands on
@@ -211,26 +213,11 @@ pub(crate) fn apart<const NUMBER: u32>() {
 }
 
 /// A number below a mask that is no less, masked all the same: the compiler knows that
-/// a port has 16 bits, verifiers before Linux 6.13 do not, once its bytes are swapped.
+/// a port has 16 bits, verifiers before Linux 6.13 do not, once its bytes are swapped. In
+/// 32 bits, which clears the upper half by the way.
 #[inline(always)]
 pub(crate) fn masked(number: u32, mask: u32) -> usize {
-    (opaque_u32(number) & mask) as usize
-}
-
-/// [`opaque`] of 32 bits: what is done with it next clears the upper half by itself.
-#[inline(always)]
-fn opaque_u32(number: u32) -> u32 {
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut number = number;
-        // SAFETY: no instruction at all, only a comment.
-        unsafe {
-            core::arch::asm!("/* {0} */", inout(wreg) number, options(pure, nomem, nostack, preserves_flags));
-        }
-        number
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    number
+    (unseen!(number, wreg, pure) & mask) as usize
 }
 
 /// A setting, as an immediate number: the object holds a mark that names it, and

@@ -402,14 +402,6 @@ pub struct Compare;
 impl Compare {
     /// Words of a record.
     pub const WORDS: u32 = 8;
-    /// Offset of the prefix length.
-    pub const LENGTH: u32 = 4;
-    /// Offset of the trie word for addresses inside.
-    pub const INSIDE: u32 = 5;
-    /// Offset of the trie word for addresses outside.
-    pub const OUTSIDE: u32 = 6;
-    /// Offset of the depth.
-    pub const DEPTH: u32 = 7;
 }
 
 /// A slot of the table of lone addresses: the address, most significant word first,
