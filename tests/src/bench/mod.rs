@@ -72,6 +72,9 @@ impl Bench<'_> {
     /// Whether anything of a section may be asked for: a pattern with a `/` names
     /// its section, any other may stand for a row.
     fn wants_section(&self, section: &str) -> bool {
+        if !self.options.rule_set.is_empty() {
+            return section == "classbench";
+        }
         let Some(only) = &self.options.only else { return self.options.includes(section) };
         match only.split_once('/') {
             Some((wanted, _)) => section.contains(wanted),

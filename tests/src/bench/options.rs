@@ -1,5 +1,6 @@
 //! What can be asked for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Measure what the firewall costs, beside a bare `XDP_DROP` and beside others; needs root
@@ -15,6 +16,7 @@ Examples:
   cargo xtask bench --only veth            one section; --only run/IPv6 the rows of that name
   cargo xtask bench --only programs --check   what CI asks: the same on every machine
   cargo xtask bench --save-baseline        after a change that is meant
+  cargo xtask bench --rule-set acl1_10k    a set of rules as ClassBench writes them
   cargo xtask bench --markdown             tables of the last run, for docs/performance.md
 
 Figures are printed, and stored as target/bench/bench.json and bench.html. What is not installed
@@ -36,6 +38,9 @@ pub struct Options {
     /// Only sections, or `section/row`s, with this in their name
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
+    /// Measure the rules of a file in `ClassBench`'s format in place of made ones, and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "check", "save_baseline"])]
+    pub rule_set: Vec<PathBuf>,
     /// Fail if a ratio or an instruction count has fallen behind tests/bench/baseline.json
     #[arg(long)]
     pub check: bool,
