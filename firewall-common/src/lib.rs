@@ -16,7 +16,7 @@
 //! | [`question`] | what a packet asks of the policy, and its answers |
 //! | [`ban`] | sources dropped until a time |
 //! | [`hosts`] | lone addresses of huge sets, and what nobody names |
-//! | [`vectors`] | the first rule that holds, where both ends are networks by the thousand |
+//! | [`lines`] | the first rule that holds, where both ends are networks by the thousand |
 //! | [`baseline`] | built-in rules that keep a host alive |
 //! | [`flow`] | flows this host opened, and replies |
 //! | [`fragment`], [`guard`] | fragments; rates of what is admitted unasked |
@@ -36,6 +36,7 @@ pub mod fragment;
 pub mod frame;
 pub mod guard;
 pub mod hosts;
+pub mod lines;
 pub mod opening;
 pub mod packet;
 pub mod parse;
@@ -45,7 +46,6 @@ pub mod question;
 pub mod request;
 pub mod service;
 pub mod time;
-pub mod vectors;
 pub mod verdict;
 
 /// Version of every byte that kernel and user space share; part of the pin path.

@@ -13,9 +13,9 @@ use crate::abi::tables::{
     Cell, Column, Compare, IFACES, Row, ServiceWord, Setting, TrieWord, features,
 };
 use crate::hosts;
+use crate::lines::{self, Classes};
 use crate::packet::{Address, Family};
 use crate::service::{ServiceIndex, proto};
-use crate::vectors::{self, Classes};
 use crate::verdict::Direction;
 
 /// Load-time settings of one generation.
@@ -54,10 +54,10 @@ pub trait Tables: Settings {
     fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
         self.at(services, service.0)
     }
-    /// The cell of the first line that holds for a packet's classes: [`vectors::cell`],
+    /// The cell of the first line that holds for a packet's classes: [`lines::cell`],
     /// which the kernel calls out of line.
     fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
-        vectors::cell(self, direction, classes)
+        lines::cell(self, direction, classes)
     }
     /// Whether a chain admits a tuple.
     #[inline(always)]
@@ -147,7 +147,7 @@ struct Chain {
     rows: Setting,
     columns: Setting,
     combined: Setting,
-    vectors: Setting,
+    lines: Setting,
     default_allow: u32,
 }
 
@@ -161,7 +161,7 @@ impl Chain {
         rows: Setting::RowsIngress,
         columns: Setting::ColumnsIngress,
         combined: Setting::CombinedIngress,
-        vectors: Setting::VectorsIngress,
+        lines: Setting::LinesIngress,
         default_allow: features::DEFAULT_ALLOW_INGRESS,
     };
     const EGRESS: Self = Self {
@@ -173,7 +173,7 @@ impl Chain {
         rows: Setting::RowsEgress,
         columns: Setting::ColumnsEgress,
         combined: Setting::CombinedEgress,
-        vectors: Setting::VectorsEgress,
+        lines: Setting::LinesEgress,
         default_allow: features::DEFAULT_ALLOW_EGRESS,
     };
 }
@@ -260,7 +260,7 @@ fn decide_by_address<T: Tables + ?Sized>(
         return default(tables, chain);
     }
     let side = side(tables, query, chain);
-    if tables.setting(chain.vectors) != 0 {
+    if tables.setting(chain.lines) != 0 {
         let classes = Classes { address: class, side, column: word.class() };
         return tables.first_line(query.direction, classes);
     }

@@ -297,11 +297,13 @@ settings! {
     FlowMask
     FlowSeed
     Hz
-    VectorsIngress
-    VectorsEgress
+    LinesIngress
+    LinesEgress
     SummariesIngress
     SummariesEgress
     WordBits
+    PairMaskIngress
+    PairMaskEgress
 }
 
 /// A number of which the loader leaves 32 bits.

@@ -12,6 +12,7 @@ use firewall_common::abi::scratch::Scratch;
 use firewall_common::ban::{self, Bans as _};
 use firewall_common::control::in_force;
 use firewall_common::flow;
+use firewall_common::lines::{self, Classes};
 use firewall_common::opening;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
@@ -19,7 +20,6 @@ use firewall_common::pipeline::Arrival;
 use firewall_common::question;
 use firewall_common::request::{self, Entry, Kind, Tally};
 use firewall_common::service::ServiceIndex;
-use firewall_common::vectors::{self, Classes};
 use firewall_common::verdict::{Direction, Reason};
 
 use crate::frame::{Hook, TcFrame, XdpFrame};
@@ -48,11 +48,11 @@ pub(crate) extern "C" fn opening(hi: u64, lo: u64, version: u32, service: u32) -
     u32::from(opening::admits(openings, remote, version, service, now))
 }
 
-/// [`vectors::cell`].
+/// [`lines::cell`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn first_line(which: u32, address: u32, side: u32, column: u32) -> u32 {
-    vectors::cell(&Words, direction(which & 1), Classes { address, side, column }).0
+    lines::cell(&Words, direction(which & 1), Classes { address, side, column }).0
 }
 
 /// [`ban::place`].

@@ -10,13 +10,13 @@ use firewall_common::abi::tables::{Cell, Setting};
 use firewall_common::ban::Bans;
 use firewall_common::flow::Clock;
 use firewall_common::flow::table::{Opened, Part, Slots};
+use firewall_common::lines::Classes;
 use firewall_common::packet::{Address, Family, Packet};
 use firewall_common::pipeline::{Arrival, World};
 use firewall_common::policy::{MISSING, Settings, Tables};
 use firewall_common::request;
 use firewall_common::service::ServiceIndex;
 use firewall_common::time::Nanos;
-use firewall_common::vectors::Classes;
 use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
 
 use crate::cpu::ThisCpu;

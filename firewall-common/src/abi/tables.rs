@@ -94,8 +94,8 @@ pub enum Setting {
     /// Whether the side "asked by a reply" has cells of its own, see
     /// [`crate::policy`]: 1 or 0.
     ReplyContext = 34,
-    /// First word of the rows of the ingress cells in sparse form,
-    /// [`Row::WORDS`] words each; 0 = the cells are dense.
+    /// First word of the rows of the ingress cells in sparse form, [`Row::WORDS`] words each,
+    /// or of those of lines, see [`lines::Row`](crate::lines::Row); 0 = neither has any.
     RowsIngress = 35,
     /// The same for egress.
     RowsEgress = 36,
@@ -137,17 +137,22 @@ pub enum Setting {
     FlowSeed = 53,
     /// Jiffies in a second.
     Hz = 54,
-    /// First word of the records of the ingress chain, see [`Record`]; 0 = its cells
-    /// have another form.
-    VectorsIngress = 55,
+    /// First word of the tables of the ingress chain's lines, see
+    /// [`Parts`](crate::lines::Parts); 0 = its cells have another form.
+    LinesIngress = 55,
     /// The same for egress.
-    VectorsEgress = 56,
-    /// Words of bits in a record of the ingress chain.
+    LinesEgress = 56,
+    /// Words of bits in a record of the ingress chain; 0 = no line has a bit.
     SummariesIngress = 57,
     /// The same for egress.
     SummariesEgress = 58,
     /// Bits of a word: 32.
     WordBits = 59,
+    /// Number of the last slot of pairs of the ingress chain, see
+    /// [`Parts`](crate::lines::Parts).
+    PairMaskIngress = 60,
+    /// The same for egress.
+    PairMaskEgress = 61,
 }
 
 impl Setting {
@@ -355,10 +360,10 @@ impl Column {
     pub const RANK: u32 = 1;
 }
 
-/// A record of the form by bit vectors, see [`crate::vectors`]: a class of addresses, a
+/// A record of the form by bit vectors, see [`crate::lines`]: a class of addresses, a
 /// side, or a service class; in this order.
 ///
-/// Words: first word of its vector, counted from the chain's records; then a bit for
+/// Words: first word of its vector, counted from the chain's first table; then a bit for
 /// each word of the vector, set where that word is not 0.
 pub struct Record;
 

@@ -1,13 +1,13 @@
 //! The cells of a chain: a word for each pair of classes, the sparse form, two stages, or
-//! vectors.
+//! lines.
 
 use firewall_common::abi::tables::{Column, Row as RowWords};
 use firewall_common::policy::pair_slot;
 
+use super::by_line::ByLine;
 use super::combined::Combined;
 use super::judge::{Judge, NOBODY, Row, Scratch};
 use super::lists::word;
-use super::vectors::Vectors;
 
 /// Words of a pair in the sparse form.
 const PAIR: usize = 2;
@@ -29,8 +29,18 @@ pub(super) enum Form {
     Sparse(Sparse),
     /// Remote and local class first, then services.
     Combined(Combined),
-    /// Which rules hold for a class, a bit each.
-    Vectors(Vectors),
+    /// The lowest rule that holds.
+    Lines(ByLine),
+}
+
+impl Form {
+    /// The tables of lines, if they are that.
+    pub(super) fn of_lines(&self) -> Option<&ByLine> {
+        match self {
+            Self::Lines(form) => Some(form),
+            _ => None,
+        }
+    }
 }
 
 /// Cells in sparse form, see [`RowWords`].

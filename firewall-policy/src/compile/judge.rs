@@ -248,9 +248,9 @@ impl<'a> Judge<'a> {
         (rule.remote, rule.local)
     }
 
-    /// Each address class with each set that holds it.
-    pub(super) fn sets_of_classes(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.addresses.pairs()
+    /// For each address set, the classes that it holds, ascending.
+    pub(super) fn classes_of_sets(&self) -> Lists {
+        self.addresses.inverted(self.rules_of_set.len())
     }
 
     /// Room for the work on this chain's rows.

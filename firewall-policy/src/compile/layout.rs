@@ -137,9 +137,11 @@ pub(super) struct Layout {
     rows: [Section; 2],
     columns: [Section; 2],
     combined: [Section; 2],
-    vectors: [Section; 2],
-    /// Words of bits in a record of the vectors.
+    lines: [Section; 2],
+    /// Words of bits in a record.
     summaries: [u32; 2],
+    /// Numbers of the last slots of pairs.
+    pair_masks: [u32; 2],
     local: [Section; 2],
     interfaces: Section,
     vlans: Section,
@@ -161,7 +163,7 @@ impl Layout {
             Form::Dense => [judge.rows() * judge.columns(), 0, 0, 0, 0],
             Form::Sparse(form) => [form.pairs.len(), form.rows.len(), form.columns.len(), 0, 0],
             Form::Combined(form) => [form.cells.len(), 0, 0, form.classes.len(), 0],
-            Form::Vectors(form) => [form.cells.len(), 0, 0, 0, form.words.len()],
+            Form::Lines(form) => [form.cells.len(), form.rows.len(), 0, 0, form.words.len()],
         });
         Self {
             root_v4: place.fixed(ROOT),
@@ -177,11 +179,13 @@ impl Layout {
             rows: forms.map(|[_, rows, ..]| place.growing(rows)),
             columns: forms.map(|[_, _, columns, ..]| place.growing(columns)),
             combined: forms.map(|[.., combined, _]| place.growing(combined)),
-            vectors: forms.map(|[.., vectors]| place.growing(vectors)),
-            summaries: parts.chains.map(|(_, form)| match form {
-                Form::Vectors(form) => form.summaries,
-                _ => 0,
-            }),
+            lines: forms.map(|[.., lines]| place.growing(lines)),
+            summaries: parts
+                .chains
+                .map(|(_, form)| form.of_lines().map_or(0, |form| form.summaries)),
+            pair_masks: parts
+                .chains
+                .map(|(_, form)| form.of_lines().map_or(0, |form| form.pair_mask)),
             local: parts.chains.map(|(judge, _)| place.growing(judge.sides.local_of.len())),
             interfaces: place.growing(parts.contexts.interface_words().len()),
             vlans: place.fixed(parts.contexts.vlans.classes.len()),
@@ -198,7 +202,7 @@ impl Layout {
 
     /// Bytes of the cells of a direction, in whatever form.
     pub(super) fn cell_bytes(&self, direction: usize) -> u64 {
-        let sections = [self.cells, self.rows, self.columns, self.combined, self.vectors];
+        let sections = [self.cells, self.rows, self.columns, self.combined, self.lines];
         sections.into_iter().map(|section| section[direction].bytes()).sum()
     }
 
@@ -248,9 +252,10 @@ impl Layout {
                     write(self.cells[direction], &form.cells);
                     write(self.combined[direction], &form.classes);
                 }
-                Form::Vectors(form) => {
+                Form::Lines(form) => {
                     write(self.cells[direction], &form.cells);
-                    write(self.vectors[direction], &form.words);
+                    write(self.rows[direction], &form.rows);
+                    write(self.lines[direction], &form.words);
                 }
             }
         }
@@ -317,11 +322,13 @@ impl Layout {
             (Setting::ColumnsEgress, self.columns[1].first()),
             (Setting::CombinedIngress, self.combined[0].first()),
             (Setting::CombinedEgress, self.combined[1].first()),
-            (Setting::VectorsIngress, self.vectors[0].first()),
-            (Setting::VectorsEgress, self.vectors[1].first()),
+            (Setting::LinesIngress, self.lines[0].first()),
+            (Setting::LinesEgress, self.lines[1].first()),
             (Setting::SummariesIngress, self.summaries[0]),
             (Setting::SummariesEgress, self.summaries[1]),
             (Setting::WordBits, u32::BITS),
+            (Setting::PairMaskIngress, self.pair_masks[0]),
+            (Setting::PairMaskEgress, self.pair_masks[1]),
         ]
     }
 }

@@ -3,6 +3,7 @@
 use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::flow::{places, table_bytes};
 
+use super::by_line::Plan;
 use super::cells::{Form, Need, Sparse};
 use super::combined::Combined;
 use super::error::CompileError;
@@ -10,13 +11,16 @@ use super::judge::Judge;
 use super::layout::{Layout, Parts};
 use super::memory::{Memory, TABLE_BYTES_MAX};
 use super::slots::SlotTable;
-use super::vectors::Vectors;
+
 use super::{Budget, Environment};
 use crate::ir::{Direction, Policy};
 
-/// Bytes up to which vectors are taken before other forms are tried to the utmost: those
+/// Bytes up to which lines are taken before other forms are tried to the utmost: those
 /// cost a packet less where they fit at all.
-const VECTORS_BYTES: u64 = 256 << 20;
+const LINES_BYTES: u64 = 256 << 20;
+
+/// Bytes of which little is far from the CPU.
+const SMALL_BYTES: u64 = 8 << 20;
 
 /// What memory a policy may take.
 pub(super) struct Limit {
@@ -58,19 +62,31 @@ impl Limit {
             return Ok(Form::Dense);
         }
         let bytes_max = TABLE_BYTES_MAX.min(self.memory_max.unwrap_or(u64::MAX));
-        let vectors = Vectors::bytes(judge).filter(|bytes| *bytes <= bytes_max / 2);
+        let sparse = |most: u64| Sparse::new(judge, self.seed, most.min(bytes_max));
+        let shared_bytes = self.budget.shared_bytes;
+        if judge.sides.locals() == 1
+            && let Ok(sparse) = sparse(shared_bytes)
+        {
+            return Ok(Form::Sparse(sparse));
+        }
+        let by_line = Plan::new(judge, self.seed, self.budget.row_bytes);
         // Of a policy that is replaced, both generations' tables are in memory.
-        let [combined_max, sparse_max] = match vectors {
-            Some(bytes) if bytes <= VECTORS_BYTES => [self.budget.shared_bytes; 2],
-            _ => [2 * self.budget.shared_bytes, bytes_max],
+        let by_line = by_line.filter(|plan| plan.bytes(judge) <= bytes_max / 2);
+        let [combined_max, sparse_max] = match &by_line {
+            // Two look-ups instead of nine are worth some memory.
+            Some(plan) if plan.is_of_rows() => {
+                [shared_bytes.min(SMALL_BYTES.max(2 * plan.bytes(judge))); 2]
+            }
+            Some(plan) if plan.bytes(judge) <= LINES_BYTES => [shared_bytes; 2],
+            _ => [2 * shared_bytes, bytes_max],
         };
         if let Some(combined) = Combined::new(judge, self.seed, combined_max.min(bytes_max / 2)) {
             return Ok(Form::Combined(combined));
         }
-        match Sparse::new(judge, self.seed, sparse_max.min(bytes_max)) {
-            Ok(sparse) => Ok(Form::Sparse(sparse)),
-            Err(_) if vectors.is_some() => Ok(Form::Vectors(Vectors::new(judge))),
-            Err(bytes) => {
+        match (sparse(sparse_max), by_line) {
+            (Ok(sparse), _) => Ok(Form::Sparse(sparse)),
+            (Err(_), Some(plan)) => Ok(Form::Lines(plan.write(judge))),
+            (Err(bytes), None) => {
                 let mut memory = self.shared.clone();
                 match direction {
                     Direction::Ingress => memory.cells_ingress = bytes,

@@ -10,7 +10,8 @@
 //! | `classes` | values that no set tells apart |
 //! | `address`, `service`, `context`, `sides` | the classes of each dimension |
 //! | `judge`, `reply` | what the rules say of a combination |
-//! | `cells`, `combined`, `vectors` | combinations to words: dense, sparse, in two stages, or not at all |
+//! | `cells`, `combined` | combinations to words: dense, sparse, or in two stages |
+//! | `by_line`, `lines`, `wide`, `ends`, `pairs`, `rows`, `vectors` | rules to words, where combinations are too many |
 //! | `trie`, `hosts` | address classes to words |
 //! | `layout`, `memory`, `limit` | where each table stands, what it takes and may take |
 //! | `room` | what stays in place when a policy changes by a little |
@@ -20,11 +21,13 @@
 //! The tests hold it against [`crate::model`], which shares no code with it.
 
 mod address;
+mod by_line;
 mod cells;
 mod classes;
 mod combined;
 mod context;
 mod digest;
+mod ends;
 mod error;
 mod generation;
 mod hosts;
@@ -32,13 +35,16 @@ mod interner;
 mod judge;
 mod layout;
 mod limit;
+mod lines;
 mod lists;
 mod memory;
+mod pairs;
 pub mod parallel;
 mod ports;
 mod reply;
 mod resolve;
 mod room;
+mod rows;
 mod service;
 mod sides;
 mod slots;
@@ -46,6 +52,7 @@ mod slots;
 mod tests;
 mod trie;
 mod vectors;
+mod wide;
 
 use firewall_common::abi::tables::{Setting, features};
 
@@ -86,14 +93,17 @@ pub struct Budget {
     /// In the quick, dense form.
     pub dense_bytes: u64,
     /// Above that, in a form that keeps once what pairs of classes have in common; above
-    /// this, too, cells are vectors.
+    /// this, too, they are those of lines.
     pub shared_bytes: u64,
+    /// Above that, lines are found by vectors instead of rows.
+    pub row_bytes: u64,
 }
 
 impl Budget {
     /// Keeps the cells of almost every policy dense, and those that packets touch in the
-    /// second-level cache.
-    pub const USUAL: Self = Self { dense_bytes: 16 << 20, shared_bytes: 128 << 20 };
+    /// second-level cache; and rows, which packets touch all over, in the third.
+    pub const USUAL: Self =
+        Self { dense_bytes: 16 << 20, shared_bytes: 128 << 20, row_bytes: 64 << 20 };
 }
 
 /// Compiles a policy.

@@ -1,17 +1,17 @@
-//! Cells in the form of bit vectors, see [`firewall_common::vectors`].
+//! Bit vectors of lines with two narrow ends, see [`firewall_common::lines`].
 //!
-//! It grows with classes times rules, whatever rules have in common: the last resort,
-//! where pairs of classes are too many. Rules that ask for interface, VLAN or flags make
-//! sides for replies, which no single line decides, so a policy with such has no vectors.
+//! They grow with classes times lines, whatever lines have in common: the last resort, where
+//! pairs of classes are too many.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use firewall_common::abi::tables::Record;
-use firewall_common::vectors;
+use firewall_common::lines::{Bits, Parts};
 
 use super::interner::Fold;
 use super::judge::Judge;
+use super::lines::Lines;
 use super::lists::{Lists, word};
 use super::room;
 
@@ -23,153 +23,83 @@ const SUMMARY: usize = Record::SUMMARY as usize;
 /// instructions for each of either chain, half of what it may with both so large.
 const SUMMARIES_MAX: u32 = 24;
 
-/// Records with their vectors, and the cells of lines.
+/// The lines that have bits, and the size of what is written of them.
 #[derive(Debug)]
 pub(super) struct Vectors {
-    /// Records, then vectors.
-    pub(super) words: Vec<u32>,
-    /// Words of bits in a record.
-    pub(super) summaries: u32,
-    /// What stands for each bit.
-    pub(super) cells: Vec<u32>,
-}
-
-impl Vectors {
-    /// Bytes that vectors take at most; `None` if none can say what the rules say, or the
-    /// kernel would not follow a search through them.
-    pub(super) fn bytes(judge: &Judge<'_>) -> Option<u64> {
-        let size = Size::of(judge, lines_max(judge));
-        let is_local_only = judge.sides.count() == judge.sides.locals();
-        (is_local_only && size.summaries <= SUMMARIES_MAX).then(|| size.bytes())
-    }
-
-    /// Works out the vectors.
-    pub(super) fn new(judge: &Judge<'_>) -> Self {
-        let lines = Lines::new(judge);
-        let mut table = Table::new(Size::of(judge, lines.lines.len()));
-        lines.fill(judge, &mut table);
-        let cells = lines.words(judge, table.size);
-        Self { words: table.words, summaries: table.size.summaries, cells }
-    }
-}
-
-/// How large the table is.
-#[derive(Clone, Copy, Debug)]
-struct Size {
+    /// Lines by bit.
+    lines: Vec<u32>,
     /// Classes of addresses, sides and columns.
     records: usize,
     /// Words of bits in a record.
-    summaries: u32,
+    pub(super) summaries: u32,
 }
 
-impl Size {
-    fn of(judge: &Judge<'_>, lines: usize) -> Self {
+impl Vectors {
+    /// Of these lines; `None` if the kernel would not follow a search through them.
+    pub(super) fn new(judge: &Judge<'_>, lines: &Lines, mut of: Vec<u32>) -> Option<Self> {
+        Places { judge, lines }.sort(&mut of);
         let records = judge.address_classes() + judge.sides.count() + judge.columns();
-        Self { records, summaries: word(room::section(lines).div_ceil(BITS * BITS)) }
+        // At least one, by which the kernel's side knows that there are vectors.
+        let summaries = word(room::section(of.len()).div_ceil(BITS * BITS)).max(1);
+        let vectors = Self { lines: of, records, summaries };
+        (summaries <= SUMMARIES_MAX).then_some(vectors)
+    }
+
+    /// Words of records and vectors, at most.
+    pub(super) fn words(&self) -> usize {
+        self.records * (self.record() + self.vector())
     }
 
     /// Words of a record.
-    fn record(self) -> usize {
+    fn record(&self) -> usize {
         Record::words(self.summaries) as usize
     }
 
     /// Words of a vector: as many as a record can tell of.
-    fn vector(self) -> usize {
+    fn vector(&self) -> usize {
         self.summaries as usize * BITS
     }
 
-    fn bytes(self) -> u64 {
-        4 * self.records as u64 * (self.record() + self.vector()) as u64
-    }
-}
-
-/// Lines at most: one of each rule, and one for each kind in which a rule counts.
-fn lines_max(judge: &Judge<'_>) -> usize {
-    (0..word(judge.rules())).map(|rank| 1 + judge.counts(rank)).sum()
-}
-
-/// A rule, or the part of one that has this cell.
-struct Line {
-    rank: u32,
-    cell: u32,
-    /// Its columns; `None` for all.
-    columns: Option<Vec<u32>>,
-}
-
-/// The lines of a rule: one, unless it counts requests of some services only.
-fn lines_of(judge: &Judge<'_>, rank: u32) -> Vec<Line> {
-    let columns = judge.columns_of(rank);
-    if judge.counts(rank) == 0 {
-        let (cell, columns) = (judge.plain_cell(rank), columns.map(<[u32]>::to_vec));
-        return vec![Line { rank, cell, columns }];
-    }
-    let every: Vec<u32> = (0..word(judge.columns())).collect();
-    let mut lines: Vec<Line> = Vec::new();
-    for &column in columns.unwrap_or(&every) {
-        let cell = judge.cell(rank, column);
-        match lines.iter_mut().find(|line| line.cell == cell) {
-            Some(line) => line.columns.get_or_insert_default().push(column),
-            None => lines.push(Line { rank, cell, columns: Some(vec![column]) }),
+    /// Writes the line of each bit, and adds records and vectors to the words.
+    pub(super) fn write(
+        &self,
+        judge: &Judge<'_>,
+        lines: &Lines,
+        (parts, words): (&Parts, &mut Vec<u32>),
+    ) {
+        let of_bits = words[parts.bits as usize..].chunks_mut(Bits::PER_WORD as usize);
+        for (to, from) in of_bits.zip(self.lines.chunks(BITS)) {
+            to[..from.len()].copy_from_slice(from);
         }
-    }
-    lines
-}
-
-/// All lines, by bit.
-struct Lines {
-    lines: Vec<Line>,
-    /// Bits of each rule's lines.
-    of_rule: Lists,
-}
-
-impl Lines {
-    fn new(judge: &Judge<'_>) -> Self {
-        let (places, ranks) = (Places::new(judge), 0..word(judge.rules()));
-        let mut lines: Vec<Line> = ranks.flat_map(|rank| lines_of(judge, rank)).collect();
-        lines.sort_by_cached_key(|line| places.of(judge, line.rank));
-        for word in lines.chunks_mut(BITS) {
-            word.sort_by_key(|line| line.rank);
-        }
-        let bits = (0..).zip(&lines).map(|(bit, line)| (line.rank, bit));
-        Self { of_rule: Lists::from_pairs(judge.rules(), bits), lines }
-    }
-
-    /// What stands for each bit, and for as many more as the verifier takes to be possible.
-    fn words(&self, judge: &Judge<'_>, size: Size) -> Vec<u32> {
-        let default = [vectors::Line::LAST, judge.plain_cell(word(judge.rules()))];
-        let per_word = vectors::Line::PER_WORD as usize;
-        let mut lines = vec![default; (size.vector() + 1) * per_word];
-        for (to, from) in lines.chunks_mut(per_word).zip(self.lines.chunks(BITS)) {
-            for (to, line) in to.iter_mut().zip(from) {
-                *to = [line.rank, line.cell];
-            }
-        }
-        lines.into_iter().flatten().collect()
+        let mut table = Table::new(words, self);
+        self.fill(judge, lines, &mut table);
     }
 
     /// Writes the records of every class, in their order.
-    fn fill(&self, judge: &Judge<'_>, table: &mut Table) {
-        let bits = |rank: u32| self.of_rule.of(rank).iter().copied();
+    fn fill(&self, judge: &Judge<'_>, lines: &Lines, table: &mut Table<'_>) {
+        let bits = &self.lines;
+        let line = |&line: &u32| &lines.all[line as usize];
+        let of_rule = (0..).zip(bits).map(|(bit, number)| (line(number).rank, bit));
+        let of_rule = Lists::from_pairs(judge.rules(), of_rule);
+        let bits_of = |rank: u32| of_rule.of(rank).iter().copied();
         let ranks = || 0..word(judge.rules());
         let everywhere = ranks().filter(|&rank| judge.ends_of(rank).0.is_none());
-        let everywhere = table.vector(everywhere.flat_map(bits));
-        for class in 0..word(judge.address_classes()) {
-            table.push(&everywhere, judge.naming(class).flat_map(bits));
+        let everywhere = table.vector(everywhere.flat_map(bits_of));
+        let all = vec![true; judge.rules()];
+        let held = lines.ranks_of_remotes(judge, &all);
+        for class in 0..word(held.len()) {
+            table.push(&everywhere, held.of(class).iter().copied().flat_map(bits_of));
         }
         let everywhere = ranks().filter(|&rank| judge.locals_of(rank).is_none());
-        let everywhere = table.vector(everywhere.flat_map(bits));
-        let held = ranks().flat_map(|rank| {
-            let locals = judge.locals_of(rank).unwrap_or_default();
-            locals.iter().map(move |&local| (local, rank))
-        });
-        let held = Lists::from_pairs(judge.sides.locals(), held);
-        for local in 0..word(judge.sides.locals()) {
-            table.push(&everywhere, held.of(local).iter().copied().flat_map(bits));
+        let everywhere = table.vector(everywhere.flat_map(bits_of));
+        let held = Lines::ranks_of_locals(judge, &all);
+        for local in 0..word(held.len()) {
+            table.push(&everywhere, held.of(local).iter().copied().flat_map(bits_of));
         }
-        let lines = || (0..).zip(&self.lines);
-        let everywhere = lines().filter(|(_, line)| line.columns.is_none());
+        let numbered = || (0..).zip(bits.iter().map(line));
+        let everywhere = numbered().filter(|(_, line)| line.columns.is_none());
         let everywhere = table.vector(everywhere.map(|(bit, _)| bit));
-        let held = lines().flat_map(|(bit, line)| {
+        let held = numbered().flat_map(|(bit, line)| {
             let columns = line.columns.as_deref().unwrap_or_default();
             columns.iter().map(move |&column| (column, bit))
         });
@@ -181,35 +111,32 @@ impl Lines {
 }
 
 /// Where rules lie. Those that lie together share a word, so that a packet meets few.
-struct Places {
-    /// First class and number of classes of each set, as remote end.
-    remote: Vec<(u32, usize)>,
+struct Places<'p, 'a> {
+    judge: &'p Judge<'a>,
+    lines: &'p Lines,
 }
 
-impl Places {
-    fn new(judge: &Judge<'_>) -> Self {
-        let mut remote = Vec::new();
-        for (class, set) in judge.sets_of_classes() {
-            let set = set as usize;
-            remote.resize(remote.len().max(set + 1), (class, 0));
-            let (first, count) = &mut remote[set];
-            *first = if *count == 0 { class } else { class.min(*first) };
-            *count += 1;
-        }
-        Self { remote }
+impl Places<'_, '_> {
+    /// Lines by place, and ascending within a word.
+    fn sort(&self, bits: &mut [u32]) {
+        let rank = |number: u32| self.lines.all[number as usize].rank;
+        bits.sort_by_cached_key(|&number| self.of(rank(number)));
+        bits.chunks_mut(BITS).for_each(<[u32]>::sort_unstable);
     }
 
     /// A key that sorts rules by place: by their narrow ends first, and by service if
     /// neither is. A rule for nearly any address stands apart from those for few, as it
     /// would take part in every look at them.
-    fn of(&self, judge: &Judge<'_>, rank: u32) -> [u32; 3] {
+    fn of(&self, rank: u32) -> [u32; 3] {
+        let judge = self.judge;
         let (remote, local) = judge.ends_of(rank);
-        let remote = remote.and_then(|set| self.remote.get(set as usize).copied());
-        let remote = remote.filter(|&(_, count)| is_narrow(count, judge.address_classes()));
-        let remote = remote.map(|(first, _)| first);
+        let first_of_few = |held: &[u32], all: usize| {
+            is_narrow(held.len(), all).then(|| held.first().copied()).flatten()
+        };
+        let remote = remote.map(|set| self.lines.remotes(set));
+        let remote = remote.and_then(|held| first_of_few(held, judge.address_classes()));
         let local = local.map(|set| judge.sides.held_by(set));
-        let local = local.filter(|held| is_narrow(held.len(), judge.sides.locals()));
-        let local = local.and_then(|held| held.first().copied());
+        let local = local.and_then(|held| first_of_few(held, judge.sides.locals()));
         let column = judge.columns_of(rank).and_then(|columns| columns.first().copied());
         match (local, remote) {
             (Some(local), Some(remote)) => [0, local, remote],
@@ -226,24 +153,27 @@ fn is_narrow(held: usize, all: usize) -> bool {
 }
 
 /// Records and vectors while they are written.
-struct Table {
-    words: Vec<u32>,
-    size: Size,
-    /// Records written.
-    count: usize,
+struct Table<'t> {
+    words: &'t mut Vec<u32>,
+    /// Words of a record, of a vector.
+    sizes: [usize; 2],
+    /// Where the next record stands.
+    record: usize,
     /// Place of each vector: many classes have the same.
     known: HashMap<Box<[u32]>, u32, BuildHasherDefault<Fold>>,
 }
 
-impl Table {
-    fn new(size: Size) -> Self {
-        let words = vec![0; size.records * size.record()];
-        Self { words, size, count: 0, known: HashMap::default() }
+impl<'t> Table<'t> {
+    /// Behind what there is already.
+    fn new(words: &'t mut Vec<u32>, of: &Vectors) -> Self {
+        let record = words.len();
+        words.resize(record + of.records * of.record(), 0);
+        Self { words, sizes: [of.record(), of.vector()], record, known: HashMap::default() }
     }
 
     /// A vector of these bits.
     fn vector(&self, bits: impl Iterator<Item = u32>) -> Box<[u32]> {
-        let mut vector = vec![0; self.size.vector()].into_boxed_slice();
+        let mut vector = vec![0; self.sizes[1]].into_boxed_slice();
         set(&mut vector, bits);
         vector
     }
@@ -252,18 +182,16 @@ impl Table {
     fn push(&mut self, everywhere: &[u32], bits: impl Iterator<Item = u32>) {
         let mut vector: Box<[u32]> = everywhere.into();
         set(&mut vector, bits);
-        let size = self.size.record();
-        let record = self.count * size;
         for (number, _) in vector.iter().enumerate().filter(|(_, word)| **word != 0) {
-            self.words[record + SUMMARY + number / BITS] |= 1 << (number % BITS);
+            self.words[self.record + SUMMARY + number / BITS] |= 1 << (number % BITS);
         }
         let next = word(self.words.len());
         let place = *self.known.entry(vector).or_insert_with_key(|vector| {
             self.words.extend_from_slice(vector);
             next
         });
-        self.words[record] = place;
-        self.count += 1;
+        self.words[self.record] = place;
+        self.record += self.sizes[0];
     }
 }
 

@@ -78,8 +78,11 @@ const SERVICES: [(u32, u32); 16] = [
 /// No dense cells.
 pub(crate) const SHARED: Budget = Budget { dense_bytes: 0, ..Budget::USUAL };
 
-/// Nothing but vectors, where they can say what the rules say.
-pub(crate) const VECTORS: Budget = Budget { dense_bytes: 0, shared_bytes: 0 };
+/// Nothing but lines, where they can say what the rules say.
+pub(crate) const LINES: Budget = Budget { dense_bytes: 0, shared_bytes: 0, ..Budget::USUAL };
+
+/// Lines without rows: all by vectors.
+pub(crate) const VECTORS: Budget = Budget { row_bytes: 0, ..LINES };
 
 /// How a policy is to be.
 #[derive(Clone, Copy, Debug, Default)]

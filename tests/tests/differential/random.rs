@@ -43,7 +43,12 @@ fn policies_in_the_sparse_form() -> Result<()> {
 }
 
 #[test]
-fn policies_whose_cells_are_vectors() -> Result<()> {
+fn policies_whose_cells_are_those_of_lines() -> Result<()> {
+    compare("lines", Kind { locals: true, counts: true, ..Kind::default() }, policies::LINES)
+}
+
+#[test]
+fn policies_whose_lines_are_found_by_vectors() -> Result<()> {
     compare("vectors", Kind { locals: true, counts: true, ..Kind::default() }, policies::VECTORS)
 }
 
@@ -119,8 +124,12 @@ fn drawn(rng: &mut Rng, kind: Kind, budget: Budget) -> Result<(Policy, Generatio
         let policy = policies::random(rng, kind)?;
         let generation = policy::compiled(&policy, budget)?;
         let has = |setting: Setting| generation.settings[setting as usize] != 0;
-        let form = (has(Setting::RowsIngress), has(Setting::VectorsIngress));
-        let wanted = (budget == policies::SHARED, budget == policies::VECTORS);
+        let is_by_line = has(Setting::LinesIngress);
+        let is_sparse = has(Setting::RowsIngress) && !is_by_line;
+        let form = [is_sparse, is_by_line, has(Setting::SummariesIngress)];
+        let is = |other: &Budget| budget == *other;
+        let lines = is(&policies::LINES) || is(&policies::VECTORS);
+        let wanted = [is(&policies::SHARED), lines, is(&policies::VECTORS)];
         let list = match (has(Setting::HostsV4), has(Setting::Bitmap)) {
             (true, false) => Some(LongList::Hosts),
             (false, true) => Some(LongList::Networks),

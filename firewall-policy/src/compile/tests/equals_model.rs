@@ -278,11 +278,20 @@ proptest! {
     }
 
     #[test]
+    fn lines(policy in any_policy(), picks in picks()) {
+        let generation = agrees_within(LINES, policy, &picks);
+        let of = |setting: Setting| generation.settings[setting as usize];
+        prop_assert_eq!(of(Setting::LinesIngress) != 0, of(Setting::ServiceClassesIngress) > 0);
+        prop_assert_eq!(of(Setting::LinesEgress) != 0, of(Setting::ServiceClassesEgress) > 0);
+        prop_assert_eq!(of(Setting::SummariesIngress), 0, "rows for all");
+    }
+
+    #[test]
     fn vectors(policy in any_policy(), picks in picks()) {
         let generation = agrees_within(VECTORS, policy, &picks);
         let of = |setting: Setting| generation.settings[setting as usize];
-        prop_assert_eq!(of(Setting::VectorsIngress) != 0, of(Setting::ServiceClassesIngress) > 0);
-        prop_assert_eq!(of(Setting::VectorsEgress) != 0, of(Setting::ServiceClassesEgress) > 0);
+        prop_assert_eq!(of(Setting::LinesIngress) != 0, of(Setting::ServiceClassesIngress) > 0);
+        prop_assert_eq!(of(Setting::LinesEgress) != 0, of(Setting::ServiceClassesEgress) > 0);
     }
 
     #[test]

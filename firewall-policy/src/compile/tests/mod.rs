@@ -4,10 +4,10 @@ mod equals_model;
 mod explain;
 mod hosts;
 mod limits;
+mod lines;
 mod scale;
 mod slots;
 mod trie;
-mod vectors;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -106,7 +106,10 @@ const INTERFACES: [(&str, u32); 3] = [("eth0", 2), ("eth1", 3), ("wg0", 7)];
 const SHARED: Budget = Budget { dense_bytes: 0, ..Budget::USUAL };
 
 /// Neither dense cells nor those that keep what pairs have in common.
-const VECTORS: Budget = Budget { dense_bytes: 0, shared_bytes: 0 };
+const LINES: Budget = Budget { dense_bytes: 0, shared_bytes: 0, ..Budget::USUAL };
+
+/// Nor rows of lines.
+const VECTORS: Budget = Budget { row_bytes: 0, ..LINES };
 
 fn environment() -> Environment {
     Environment {

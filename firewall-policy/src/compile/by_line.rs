@@ -1,0 +1,141 @@
+//! Cells in the form of lines, see [`firewall_common::lines`]: what serves where pairs of
+//! classes are too many for a row each.
+//!
+//! Rules that ask for interface, VLAN or flags make sides for replies, which no single line
+//! decides, so a policy with such has no lines.
+
+use firewall_common::lines::{Parts, Row};
+
+use super::ends::Ends;
+use super::judge::Judge;
+use super::lines::Lines;
+use super::lists::word;
+use super::pairs::Pairs;
+use super::rows::Rows;
+use super::vectors::Vectors;
+
+/// Lines at most: a row has so many bits for the number of one.
+const LINES_MAX: usize = Row::LINE as usize;
+
+/// The tables of lines, and their cells.
+#[derive(Debug)]
+pub(super) struct ByLine {
+    /// What [`Parts`] divides.
+    pub(super) words: Vec<u32>,
+    /// Rows, by number.
+    pub(super) rows: Vec<u32>,
+    /// Words of bits in a record.
+    pub(super) summaries: u32,
+    /// Number of the last slot of pairs.
+    pub(super) pair_mask: u32,
+    /// The cell of each line.
+    pub(super) cells: Vec<u32>,
+}
+
+/// The tables before they are written.
+#[derive(Debug)]
+pub(super) struct Plan {
+    lines: Lines,
+    rows: Rows,
+    ends: Ends,
+    narrow: Narrow,
+}
+
+/// How lines with two narrow ends are found.
+#[derive(Debug)]
+enum Narrow {
+    Pairs(Pairs),
+    Vectors(Vectors),
+}
+
+impl Plan {
+    /// With so many bytes for the rows of wide ends, and as many with those of pairs. `None` if
+    /// no lines can say what the rules say, or the kernel would not follow a search for them.
+    pub(super) fn new(judge: &Judge<'_>, seed: u32, row_bytes: u64) -> Option<Self> {
+        let words_max = usize::try_from(row_bytes / 4).unwrap_or(usize::MAX);
+        let is_local_only = judge.sides.count() == judge.sides.locals();
+        if !is_local_only || Lines::most(judge) > LINES_MAX {
+            return None;
+        }
+        let lines = Lines::new(judge);
+        let of_wide = |rows: &mut Rows| Ends::new(judge, &lines, rows);
+        let mut rows = Rows::new(judge.columns());
+        let mut ends = of_wide(&mut rows);
+        let mut pairs = None;
+        if rows.are_too_many(words_max) {
+            rows = Rows::new(judge.columns());
+            ends = Ends::narrow(judge);
+        } else {
+            pairs = Pairs::new(judge, &lines, &ends, &mut rows, (seed, words_max));
+            if pairs.is_none() {
+                rows = Rows::new(judge.columns());
+                ends = of_wide(&mut rows);
+            }
+        }
+        let narrow = match pairs {
+            Some(pairs) => Narrow::Pairs(pairs),
+            None => Narrow::Vectors(vectors(judge, &lines, &ends)?),
+        };
+        Some(Self { lines, rows, ends, narrow })
+    }
+
+    /// Whether every line has a row.
+    pub(super) fn is_of_rows(&self) -> bool {
+        matches!(self.narrow, Narrow::Pairs(_))
+    }
+
+    fn summaries(&self) -> u32 {
+        match &self.narrow {
+            Narrow::Pairs(_) => 0,
+            Narrow::Vectors(vectors) => vectors.summaries,
+        }
+    }
+
+    fn parts(&self, judge: &Judge<'_>) -> Parts {
+        let counts = [judge.address_classes(), judge.sides.locals(), judge.columns()].map(word);
+        Parts::new(0, counts, self.summaries())
+    }
+
+    /// Bytes that the tables take, at most.
+    pub(super) fn bytes(&self, judge: &Judge<'_>) -> u64 {
+        let narrow = match &self.narrow {
+            Narrow::Pairs(pairs) => pairs.slots.as_flattened().len(),
+            Narrow::Vectors(vectors) => vectors.words(),
+        };
+        4 * (self.parts(judge).pairs as usize + narrow + self.rows.words.len()) as u64
+    }
+
+    /// Writes the tables.
+    pub(super) fn write(self, judge: &Judge<'_>) -> ByLine {
+        let (parts, summaries) = (self.parts(judge), self.summaries());
+        let Self { lines, rows, ends, narrow } = self;
+        let mut words = vec![0; parts.pairs as usize];
+        words[parts.bits as usize..].fill(lines.last());
+        let pairs = match &narrow {
+            Narrow::Pairs(pairs) => {
+                words.extend(pairs.slots.as_flattened());
+                Some(pairs)
+            }
+            Narrow::Vectors(vectors) => {
+                vectors.write(judge, &lines, (&parts, &mut words));
+                None
+            }
+        };
+        ends.write((judge, &lines), pairs, (&parts, &mut words));
+        ByLine {
+            words,
+            rows: rows.words,
+            summaries,
+            pair_mask: pairs.map_or(0, |pairs| word(pairs.slots.len() - 1)),
+            cells: lines.cells(judge),
+        }
+    }
+}
+
+/// Vectors of all lines with two narrow ends.
+fn vectors(judge: &Judge<'_>, lines: &Lines, ends: &Ends) -> Option<Vectors> {
+    let narrow = ends.with(judge, [false, false]);
+    let numbered = (0..).zip(&lines.all);
+    let narrow = numbered.filter(|(_, line)| narrow[line.rank as usize]);
+    Vectors::new(judge, lines, narrow.map(|(number, _)| number).collect())
+}

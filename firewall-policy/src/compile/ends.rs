@@ -1,0 +1,127 @@
+//! Rows of lines with a wide end, see [`firewall_common::lines`].
+
+use firewall_common::lines::{End, Parts};
+
+use super::judge::Judge;
+use super::lines::Lines;
+use super::lists::word;
+use super::pairs::Pairs;
+use super::rows::{self, Rows};
+use super::wide::Wide;
+
+/// A row for each wide class.
+type OfWide = [u32; End::WIDE_MAX as usize];
+
+/// The ends of a chain's rules.
+#[derive(Debug)]
+pub(super) struct Ends {
+    remote: Wide,
+    local: Wide,
+    /// For each class of addresses, then for each side, what stands for the rows that it has
+    /// with each wide class of the other end.
+    rows: Vec<OfWide>,
+}
+
+impl Ends {
+    /// Ends of which none is wide.
+    pub(super) fn narrow(judge: &Judge<'_>) -> Self {
+        let remote = Wide::none(judge.address_classes());
+        let local = Wide::none(judge.sides.locals());
+        let rows = vec![[0; _]; judge.address_classes() + judge.sides.locals()];
+        Self { remote, local, rows }
+    }
+
+    /// Adds what rows they need.
+    pub(super) fn new(judge: &Judge<'_>, lines: &Lines, rows: &mut Rows) -> Self {
+        let ends = || (0..word(judge.rules())).map(|rank| judge.ends_of(rank));
+        let remotes = ends().filter_map(|(remote, _)| Some((remote?, lines.remotes(remote?))));
+        let remote = Wide::new(judge.address_classes(), remotes);
+        let locals = ends().filter_map(|(_, local)| Some((local?, judge.sides.held_by(local?))));
+        let local = Wide::new(judge.sides.locals(), locals);
+        let mut ends = Self { remote, local, rows: Vec::new() };
+        ends.rows = ends.find(judge, lines, rows);
+        ends
+    }
+
+    /// Which rules have such ends: whether remote and local are wide.
+    pub(super) fn with(&self, judge: &Judge<'_>, wide: [bool; 2]) -> Vec<bool> {
+        let is_one = |rank| {
+            let (remote, local) = judge.ends_of(rank);
+            [self.remote.has(remote), self.local.has(local)] == wide
+        };
+        (0..word(judge.rules())).map(is_one).collect()
+    }
+
+    /// Finds the lines that an end has with each wide class of the other.
+    fn find(&self, judge: &Judge<'_>, lines: &Lines, rows: &mut Rows) -> Vec<OfWide> {
+        let remotes = lines.ranks_of_remotes(judge, &self.with(judge, [false, true]));
+        let locals = Lines::ranks_of_locals(judge, &self.with(judge, [true, false]));
+        let remotes = (0..word(remotes.len())).map(|class| {
+            let holds = |rank, wide| self.local.holds(judge.ends_of(rank).1, wide);
+            of_wide(remotes.of(class), (lines, rows), self.local.count(), holds)
+        });
+        let mut found: Vec<OfWide> = remotes.collect();
+        found.extend((0..word(locals.len())).map(|class| {
+            let holds = |rank, wide| self.remote.holds(judge.ends_of(rank).0, wide);
+            of_wide(locals.of(class), (lines, rows), self.remote.count(), holds)
+        }));
+        found
+    }
+
+    /// Writes the ends, with what each adds to the number of a pair, and the lines of pairs of
+    /// wide classes.
+    pub(super) fn write(
+        &self,
+        (judge, lines): (&Judge<'_>, &Lines),
+        pairs: Option<&Pairs>,
+        (parts, words): (&Parts, &mut [u32]),
+    ) {
+        let added = pairs.map_or(Vec::new(), |pairs| [&pairs.remote[..], &pairs.local].concat());
+        let classes = word(judge.address_classes());
+        for (number, end) in (0..).zip(words.chunks_mut(End::WORDS as usize)).take(self.rows.len())
+        {
+            let local = u32::checked_sub(number, classes);
+            let wide = local.map_or_else(|| self.remote.of(number), |local| self.local.of(local));
+            end[End::WIDE as usize] = wide;
+            end[End::PAIR as usize] = added.get(number as usize).copied().unwrap_or_default();
+            end[End::ROWS as usize..].copy_from_slice(&self.rows[number as usize]);
+        }
+        let wide: Vec<u32> = (0..)
+            .zip(self.with(judge, [true, true]))
+            .filter_map(|(rank, is_wide)| is_wide.then_some(rank))
+            .collect();
+        words[parts.wide as usize..parts.bits as usize].fill(lines.last());
+        for (remote, local) in each_pair(self.remote.count(), self.local.count()) {
+            let holds = |rank: &&u32| {
+                let (remote_end, local_end) = judge.ends_of(**rank);
+                self.remote.holds(remote_end, remote) && self.local.holds(local_end, local)
+            };
+            let held = wide.iter().filter(holds).flat_map(|&rank| lines.of_rule(rank));
+            let place = (remote * End::WIDE_MAX + local) as usize * judge.columns();
+            let row = &mut words[parts.wide as usize + place..][..judge.columns()];
+            rows::fill(row, held.copied(), lines);
+        }
+    }
+}
+
+/// The rows of rules with one narrow end, for each of so many wide classes of the other.
+fn of_wide(
+    ranks: &[u32],
+    (lines, rows): (&Lines, &mut Rows),
+    count: u32,
+    holds: impl Fn(u32, u32) -> bool,
+) -> OfWide {
+    let mut of_wide: OfWide = [0; _];
+    let count = if ranks.is_empty() { 0 } else { count };
+    for (row, wide) in of_wide.iter_mut().zip(0..count) {
+        let held = ranks.iter().filter(|rank| holds(**rank, wide));
+        let held: Vec<u32> = held.flat_map(|&rank| lines.of_rule(rank)).copied().collect();
+        *row = rows.word(&held, lines);
+    }
+    of_wide
+}
+
+/// Every pair of numbers below these.
+fn each_pair(firsts: u32, seconds: u32) -> impl Iterator<Item = (u32, u32)> {
+    (0..firsts).flat_map(move |first| (0..seconds).map(move |second| (first, second)))
+}

@@ -1,0 +1,98 @@
+//! Lines: the rules of a chain, or the parts of them that have one cell each.
+
+use super::judge::Judge;
+use super::lists::{Lists, word};
+
+/// A rule, or the part of one that has this cell.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) rank: u32,
+    pub(super) cell: u32,
+    /// Its columns; `None` for all.
+    pub(super) columns: Option<Vec<u32>>,
+}
+
+/// All lines of a chain, in order of rank.
+#[derive(Debug)]
+pub(super) struct Lines {
+    pub(super) all: Vec<Line>,
+    /// Lines of each rule.
+    of_rule: Lists,
+    /// For each set, the classes of addresses that it holds.
+    remotes: Lists,
+}
+
+impl Lines {
+    pub(super) fn new(judge: &Judge<'_>) -> Self {
+        let ranks = 0..word(judge.rules());
+        let lines: Vec<Line> = ranks.flat_map(|rank| lines_of(judge, rank)).collect();
+        let numbers = (0..).zip(&lines).map(|(number, line)| (line.rank, number));
+        let of_rule = Lists::from_pairs(judge.rules(), numbers);
+        Self { of_rule, remotes: judge.classes_of_sets(), all: lines }
+    }
+
+    /// How many there are at most: one of each rule, and one for each kind in which a rule
+    /// counts.
+    pub(super) fn most(judge: &Judge<'_>) -> usize {
+        (0..word(judge.rules())).map(|rank| 1 + judge.counts(rank)).sum()
+    }
+
+    /// The line behind all others: the default.
+    pub(super) fn last(&self) -> u32 {
+        word(self.all.len())
+    }
+
+    /// The lines of a rule, ascending.
+    pub(super) fn of_rule(&self, rank: u32) -> &[u32] {
+        self.of_rule.of(rank)
+    }
+
+    /// The classes of addresses that a set holds.
+    pub(super) fn remotes(&self, set: u32) -> &[u32] {
+        self.remotes.of(set)
+    }
+
+    /// For each class of addresses, the rules that name it as remote end, of some rules.
+    pub(super) fn ranks_of_remotes(&self, judge: &Judge<'_>, of: &[bool]) -> Lists {
+        ranks_of(judge.address_classes(), of, |rank| {
+            judge.ends_of(rank).0.map_or(&[], |set| self.remotes(set))
+        })
+    }
+
+    /// The same for each local class.
+    pub(super) fn ranks_of_locals(judge: &Judge<'_>, of: &[bool]) -> Lists {
+        ranks_of(judge.sides.locals(), of, |rank| judge.locals_of(rank).unwrap_or_default())
+    }
+
+    /// The cell of each line, and the default's.
+    pub(super) fn cells(&self, judge: &Judge<'_>) -> Vec<u32> {
+        let default = judge.plain_cell(word(judge.rules()));
+        self.all.iter().map(|line| line.cell).chain([default]).collect()
+    }
+}
+
+/// For each of so many classes, the rules that hold it, of some rules.
+fn ranks_of<'h>(classes: usize, of: &[bool], held: impl Fn(u32) -> &'h [u32] + Copy) -> Lists {
+    let ranks = (0..).zip(of).filter(|(_, is_one)| **is_one).map(|(rank, _)| rank);
+    let held = ranks.flat_map(|rank| held(rank).iter().map(move |&class| (class, rank)));
+    Lists::from_pairs(classes, held)
+}
+
+/// The lines of a rule: one, unless it counts requests of some services only.
+fn lines_of(judge: &Judge<'_>, rank: u32) -> Vec<Line> {
+    let columns = judge.columns_of(rank);
+    if judge.counts(rank) == 0 {
+        let (cell, columns) = (judge.plain_cell(rank), columns.map(<[u32]>::to_vec));
+        return vec![Line { rank, cell, columns }];
+    }
+    let every: Vec<u32> = (0..word(judge.columns())).collect();
+    let mut lines: Vec<Line> = Vec::new();
+    for &column in columns.unwrap_or(&every) {
+        let cell = judge.cell(rank, column);
+        match lines.iter_mut().find(|line| line.cell == cell) {
+            Some(line) => line.columns.get_or_insert_default().push(column),
+            None => lines.push(Line { rank, cell, columns: Some(vec![column]) }),
+        }
+    }
+    lines
+}
