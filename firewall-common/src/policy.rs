@@ -294,16 +294,19 @@ fn sparse<T: Tables + ?Sized>(
 ) -> Cell {
     let (key, column) = (word.class().wrapping_add(1), word.class());
     let row = tables.setting(chain.rows).wrapping_add(row.wrapping_mul(Row::WORDS));
-    let inline = row.wrapping_add(Row::INLINE);
-    if tables.word(inline) == key {
-        return Cell(tables.word(inline.wrapping_add(1)));
+    // At once, and checked once: words one by one are places of which verifiers know both a
+    // range and the lower bits, where many rows are one side's, and may take them for another
+    // place, outside of the tables.
+    let Some(row) = tables.words(row) else { return Cell(Cell::NO_SLOT | Cell::BROKEN) };
+    let [cell, row_rank, mask, pairs, first, first_cell, second, second_cell] = row;
+    const { assert!(Row::RANK == 1 && Row::MASK == 2 && Row::PAIRS == 3 && Row::INLINE == 4) };
+    if first == key {
+        return Cell(first_cell);
     }
-    if tables.word(inline.wrapping_add(2)) == key {
-        return Cell(tables.word(inline.wrapping_add(3)));
+    if second == key {
+        return Cell(second_cell);
     }
-    let mask = tables.word(row.wrapping_add(Row::MASK));
     if mask != Row::WHOLE {
-        let pairs = tables.word(row.wrapping_add(Row::PAIRS));
         let pairs = tables.setting(chain.cells).wrapping_add(pairs);
         if mask == Row::DIRECT {
             return Cell(tables.word(pairs.wrapping_add(column)));
@@ -322,15 +325,14 @@ fn sparse<T: Tables + ?Sized>(
             slot = slot.wrapping_add(1);
         }
     }
-    let row_rank = tables.word(row.wrapping_add(Row::RANK));
     if word.0 & ServiceWord::UNNAMED != 0 {
         let none = row_rank == Row::NOBODY;
-        return if none { default(tables, chain) } else { Cell(tables.word(row)) };
+        return if none { default(tables, chain) } else { Cell(cell) };
     }
     let place = side.wrapping_mul(tables.setting(chain.service_classes)).wrapping_add(column);
     let column = tables.setting(chain.columns).wrapping_add(place.wrapping_mul(Column::WORDS));
     let column_rank = tables.word(column.wrapping_add(Column::RANK));
-    Cell(tables.word(if row_rank <= column_rank { row } else { column }))
+    Cell(if row_rank <= column_rank { cell } else { tables.word(column) })
 }
 
 /// The slot, before masking, at which the search for a pair starts.

@@ -7,6 +7,7 @@
 //! | [`segments`] | of connections that exist, whose requests are counted |
 //! | [`captures`] | of real and hostile networks, from files |
 //! | [`order`] | the same under policies whose rules are permuted |
+//! | [`sizes`] | few, under policies of every size and form |
 //!
 //! What both machines decide is compared frame by frame; every counter and every
 //! flow is compared at the end of each run of frames, so nothing can move unseen.
@@ -29,3 +30,4 @@ mod policies;
 mod random;
 mod rng;
 mod segments;
+mod sizes;
