@@ -32,10 +32,13 @@ pub(super) struct ByLine {
     pub(super) cells: Vec<u32>,
 }
 
+/// Steps that may be taken to work them out, at most.
+const STEPS_MAX: usize = 1 << 26;
+
 /// The tables before they are written.
 #[derive(Debug)]
-pub(super) struct Plan {
-    lines: Lines,
+pub(super) struct Plan<'j> {
+    lines: Lines<'j>,
     rows: Rows,
     ends: Ends,
     narrow: Narrow,
@@ -48,30 +51,32 @@ enum Narrow {
     Vectors(Vectors),
 }
 
-impl Plan {
+impl<'j> Plan<'j> {
     /// With so many bytes for the rows of wide ends, and as many with those of pairs. `None` if
-    /// no lines can say what the rules say, or the kernel would not follow a search for them.
-    pub(super) fn new(judge: &Judge<'_>, seed: u32, row_bytes: u64) -> Option<Self> {
+    /// no lines can say what the rules say, it would take much time, or the kernel would not
+    /// follow a search for them.
+    pub(super) fn new(judge: &'j Judge<'_>, seed: u32, row_bytes: u64) -> Option<Self> {
         let words_max = usize::try_from(row_bytes / 4).unwrap_or(usize::MAX);
-        let is_local_only = judge.sides.count() == judge.sides.locals();
-        if !is_local_only || Lines::most(judge) > LINES_MAX {
+        if judge.sides.count() != judge.sides.locals() {
             return None;
         }
-        let lines = Lines::new(judge);
-        let of_wide = |rows: &mut Rows| Ends::new(judge, &lines, rows);
-        let mut rows = Rows::new(judge.columns());
-        let mut ends = of_wide(&mut rows);
+        let lines = Lines::new(judge, LINES_MAX, STEPS_MAX)?;
+        let is_quick = |ends: Ends| (ends.steps(judge, &lines) <= STEPS_MAX).then_some(ends);
+        let with_rows = || {
+            let mut ends = is_quick(Ends::new(judge, &lines))?;
+            let mut rows = Rows::new(judge.columns(), words_max);
+            ends.find_rows(judge, &lines, &mut rows);
+            (!rows.are_too_many()).then_some((ends, rows))
+        };
         let mut pairs = None;
-        if rows.are_too_many(words_max) {
-            rows = Rows::new(judge.columns());
-            ends = Ends::narrow(judge);
-        } else {
-            pairs = Pairs::new(judge, &lines, &ends, &mut rows, (seed, words_max));
-            if pairs.is_none() {
-                rows = Rows::new(judge.columns());
-                ends = of_wide(&mut rows);
+        let (ends, rows) = match with_rows() {
+            Some((ends, mut rows)) => {
+                pairs = Pairs::new(judge, &lines, &ends, &mut rows, (seed, words_max));
+                // Without those that were added for pairs.
+                if pairs.is_some() { (ends, rows) } else { with_rows()? }
             }
-        }
+            None => (is_quick(Ends::narrow(judge))?, Rows::new(judge.columns(), words_max)),
+        };
         let narrow = match pairs {
             Some(pairs) => Narrow::Pairs(pairs),
             None => Narrow::Vectors(vectors(judge, &lines, &ends)?),
@@ -133,9 +138,9 @@ impl Plan {
 }
 
 /// Vectors of all lines with two narrow ends.
-fn vectors(judge: &Judge<'_>, lines: &Lines, ends: &Ends) -> Option<Vectors> {
+fn vectors(judge: &Judge<'_>, lines: &Lines<'_>, ends: &Ends) -> Option<Vectors> {
     let narrow = ends.with(judge, [false, false]);
     let numbered = (0..).zip(&lines.all);
     let narrow = numbered.filter(|(_, line)| narrow[line.rank as usize]);
-    Vectors::new(judge, lines, narrow.map(|(number, _)| number).collect())
+    Vectors::new(judge, lines, narrow.map(|(number, _)| number).collect(), STEPS_MAX)
 }

@@ -31,16 +31,28 @@ impl Ends {
         Self { remote, local, rows }
     }
 
-    /// Adds what rows they need.
-    pub(super) fn new(judge: &Judge<'_>, lines: &Lines, rows: &mut Rows) -> Self {
+    /// Without rows yet.
+    pub(super) fn new(judge: &Judge<'_>, lines: &Lines<'_>) -> Self {
         let ends = || (0..word(judge.rules())).map(|rank| judge.ends_of(rank));
         let remotes = ends().filter_map(|(remote, _)| Some((remote?, lines.remotes(remote?))));
-        let remote = Wide::new(judge.address_classes(), remotes);
         let locals = ends().filter_map(|(_, local)| Some((local?, judge.sides.held_by(local?))));
-        let local = Wide::new(judge.sides.locals(), locals);
-        let mut ends = Self { remote, local, rows: Vec::new() };
-        ends.rows = ends.find(judge, lines, rows);
-        ends
+        Self {
+            remote: Wide::new(judge.address_classes(), remotes),
+            local: Wide::new(judge.sides.locals(), locals),
+            rows: Vec::new(),
+        }
+    }
+
+    /// How many classes the narrow ends of all rules hold together: steps to be taken.
+    pub(super) fn steps(&self, judge: &Judge<'_>, lines: &Lines<'_>) -> usize {
+        let held = |rank| {
+            let (remote, local) = judge.ends_of(rank);
+            let remote = remote.filter(|&set| !self.remote.has(Some(set)));
+            let local = local.filter(|&set| !self.local.has(Some(set)));
+            remote.map_or(0, |set| lines.remotes(set).len())
+                + local.map_or(0, |set| judge.sides.held_by(set).len())
+        };
+        (0..word(judge.rules())).map(held).sum()
     }
 
     /// Which rules have such ends: whether remote and local are wide.
@@ -52,8 +64,9 @@ impl Ends {
         (0..word(judge.rules())).map(is_one).collect()
     }
 
-    /// Finds the lines that an end has with each wide class of the other.
-    fn find(&self, judge: &Judge<'_>, lines: &Lines, rows: &mut Rows) -> Vec<OfWide> {
+    /// Finds the rows that an end has with each wide class of the other, and adds those that
+    /// are new.
+    pub(super) fn find_rows(&mut self, judge: &Judge<'_>, lines: &Lines<'_>, rows: &mut Rows) {
         let remotes = lines.ranks_of_remotes(judge, &self.with(judge, [false, true]));
         let locals = Lines::ranks_of_locals(judge, &self.with(judge, [true, false]));
         let remotes = (0..word(remotes.len())).map(|class| {
@@ -65,14 +78,14 @@ impl Ends {
             let holds = |rank, wide| self.remote.holds(judge.ends_of(rank).0, wide);
             of_wide(locals.of(class), (lines, rows), self.remote.count(), holds)
         }));
-        found
+        self.rows = found;
     }
 
     /// Writes the ends, with what each adds to the number of a pair, and the lines of pairs of
     /// wide classes.
     pub(super) fn write(
         &self,
-        (judge, lines): (&Judge<'_>, &Lines),
+        (judge, lines): (&Judge<'_>, &Lines<'_>),
         pairs: Option<&Pairs>,
         (parts, words): (&Parts, &mut [u32]),
     ) {
@@ -107,7 +120,7 @@ impl Ends {
 /// The rows of rules with one narrow end, for each of so many wide classes of the other.
 fn of_wide(
     ranks: &[u32],
-    (lines, rows): (&Lines, &mut Rows),
+    (lines, rows): (&Lines<'_>, &mut Rows),
     count: u32,
     holds: impl Fn(u32, u32) -> bool,
 ) -> OfWide {

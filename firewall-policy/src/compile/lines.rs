@@ -1,40 +1,43 @@
 //! Lines: the rules of a chain, or the parts of them that have one cell each.
 
+use std::borrow::Cow;
+
 use super::judge::Judge;
 use super::lists::{Lists, word};
 
 /// A rule, or the part of one that has this cell.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Line<'j> {
     pub(super) rank: u32,
     pub(super) cell: u32,
     /// Its columns; `None` for all.
-    pub(super) columns: Option<Vec<u32>>,
+    pub(super) columns: Option<Cow<'j, [u32]>>,
 }
 
 /// All lines of a chain, in order of rank.
 #[derive(Debug)]
-pub(super) struct Lines {
-    pub(super) all: Vec<Line>,
+pub(super) struct Lines<'j> {
+    pub(super) all: Vec<Line<'j>>,
     /// Lines of each rule.
     of_rule: Lists,
     /// For each set, the classes of addresses that it holds.
     remotes: Lists,
 }
 
-impl Lines {
-    pub(super) fn new(judge: &Judge<'_>) -> Self {
-        let ranks = 0..word(judge.rules());
-        let lines: Vec<Line> = ranks.flat_map(|rank| lines_of(judge, rank)).collect();
+impl<'j> Lines<'j> {
+    /// `None` if there would be more than `most`, or as many steps to take as `steps_max`.
+    pub(super) fn new(judge: &'j Judge<'_>, most: usize, steps_max: usize) -> Option<Self> {
+        let ranks = || 0..word(judge.rules());
+        let count: usize = ranks().map(|rank| 1 + judge.counts(rank)).sum();
+        let counting = ranks().filter(|&rank| judge.counts(rank) != 0);
+        let of_rule = |rank| judge.columns_of(rank).map_or(judge.columns(), <[u32]>::len);
+        if count > most || counting.map(of_rule).sum::<usize>() > steps_max {
+            return None;
+        }
+        let lines: Vec<Line<'_>> = ranks().flat_map(|rank| lines_of(judge, rank)).collect();
         let numbers = (0..).zip(&lines).map(|(number, line)| (line.rank, number));
         let of_rule = Lists::from_pairs(judge.rules(), numbers);
-        Self { of_rule, remotes: judge.classes_of_sets(), all: lines }
-    }
-
-    /// How many there are at most: one of each rule, and one for each kind in which a rule
-    /// counts.
-    pub(super) fn most(judge: &Judge<'_>) -> usize {
-        (0..word(judge.rules())).map(|rank| 1 + judge.counts(rank)).sum()
+        Some(Self { of_rule, remotes: judge.classes_of_sets(), all: lines })
     }
 
     /// The line behind all others: the default.
@@ -79,19 +82,19 @@ fn ranks_of<'h>(classes: usize, of: &[bool], held: impl Fn(u32) -> &'h [u32] + C
 }
 
 /// The lines of a rule: one, unless it counts requests of some services only.
-fn lines_of(judge: &Judge<'_>, rank: u32) -> Vec<Line> {
+fn lines_of<'j>(judge: &'j Judge<'_>, rank: u32) -> Vec<Line<'j>> {
     let columns = judge.columns_of(rank);
     if judge.counts(rank) == 0 {
-        let (cell, columns) = (judge.plain_cell(rank), columns.map(<[u32]>::to_vec));
+        let (cell, columns) = (judge.plain_cell(rank), columns.map(Cow::Borrowed));
         return vec![Line { rank, cell, columns }];
     }
     let every: Vec<u32> = (0..word(judge.columns())).collect();
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<Line<'_>> = Vec::new();
     for &column in columns.unwrap_or(&every) {
         let cell = judge.cell(rank, column);
         match lines.iter_mut().find(|line| line.cell == cell) {
-            Some(line) => line.columns.get_or_insert_default().push(column),
-            None => lines.push(Line { rank, cell, columns: Some(vec![column]) }),
+            Some(line) => line.columns.get_or_insert_default().to_mut().push(column),
+            None => lines.push(Line { rank, cell, columns: Some(vec![column].into()) }),
         }
     }
     lines

@@ -11,7 +11,7 @@ use super::lists::{Lists, word};
 use super::rows::Rows;
 
 /// Looks at pairs while they are worked out, at most.
-const LOOKS_MAX: usize = 1 << 24;
+const LOOKS_MAX: usize = 1 << 22;
 
 /// Words of a slot.
 const SLOT: usize = 2;
@@ -33,7 +33,7 @@ impl Pairs {
     /// than `words_max`.
     pub(super) fn new(
         judge: &Judge<'_>,
-        lines: &Lines,
+        lines: &Lines<'_>,
         ends: &Ends,
         rows: &mut Rows,
         (seed, words_max): (u32, usize),
@@ -65,7 +65,7 @@ impl Pairs {
                 pairs.push((remote * locals + class, rows.word(found, lines)));
                 found.clear();
             }
-            if rows.are_too_many(words_max) {
+            if rows.are_too_many() {
                 return None;
             }
         }

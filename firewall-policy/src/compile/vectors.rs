@@ -35,14 +35,24 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
-    /// Of these lines; `None` if the kernel would not follow a search through them.
-    pub(super) fn new(judge: &Judge<'_>, lines: &Lines, mut of: Vec<u32>) -> Option<Self> {
+    /// Of these lines; `None` if the kernel would not follow a search through them, or if there
+    /// are as many steps to take as `steps_max`.
+    pub(super) fn new(
+        judge: &Judge<'_>,
+        lines: &Lines<'_>,
+        mut of: Vec<u32>,
+        steps_max: usize,
+    ) -> Option<Self> {
+        let columns = |line: &u32| lines.all[*line as usize].columns.as_ref();
+        let steps = of.iter().map(|line| columns(line).map_or(0, |of| of.len()));
+        if of.len() > SUMMARIES_MAX as usize * BITS * BITS || steps.sum::<usize>() > steps_max {
+            return None;
+        }
         Places { judge, lines }.sort(&mut of);
         let records = judge.address_classes() + judge.sides.count() + judge.columns();
         // At least one, by which the kernel's side knows that there are vectors.
         let summaries = word(room::section(of.len()).div_ceil(BITS * BITS)).max(1);
-        let vectors = Self { lines: of, records, summaries };
-        (summaries <= SUMMARIES_MAX).then_some(vectors)
+        (summaries <= SUMMARIES_MAX).then_some(Self { lines: of, records, summaries })
     }
 
     /// Words of records and vectors, at most.
@@ -64,7 +74,7 @@ impl Vectors {
     pub(super) fn write(
         &self,
         judge: &Judge<'_>,
-        lines: &Lines,
+        lines: &Lines<'_>,
         (parts, words): (&Parts, &mut Vec<u32>),
     ) {
         let of_bits = words[parts.bits as usize..].chunks_mut(Bits::PER_WORD as usize);
@@ -76,7 +86,7 @@ impl Vectors {
     }
 
     /// Writes the records of every class, in their order.
-    fn fill(&self, judge: &Judge<'_>, lines: &Lines, table: &mut Table<'_>) {
+    fn fill(&self, judge: &Judge<'_>, lines: &Lines<'_>, table: &mut Table<'_>) {
         let bits = &self.lines;
         let line = |&line: &u32| &lines.all[line as usize];
         let of_rule = (0..).zip(bits).map(|(bit, number)| (line(number).rank, bit));
@@ -113,7 +123,7 @@ impl Vectors {
 /// Where rules lie. Those that lie together share a word, so that a packet meets few.
 struct Places<'p, 'a> {
     judge: &'p Judge<'a>,
-    lines: &'p Lines,
+    lines: &'p Lines<'a>,
 }
 
 impl Places<'_, '_> {

@@ -1,5 +1,5 @@
-//! Long lists, whose tables have forms of their own, are taken by this kernel's verifier,
-//! which is older than the one that all else is tested with.
+//! Long lists, and rules with networks at both ends, whose tables have forms of their own, are
+//! taken by this kernel's verifier, which is older than the one that all else is tested with.
 
 use anyhow::Result;
 use firewall_tests::machine::Machine;
@@ -40,10 +40,42 @@ role networks 21.1.1.9
 role bitmap 33.1.1.1
 "#;
 
+/// Roles whose rules name both ends: each a host of its own, or networks in each other, which
+/// make pairs by the million.
+const WRITE_PAIRS: &str = r#"
+role() {
+    cat > /tmp/$1.yaml <<END
+version: 1
+role: $1
+default: { ingress: drop, egress: drop }
+failsafe: { ingress: [] }
+services: { $(seq 5 | awk '{ printf "p%d: { tcp: %d }, ", $1, 80 + $1 }') http: { tcp: 80 }, dns: { udp: 53 } }
+ingress:
+  deny: [{ name: half, from: 128.0.0.0/1, to: 10.64.0.0/16, service: dns }]
+  allow:
+$(rules $2)
+$($1)
+tests:
+  - { name: pair, in: { from: 100.64.1.193, to: 10.64.1.193, tcp: 80 }, expect: allow, by: pair-7 }
+  - { name: other, in: { from: 100.64.1.193, to: 10.64.1.129, tcp: 80 }, expect: drop }
+  - { name: more, in: { from: $3, to: $4, $5 }, expect: allow, by: more-7 }
+END
+}
+rules() { seq $1 | awk '{ a = int($1 / 4); b = $1 % 4 * 64 + 1
+    printf "    - { name: pair-%d, from: 100.64.%d.%d, to: 10.64.%d.%d, service: http }\n", $1, a, b, a, b }'; }
+pairs() { seq 2000 | awk '{
+    printf "    - { name: more-%d, from: any, to: 10.65.%d.%d, service: dns }\n", $1, $1 / 100, $1 % 100 * 2 }'; }
+vectors() { seq 0 2559 | awk '{ a = int($1 / 5) % 16 * 16; b = int($1 / 80) * 8
+    printf "    - { name: more-%d, from: 100.64.%d.0/20, to: 10.64.%d.0/21, service: p%d }\n", $1, a, b, $1 % 5 + 1 }'; }
+role pairs 1020 8.8.8.8 10.65.0.14 'udp: 53'
+role vectors 1000 100.64.16.9 10.64.3.9 'tcp: 83'
+"#;
+
 /// Loads each, and asks it.
 pub(crate) fn load(machine: &Machine) -> Result<()> {
     machine.sh(WRITE)?;
-    for form in ["hosts", "networks", "bitmap"] {
+    machine.sh(WRITE_PAIRS)?;
+    for form in ["hosts", "networks", "bitmap", "pairs", "vectors"] {
         let said = machine.sh(&format!("firewall test /tmp/{form}.yaml 2>&1"))?;
         assert!(said.contains("3 tests passed"), "{form}: {said}");
     }

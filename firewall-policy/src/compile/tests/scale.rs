@@ -1,10 +1,13 @@
 //! Ten thousand rules.
 
+use std::time::Instant;
+
 use firewall_common::abi::tables::{Cell, Setting};
 use firewall_common::service::ServiceIndex;
 
 use super::limits::scattered;
 use super::*;
+use crate::set::RangeSet;
 
 fn asked(generation: &Generation, remote: u32, service: u32) -> Cell {
     let query = Query {
@@ -65,4 +68,35 @@ fn a_crowded_row_loses_no_pair() {
             assert_eq!(other, Cell(Cell::NO_SLOT | Cell::DEFAULT));
         }
     }
+}
+
+#[test]
+fn rules_that_no_form_is_made_for_are_compiled_or_refused_soon() {
+    // Own networks at both ends, of sizes up to a spread; own ports, or ranges that overlap.
+    let rules = |count: u32, spread: u32, (ports, width): (u32, u32)| -> Vec<Rule> {
+        let network = |base: u32, number: u32| {
+            let first = base | number.wrapping_mul(0x9e37_79b1) >> 8;
+            let v4 = RangeSet::range(first, first | (number % spread) << 4);
+            AddrSet { v4, v6: RangeSet::empty() }
+        };
+        let rule = |number: u32| Rule {
+            remote: network(10 << 24, number),
+            local: network(20 << 24, number.wrapping_mul(7)),
+            services: ServiceSet::range(number % ports, number % ports + width),
+            ..rule(&format!("r{number}"))
+        };
+        (0..count).map(rule).collect()
+    };
+    let is_made = |rules: Vec<Rule>| {
+        let policy = policy_of(chain(vec![], vec![], rules), chain(vec![], vec![], vec![]));
+        let (start, mut slots) = (Instant::now(), SlotTable::default());
+        let made = compile(&policy, &environment(), &mut slots).is_ok();
+        let took = start.elapsed();
+        assert!(took.as_secs() < 60, "{} rules: {took:?}", policy.ingress.allow.len());
+        made
+    };
+    assert!(!is_made(rules(60_000, 1, (40_000, 20_000))));
+    assert!(!is_made(rules(20_000, 4_000, (20_000, 20_000))));
+    assert!(is_made(rules(3_000, 40_000, (1, 20_000))));
+    assert!(is_made(rules(10_000, 1, (10_000, 0))));
 }
