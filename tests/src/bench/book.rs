@@ -56,12 +56,14 @@ pub(super) const SECTIONS: [Section; 12] = [
     Section {
         id: "classbench",
         title: "ClassBench-like rule sets",
-        about: "Five-field sets made from a seed: acl-like (specific pairs, exact ports) and fw-like \
-                (wildcards, ranges). Our language has no source port: where a set names one, the rule \
-                applies to all. First match becomes order-free: an allow below a deny gives way to \
-                it. `own addresses`: a host's, which names eight addresses of its own, or any; the \
-                others name 32 networks, as a router would. 4,096 headers, every verdict and every \
-                rule's hit, are held against a linear model.",
+        about: "Five-field sets made from a seed, with the shares of published ones, or those of \
+                files: access lists (acl), of which half is about five destinations; firewalls (fw), \
+                most of whose rules name one end; IP chains (ipc), pairs of networks. `every length`: \
+                networks of every length at both ends. `own addresses`: a host's, which names eight \
+                addresses of its own, or any. Our language has no source port: where a set names \
+                one, the rule applies to all. First match becomes order-free: an allow below a deny \
+                gives way to it. 4,096 headers, every verdict and every rule's hit, are held against \
+                a linear model.",
     },
     Section {
         id: "socket",
