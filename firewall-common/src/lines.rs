@@ -18,11 +18,12 @@
 //! four rows.
 //!
 //! Pair classes are what only networks of lines with two narrow ends tell apart. Few pairs of
-//! them have a line, but where networks lie in each other at both ends: then each class of addresses, each side and each service class has a
-//! *vector* instead, a bit for each such line. A line holds if three vectors have its bit. A
-//! *record* for each class says in which words of its vector there is anything, a bit for a
-//! word: three records that have nothing in common spare a look at 1,024 lines. Which lines
-//! share a word is the compiler's choice: those that the same addresses meet.
+//! them have a line, but where networks lie in each other at both ends: then each class of
+//! addresses, each side and each service class has a *vector* instead, a bit for each such
+//! line. A line holds if three vectors have its bit. A *record* for each class says in which
+//! words of its vector there is anything, a bit for a word: three records that have nothing in
+//! common spare a look at 1,024 lines. Which lines share a word is the compiler's choice:
+//! those that the same addresses meet.
 //!
 //! Baboescu and Varghese, "Scalable Packet Classification", SIGCOMM 2001, where all lines
 //! have bits, in order of rank.
