@@ -196,6 +196,8 @@ const SCATTERED_HOSTS: Hosts = Hosts {
 
 const GRE: u8 = 47;
 
+/// Ranges of ports that are named.
+const RANGES: usize = 16;
 /// Of the sets.
 const SEED: u64 = 1;
 /// The first of a host's own addresses, 192.0.2.10.
@@ -222,13 +224,14 @@ pub(super) fn rules(kind: &Kind, count: usize, own: Option<u32>) -> Vec<Rule> {
         let protocol = share(kind.protocols, &mut random);
         // Of two places the lower one, so that some ports are frequent.
         let place = random.below(kind.exact).min(random.below(kind.exact));
-        let (exact, more) = ports[place as usize];
+        let (exact, _) = ports[place as usize];
+        let (first, more) = ports[place as usize % RANGES];
         let ports = match share(kind.ports, &mut random) {
             _ if protocol.is_none_or(|protocol| !super::rules::has_ports(protocol)) => ALL_PORTS,
             Ports::All => ALL_PORTS,
             Ports::Exact => (exact, exact),
             Ports::High => (1024, u16::MAX),
-            Ports::Range => (exact, exact + more),
+            Ports::Range => (first, first + more),
         };
         let rule = Rule { source, destination, protocol, ports, deny: random.below(2) == 0 };
         // A rule for everything would leave the others nothing.
