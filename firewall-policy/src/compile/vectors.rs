@@ -14,6 +14,7 @@ use super::judge::Judge;
 use super::lines::Lines;
 use super::lists::{Lists, word};
 use super::room;
+use super::wide::is_wide;
 
 /// Bits of a word.
 const BITS: usize = u32::BITS as usize;
@@ -140,9 +141,8 @@ impl Places<'_, '_> {
     fn of(&self, rank: u32) -> [u32; 3] {
         let judge = self.judge;
         let (remote, local) = judge.ends_of(rank);
-        let first_of_few = |held: &[u32], all: usize| {
-            is_narrow(held.len(), all).then(|| held.first().copied()).flatten()
-        };
+        let first_of_few =
+            |held: &[u32], all: usize| held.first().copied().filter(|_| !is_wide(held.len(), all));
         let remote = remote.map(|set| self.lines.remotes(set));
         let remote = remote.and_then(|held| first_of_few(held, judge.address_classes()));
         let local = local.map(|set| judge.sides.held_by(set));
@@ -155,11 +155,6 @@ impl Places<'_, '_> {
             (None, None) => [3, column.unwrap_or_default(), 0],
         }
     }
-}
-
-/// Whether an end holds few of all classes.
-fn is_narrow(held: usize, all: usize) -> bool {
-    held == 1 || held * 16 < all
 }
 
 /// Records and vectors while they are written.

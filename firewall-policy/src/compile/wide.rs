@@ -83,7 +83,7 @@ impl Wide {
 }
 
 /// Whether a set holds many of all classes.
-fn is_wide(held: usize, all: usize) -> bool {
+pub(super) fn is_wide(held: usize, all: usize) -> bool {
     held > 1 && held * 16 >= all
 }
 

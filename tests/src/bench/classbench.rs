@@ -12,7 +12,7 @@ mod rules;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use firewall_common::service::proto;
 use firewall_policy::ir::Policy;
 
@@ -50,10 +50,11 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         bench.book.say(&format!("{SECTION}: {row}"));
         let loaded = judged(bench, &row, &rules).and_then(|()| {
             let name = row.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-            synthetic::install(bench.pair, &name, &policy(&rules, true)?).context("all denied")
+            let denied = synthetic::install(bench.pair, &name, &policy(&rules, true)?);
+            Ok((denied.context("all denied")?, traffic(&rules)?))
         });
         match loaded {
-            Ok(ours) => kept.push((row, ours, traffic(&rules)?)),
+            Ok((ours, records)) => kept.push((row, ours, records)),
             Err(error) => bench.book.skip(SECTION, &row, &error),
         }
     }
@@ -93,6 +94,7 @@ fn sets(bench: &Bench<'_>) -> Result<Vec<(String, Vec<Rule>)>> {
 fn traffic(rules: &[Rule]) -> Result<Vec<[u32; 4]>> {
     let tcp: Vec<&Rule> =
         rules.iter().filter(|rule| matches!(rule.protocol, None | Some(proto::TCP))).collect();
+    ensure!(!tcp.is_empty(), "no rule is for TCP: there is nothing to time");
     let count = u32::try_from(tcp.len())?;
     let mut random = Random::new(21);
     let record = |_| {

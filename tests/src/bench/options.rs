@@ -39,7 +39,9 @@ pub struct Options {
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
     /// Measure the rules of a file in `ClassBench`'s format in place of made ones, and nothing else
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "check", "save_baseline"])]
+    // Its whole path, because the lab is in another directory.
+    #[arg(long, value_name = "FILE", value_parser = |path: &str| std::fs::canonicalize(path))]
+    #[arg(conflicts_with_all = ["only", "check", "save_baseline"])]
     pub rule_set: Vec<PathBuf>,
     /// Fail if a ratio or an instruction count has fallen behind tests/bench/baseline.json
     #[arg(long)]
