@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | both wide | a row for each pair of *wide classes*: addresses that no wide network tells apart |
 //! | one wide | a row for each class of the other end and wide class of that one |
-//! | both narrow | a table of pairs of *pair classes* that have a row, or bit vectors |
+//! | both narrow | the [`Slots`] of pairs of *pair classes* that have a row, or bit vectors |
 //!
 //! A network is wide if it holds many of all classes. There are few of those, and so few
 //! wide classes, while most rules of firewalls name one end only. A [`Row`] has a line for each
@@ -36,34 +36,51 @@ use crate::verdict::Direction;
 
 /// What a lookup needs to know of a chain.
 struct Chain {
-    first: Setting,
-    summaries: Setting,
+    ends: Setting,
+    wide: Setting,
+    narrow: Setting,
+    rows: Setting,
     cells: Setting,
+    shape: Setting,
+    pair_mask: Setting,
+    summaries: Setting,
     sides: Setting,
     columns: Setting,
-    rows: Setting,
-    pair_mask: Setting,
 }
 
 impl Chain {
     const INGRESS: Self = Self {
-        first: Setting::LinesIngress,
-        summaries: Setting::SummariesIngress,
+        ends: Setting::LinesIngress,
+        wide: Setting::CombinedIngress,
+        narrow: Setting::ColumnsIngress,
+        rows: Setting::RowsIngress,
         cells: Setting::CellsIngress,
+        shape: Setting::ShapeIngress,
+        pair_mask: Setting::PairMaskIngress,
+        summaries: Setting::SummariesIngress,
         sides: Setting::LocalClassesIngress,
         columns: Setting::ServiceClassesIngress,
-        rows: Setting::RowsIngress,
-        pair_mask: Setting::PairMaskIngress,
     };
     const EGRESS: Self = Self {
-        first: Setting::LinesEgress,
-        summaries: Setting::SummariesEgress,
+        ends: Setting::LinesEgress,
+        wide: Setting::CombinedEgress,
+        narrow: Setting::ColumnsEgress,
+        rows: Setting::RowsEgress,
         cells: Setting::CellsEgress,
+        shape: Setting::ShapeEgress,
+        pair_mask: Setting::PairMaskEgress,
+        summaries: Setting::SummariesEgress,
         sides: Setting::LocalClassesEgress,
         columns: Setting::ServiceClassesEgress,
-        rows: Setting::RowsEgress,
-        pair_mask: Setting::PairMaskEgress,
     };
+
+    #[inline(always)]
+    const fn of(direction: Direction) -> &'static Self {
+        match direction {
+            Direction::Ingress => &Self::INGRESS,
+            Direction::Egress => &Self::EGRESS,
+        }
+    }
 }
 
 /// The classes of a packet.
@@ -77,63 +94,140 @@ pub struct Classes {
     pub column: u32,
 }
 
-/// The parts of a chain's tables, by their first words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
-    /// An [`End`] for each class of addresses, then for each side.
-    pub ends: u32,
-    /// For each pair of wide classes, remote times [`End::WIDE_MAX`] plus local, and column:
-    /// the line.
-    pub wide: u32,
-    /// For each word of a vector, the line of each of its bits, then [`Bits::NONE`]'s.
-    pub bits: u32,
-    /// Slots of two words, the number of a pair plus 1 (0 = none) and its [`Row`], found by
-    /// [`slot_of`]; or records of classes of addresses, of sides and of columns, and vectors.
-    pub pairs: u32,
-}
+/// What the lines of a chain are like: words of an end (bits 0-7), which kinds of lines there
+/// are (bits 8-11), and the number of a line behind all others, the default's (bits 12-31).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape(pub u32);
 
-impl Parts {
-    /// Of tables from word `first` on, with so many classes of addresses, sides and columns,
-    /// and so many words of bits in a record.
+impl Shape {
+    /// Some lines have two wide ends.
+    pub const BOTH_WIDE: u32 = 1 << 8;
+    /// Some have a wide local end only.
+    pub const LOCAL_WIDE: u32 = 1 << 9;
+    /// Some have a wide remote end only.
+    pub const REMOTE_WIDE: u32 = 1 << 10;
+    const ANY_WIDE: u32 = Self::BOTH_WIDE | Self::LOCAL_WIDE | Self::REMOTE_WIDE;
+    /// Some have two narrow ends, and a row for each pair.
+    pub const PAIRS: u32 = 1 << 11;
+    const LAST_SHIFT: u32 = 12;
+
+    /// With some of these bits, so many wide classes at either end, and this last line.
+    #[must_use]
+    pub const fn new(kinds: u32, wide: u32, last: u32) -> Self {
+        let words = if kinds & Self::ANY_WIDE == 0 {
+            End::PAIR + 1
+        } else {
+            (End::ROWS + wide).next_power_of_two()
+        };
+        Self(words | kinds | last << Self::LAST_SHIFT)
+    }
+
+    /// Whether there are such lines.
     #[inline(always)]
     #[must_use]
-    pub const fn new(first: u32, [addresses, sides, columns]: [u32; 3], summaries: u32) -> Self {
-        let ends = addresses.wrapping_add(sides).wrapping_mul(End::WORDS);
-        let wide = first.wrapping_add(ends);
-        let pairs = End::WIDE_MAX * End::WIDE_MAX;
-        let bits = wide.wrapping_add(columns.wrapping_mul(pairs));
-        let words = (summaries << 5).wrapping_add(1).wrapping_mul(Bits::PER_WORD);
-        // Records begin at a cache line.
-        let pairs = bits.wrapping_add(words).wrapping_add(15) & !15;
-        Self { ends: first, wide, bits, pairs }
+    pub const fn has(self, kinds: u32) -> bool {
+        self.0 & kinds != 0
+    }
+
+    /// Words of an end.
+    #[inline(always)]
+    #[must_use]
+    pub const fn end_words(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// Rows in an end.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rows(self) -> u32 {
+        self.end_words().saturating_sub(End::ROWS)
+    }
+
+    #[inline(always)]
+    const fn last(self) -> u32 {
+        self.0 >> Self::LAST_SHIFT
     }
 }
 
 /// The cell of the lowest line that holds for all three classes; the default's if none does.
 #[inline(always)]
 pub fn cell<T: Tables + ?Sized>(tables: &T, direction: Direction, classes: Classes) -> Cell {
-    let chain = match direction {
-        Direction::Ingress => Chain::INGRESS,
-        Direction::Egress => Chain::EGRESS,
+    let Some(line) = lowest(tables, direction, classes) else {
+        return Cell(Cell::NO_SLOT | Cell::BROKEN);
     };
-    let (first, summaries) = (tables.setting(chain.first), tables.setting(chain.summaries));
-    let counts = [Setting::AddressClasses, chain.sides, chain.columns];
-    let [addresses, sides, columns] = counts.map(|setting| tables.setting(setting));
-    let parts = Parts::new(first, [addresses, sides, columns], summaries);
-    let ends = Ends::of(&parts, addresses, classes);
+    Cell(tables.word(tables.setting(Chain::of(direction).cells).wrapping_add(line)))
+}
+
+/// The lowest line that holds, the last if none does; `None` if the tables contradict
+/// themselves.
+#[inline(always)]
+fn lowest<T: Tables + ?Sized>(tables: &T, direction: Direction, classes: Classes) -> Option<u32> {
+    let chain = Chain::of(direction);
+    let shape = Shape(tables.setting(chain.shape));
+    let side = tables.setting(Setting::AddressClasses).wrapping_add(classes.side);
+    // One after the other: what is not there must not be kept while the next is read, which
+    // verifiers take for a read of nothing.
+    let remote = Found::read(tables, (chain, shape), classes.address)?;
+    let local = Found::read(tables, (chain, shape), side)?;
+    let columns = tables.setting(chain.columns);
     let rows = Rows { first: tables.setting(chain.rows), columns, column: classes.column };
-    let narrow = if summaries == 0 {
-        of_pair(tables, &parts, ends, (rows, tables.setting(chain.pair_mask)))
-    } else {
-        let column = addresses.wrapping_add(sides).wrapping_add(classes.column);
-        let records = [classes.address, addresses.wrapping_add(classes.side), column];
-        match of_vectors(tables, &parts, summaries, records) {
-            Some(line) => line,
-            None => return Cell(Cell::NO_SLOT | Cell::BROKEN),
+    let mut lowest = shape.last();
+    if tables.setting(chain.summaries) != 0 {
+        lowest = tables.line_of_vectors(direction, classes);
+        if lowest == BROKEN {
+            return None;
         }
-    };
-    let lowest = lower(of_wide(tables, &parts, ends, rows), narrow);
-    Cell(tables.word(tables.setting(chain.cells).wrapping_add(lowest)))
+    } else if shape.has(Shape::PAIRS) {
+        let first = tables.setting(chain.narrow);
+        let slots = Slots { first, mask: tables.setting(chain.pair_mask) };
+        let row = slots.row(tables, remote.pair.wrapping_add(local.pair))?;
+        lowest = lower(tables, lowest, rows.line(tables, row));
+    }
+    if shape.has(Shape::BOTH_WIDE) {
+        let pair = remote.wide.wrapping_mul(shape.rows()).wrapping_add(local.wide);
+        let place = pair.wrapping_mul(columns).wrapping_add(classes.column);
+        let line = tables.word(tables.setting(chain.wide).wrapping_add(place));
+        lowest = lower(tables, lowest, line);
+    }
+    if shape.has(Shape::LOCAL_WIDE) {
+        lowest = lower(tables, lowest, rows.line(tables, remote.row(tables, local)));
+    }
+    if shape.has(Shape::REMOTE_WIDE) {
+        lowest = lower(tables, lowest, rows.line(tables, local.row(tables, remote)));
+    }
+    Some(lowest)
+}
+
+/// An [`End`] of a packet.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    first: u32,
+    pair: u32,
+    wide: u32,
+}
+
+impl Found {
+    #[inline(always)]
+    fn read<T: Tables + ?Sized>(
+        tables: &T,
+        (chain, shape): (&Chain, Shape),
+        number: u32,
+    ) -> Option<Self> {
+        const { assert!(End::PAIR == 0 && End::WIDE == 1) };
+        let first = tables.setting(chain.ends).wrapping_add(number.wrapping_mul(shape.end_words()));
+        Some(if shape.has(Shape::ANY_WIDE) {
+            let [pair, wide] = tables.words(first)?;
+            Self { first, pair, wide }
+        } else {
+            Self { first, pair: tables.word(first), wide: 0 }
+        })
+    }
+
+    /// What stands for the row that it has with the other end.
+    #[inline(always)]
+    fn row<T: Tables + ?Sized>(self, tables: &T, other: Self) -> u32 {
+        tables.word(self.first.wrapping_add(End::ROWS).wrapping_add(other.wide))
+    }
 }
 
 /// Where the rows are, and which of their words is asked for.
@@ -145,103 +239,50 @@ struct Rows {
 }
 
 impl Rows {
-    /// The line of the row for which the word at `place` stands; a number behind all lines if
-    /// it has none.
+    /// The line of the row for which a word stands; a number behind all lines if it has none.
     #[inline(always)]
-    fn line<T: Tables + ?Sized>(self, tables: &T, place: u32) -> u32 {
-        let word = tables.word(place);
+    fn line<T: Tables + ?Sized>(self, tables: &T, word: u32) -> u32 {
         let row = (word >> Row::LINE_BITS).wrapping_mul(self.columns).wrapping_add(self.column);
         let distance = tables.word(self.first.wrapping_add(row));
         (word & Row::LINE).wrapping_add(distance)
     }
 }
 
-/// First words of the ends of a packet.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    remote: u32,
-    local: u32,
-}
+/// In place of a line: tables contradict themselves.
+const BROKEN: u32 = u32::MAX;
 
-impl Ends {
-    #[inline(always)]
-    const fn of(parts: &Parts, addresses: u32, classes: Classes) -> Self {
-        let side = addresses.wrapping_add(classes.side);
-        Self {
-            remote: parts.ends.wrapping_add(classes.address.wrapping_mul(End::WORDS)),
-            local: parts.ends.wrapping_add(side.wrapping_mul(End::WORDS)),
-        }
-    }
-
-    /// The same word of both.
-    #[inline(always)]
-    fn words<T: Tables + ?Sized>(self, tables: &T, offset: u32) -> [u32; 2] {
-        [self.remote, self.local].map(|end| tables.word(end.wrapping_add(offset)))
-    }
-}
-
-/// The lowest line that has a wide end.
+/// The lowest line that has two narrow ends, by vectors.
 #[inline(always)]
-fn of_wide<T: Tables + ?Sized>(tables: &T, parts: &Parts, ends: Ends, rows: Rows) -> u32 {
-    let [remote, local] = ends.words(tables, End::WIDE);
-    let both = remote.wrapping_mul(End::WIDE_MAX).wrapping_add(local).wrapping_mul(rows.columns);
-    let both = tables.word(parts.wide.wrapping_add(both).wrapping_add(rows.column));
-    let [remote_line, local_line] = [(ends.remote, local), (ends.local, remote)]
-        .map(|(end, wide)| rows.line(tables, end.wrapping_add(End::ROWS).wrapping_add(wide)));
-    lower(both, lower(remote_line, local_line))
-}
-
-/// The lowest line that has two narrow ends, by the row of their pair, if it has any.
-#[inline(always)]
-fn of_pair<T: Tables + ?Sized>(
+pub fn line_of_vectors<T: Tables + ?Sized>(
     tables: &T,
-    parts: &Parts,
-    ends: Ends,
-    (rows, mask): (Rows, u32),
+    direction: Direction,
+    classes: Classes,
 ) -> u32 {
-    let [remote, local] = ends.words(tables, End::PAIR);
-    let pair = remote.wrapping_add(local);
-    let mut slot = slot_of(tables.setting(Setting::Seed), pair);
-    // A bound that the compiler does not know is a loop that it does not unroll.
-    for _ in 0..tables.setting(Setting::Probes) {
-        let place = parts.pairs.wrapping_add((slot & mask) << 1);
-        let found = tables.word(place);
-        if found == pair.wrapping_add(1) {
-            return rows.line(tables, place.wrapping_add(1));
-        }
-        if found == 0 {
-            break;
-        }
-        slot = slot.wrapping_add(1);
-    }
-    Row::NONE
+    let chain = Chain::of(direction);
+    let addresses = tables.setting(Setting::AddressClasses);
+    let column = addresses.wrapping_add(tables.setting(chain.sides)).wrapping_add(classes.column);
+    let records = [classes.address, addresses.wrapping_add(classes.side), column];
+    let (first, summaries) = (tables.setting(chain.narrow), tables.setting(chain.summaries));
+    of_vectors(tables, (first, summaries), records).unwrap_or(BROKEN)
 }
 
-/// The slot, before masking, at which the search for a pair starts.
-#[inline(always)]
-#[must_use]
-pub const fn slot_of(seed: u32, pair: u32) -> u32 {
-    // Pairs are neighbours, and must not be with any seed.
-    pair_slot(seed ^ 0x9e37_79b1, pair)
-}
-
-/// The same by what the vectors of three records have in common; `None` if the tables
+/// The lowest line of what the vectors of three records have in common; `None` if the tables
 /// contradict themselves.
 #[inline(always)]
 fn of_vectors<T: Tables + ?Sized>(
     tables: &T,
-    parts: &Parts,
-    summaries: u32,
+    (first, summaries): (u32, u32),
     records: [u32; 3],
 ) -> Option<u32> {
     let words = Record::words(summaries);
-    let records = records.map(|number| parts.pairs.wrapping_add(number.wrapping_mul(words)));
-    let vectors = records.map(|record| parts.ends.wrapping_add(tables.word(record)));
+    let behind_bits = first.wrapping_add(Bits::words(summaries));
+    let records = records.map(|number| behind_bits.wrapping_add(number.wrapping_mul(words)));
+    let vectors = records.map(|record| first.wrapping_add(tables.word(record)));
     // Once here, so that no look at one of their words can be outside.
     if !are_inside(tables, records, words) || !are_inside(tables, vectors, summaries << 5) {
         return None;
     }
-    let line = |number: u32| tables.word(parts.bits.wrapping_add(number));
+    let line = |number: u32| tables.word(first.wrapping_add(number));
     let mut best = line(Bits::NONE);
     for summary in 0..summaries {
         let mut left = common(tables, records, Record::SUMMARY.wrapping_add(summary));
@@ -253,6 +294,7 @@ fn of_vectors<T: Tables + ?Sized>(
             let word = (summary << 5).wrapping_add(lowest_bit(left));
             let lines = common(tables, vectors, word);
             best = lower(
+                tables,
                 best,
                 line(word.wrapping_mul(Bits::PER_WORD).wrapping_add(lowest_bit(lines))),
             );
@@ -265,28 +307,33 @@ fn of_vectors<T: Tables + ?Sized>(
 /// The lower of two lines. No branch on what was read: it would wait for memory, and the
 /// verifier would follow all that comes after it once more.
 #[inline(always)]
-const fn lower(a: u32, b: u32) -> u32 {
-    let ahead = b as i64 - a as i64;
-    (a as i64 + (ahead & ahead >> 63)).cast_unsigned() as u32
+fn lower<T: Tables + ?Sized>(tables: &T, a: u32, b: u32) -> u32 {
+    let ahead = u64::from(b).wrapping_sub(u64::from(a));
+    u64::from(a).wrapping_add(ahead & tables.unseen(sign(ahead))) as u32
+}
+
+/// All bits of a number below 0, none of another.
+#[inline(always)]
+const fn sign(number: u64) -> u64 {
+    (number.cast_signed() >> 63).cast_unsigned()
 }
 
 /// What is known of a class of addresses or a side: an end of a packet.
 ///
-/// Words: the wide class that it is of; what it adds to the number of a pair; then the
-/// [`Row`] for each wide class of the other end.
+/// Words: what it adds to the number of a pair; then, where lines have wide ends, the wide
+/// class that it is of, and the [`Row`] for each wide class of the other end. There are as many
+/// words for all ends of a chain, a power of two, so that none straddles two cache lines.
 pub struct End;
 
 impl End {
-    /// Words of an end: a cache line.
-    pub const WORDS: u32 = 16;
-    /// Offset of the wide class.
-    pub const WIDE: u32 = 0;
     /// Offset of its part of a pair's number.
-    pub const PAIR: u32 = 1;
+    pub const PAIR: u32 = 0;
+    /// Offset of the wide class.
+    pub const WIDE: u32 = 1;
     /// Offset of the first row.
     pub const ROWS: u32 = 2;
-    /// Wide classes of either end, at most.
-    pub const WIDE_MAX: u32 = Self::WORDS - Self::ROWS;
+    /// Wide classes of either end, at most: an end is a cache line then.
+    pub const WIDE_MAX: u32 = 16 - Self::ROWS;
 }
 
 /// The lines that an end or a pair of ends has, by column.
@@ -313,10 +360,73 @@ impl Row {
     }
 }
 
+/// The slots of pairs that have a row: the narrow part of a chain's tables.
+///
+/// Words: a *salt* for every eight slots; then two for each slot, the number of a pair plus 1
+/// (0 = none) and what stands for its row. A pair's hash says which salt is its, and with
+/// that salt which slot: the compiler has found salts by which no pairs meet, so there is
+/// nothing to search.
+///
+/// Belazzougui, Botelho and Dietzfelbinger, "Hash, Displace, and Compress", ESA 2009.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// Number of the first word.
+    pub first: u32,
+    /// Number of the last slot: their count is a power of two.
+    pub mask: u32,
+}
+
+impl Slots {
+    /// Slots at least, so that they begin at a cache line.
+    pub const COUNT_MIN: u32 = 16 * Self::SHARE;
+
+    /// Slots for each salt.
+    const SHARE: u32 = 8;
+
+    /// Words of slots up to the last.
+    #[must_use]
+    pub const fn words(mask: u32) -> u32 {
+        (mask + 1) / Self::SHARE + ((mask + 1) << 1)
+    }
+
+    /// What stands for the row of a pair; `None` if tables contradict themselves.
+    #[inline(always)]
+    fn row<T: Tables + ?Sized>(self, tables: &T, pair: u32) -> Option<u32> {
+        let salt = tables.word(self.salt(pair));
+        let [found, row] = tables.words(self.slot(salt, pair))?;
+        // No branch: half of all packets would take it.
+        let differs = u64::from(found ^ pair.wrapping_add(1));
+        Some(row & tables.unseen(sign(differs.wrapping_sub(1))) as u32)
+    }
+
+    /// The place of a pair's salt.
+    #[inline(always)]
+    #[must_use]
+    pub const fn salt(self, pair: u32) -> u32 {
+        let salts = self.mask / Self::SHARE;
+        self.first.wrapping_add(Self::hash(0, pair) & salts)
+    }
+
+    /// The place of a pair's slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self, salt: u32, pair: u32) -> u32 {
+        let slots = self.first.wrapping_add(self.mask.wrapping_add(1) / Self::SHARE);
+        slots.wrapping_add((Self::hash(salt, pair) & self.mask) << 1)
+    }
+
+    #[inline(always)]
+    const fn hash(salt: u32, pair: u32) -> u32 {
+        // Pairs are neighbours, and must not be with any salt.
+        pair_slot(salt << 1 ^ 0x9e37_79b1, pair)
+    }
+}
+
 /// The lines of a vector's bits.
 ///
 /// For each word of a vector there is one more, which stands for no bit at all: the default,
-/// the line behind all others.
+/// the line behind all others. Behind them are the records and vectors, all of which is the
+/// narrow part of a chain's tables, if that has no pairs.
 pub struct Bits;
 
 impl Bits {
@@ -324,6 +434,15 @@ impl Bits {
     pub const PER_WORD: u32 = u32::BITS + 1;
     /// The line that stands for no bit of the first word.
     pub const NONE: u32 = u32::BITS;
+
+    /// Words of all bits, of records with so many words of bits: whole cache lines, so that
+    /// records begin at one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(summaries: u32) -> u32 {
+        let words = (summaries << 5).wrapping_mul(Self::PER_WORD);
+        words.wrapping_add(15) & !15
+    }
 }
 
 /// Whether so many words from each of these are in the tables.
@@ -357,11 +476,27 @@ const fn lowest_bit(word: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{MISSING, Settings};
+
+    /// Tables in which there is nothing.
+    struct Empty;
+
+    impl Settings for Empty {
+        fn setting(&self, _: Setting) -> u32 {
+            0
+        }
+    }
+
+    impl Tables for Empty {
+        fn word(&self, _: u32) -> u32 {
+            MISSING
+        }
+    }
 
     #[test]
     fn the_lower_line_is_found() {
         for (a, b) in [(0, 0), (1, 2), (7, 0), (u32::MAX, 3), (0, u32::MAX)] {
-            assert_eq!((lower(a, b), lower(b, a)), (a.min(b), a.min(b)));
+            assert_eq!((lower(&Empty, a, b), lower(&Empty, b, a)), (a.min(b), a.min(b)));
         }
     }
 

@@ -75,6 +75,13 @@ impl Address {
         ((half >> shift) & 0xff) as u32
     }
 
+    /// The same of an IPv4 address, where depths past 3 wrap.
+    #[inline(always)]
+    #[must_use]
+    pub const fn byte_v4(self, depth: u32) -> u32 {
+        self.v4() >> ((!depth & 3) << 3) & 0xff
+    }
+
     /// The first `length` bits, the rest zero.
     #[inline(always)]
     #[must_use]

@@ -54,10 +54,15 @@ pub trait Tables: Settings {
     fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
         self.at(services, service.0)
     }
-    /// The cell of the first line that holds for a packet's classes: [`lines::cell`],
-    /// which the kernel calls out of line.
-    fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
-        lines::cell(self, direction, classes)
+    /// A number of which the compiler is to know nothing: it makes branches of what it knows,
+    /// which wait for memory and go the wrong way half of the time.
+    #[inline(always)]
+    fn unseen(&self, number: u64) -> u64 {
+        number
+    }
+    /// [`lines::line_of_vectors`], which the kernel calls out of line.
+    fn line_of_vectors(&self, direction: Direction, classes: Classes) -> u32 {
+        lines::line_of_vectors(self, direction, classes)
     }
     /// Whether a chain admits a tuple.
     #[inline(always)]
@@ -262,7 +267,7 @@ fn decide_by_address<T: Tables + ?Sized>(
     let side = side(tables, query, chain);
     if tables.setting(chain.lines) != 0 {
         let classes = Classes { address: class, side, column: word.class() };
-        return tables.first_line(query.direction, classes);
+        return lines::cell(tables, query.direction, classes);
     }
     let mut row = side.wrapping_mul(tables.setting(Setting::AddressClasses)).wrapping_add(class);
     if tables.setting(chain.combined) != 0 {
@@ -432,22 +437,44 @@ fn walk<T: Tables + ?Sized, const WIDTH: u32>(
         let number = here & TrieWord::NUMBER;
         if here & TrieWord::BLOCK != 0 {
             let block = tables.setting(Setting::Blocks).wrapping_add(number << 8);
-            here = tables.word(block.wrapping_add(address.byte(depth)));
+            let byte = if WIDTH == 1 { address.byte_v4(depth) } else { address.byte(depth) };
+            here = tables.word(block.wrapping_add(byte));
             depth = depth.wrapping_add(1);
         } else if here & TrieWord::COMPARE != 0 {
-            let record = tables.setting(Setting::Compares).wrapping_add(number * Compare::WORDS);
-            let Some(record) = tables.words(record) else { return MISSING };
-            let [a, b, c, d, length, inside, outside, inside_depth] = record;
-            if is_inside::<WIDTH>(([a, b, c, d], length), address) {
-                (here, depth) = (inside, inside_depth);
+            let Some(record) = Record::read::<_, WIDTH>(tables, number) else { return MISSING };
+            if is_inside::<WIDTH>((record.prefix, Compare::length(record.reach)), address) {
+                (here, depth) = (record.inside, Compare::depth(record.reach));
             } else {
-                here = outside;
+                here = record.outside;
             }
         } else {
             break;
         }
     }
     here
+}
+
+/// A [`Compare`] record.
+struct Record {
+    prefix: [u32; 4],
+    reach: u32,
+    inside: u32,
+    outside: u32,
+}
+
+impl Record {
+    #[inline(always)]
+    fn read<T: Tables + ?Sized, const WIDTH: u32>(tables: &T, number: u32) -> Option<Self> {
+        let first = number.wrapping_mul(Compare::words(WIDTH));
+        let first = tables.setting(Setting::Compares).wrapping_add(first);
+        Some(if WIDTH == 1 {
+            let [a, reach, inside, outside] = tables.words(first)?;
+            Self { prefix: [a, 0, 0, 0], reach, inside, outside }
+        } else {
+            let [a, b, c, d, reach, inside, outside, _] = tables.words(first)?;
+            Self { prefix: [a, b, c, d], reach, inside, outside }
+        })
+    }
 }
 
 /// Whether an address of `WIDTH` words begins as a prefix of a length does.

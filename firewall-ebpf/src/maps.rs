@@ -304,6 +304,8 @@ settings! {
     WordBits
     PairMaskIngress
     PairMaskEgress
+    ShapeIngress
+    ShapeEgress
 }
 
 /// A number of which the loader leaves 32 bits.

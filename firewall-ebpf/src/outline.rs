@@ -48,11 +48,11 @@ pub(crate) extern "C" fn opening(hi: u64, lo: u64, version: u32, service: u32) -
     u32::from(opening::admits(openings, remote, version, service, now))
 }
 
-/// [`lines::cell`].
+/// [`lines::line_of_vectors`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn first_line(which: u32, address: u32, side: u32, column: u32) -> u32 {
-    lines::cell(&Words, direction(which & 1), Classes { address, side, column }).0
+pub(crate) extern "C" fn line_of_vectors(which: u32, address: u32, side: u32, column: u32) -> u32 {
+    lines::line_of_vectors(&Words, direction(which & 1), Classes { address, side, column })
 }
 
 /// [`ban::place`].

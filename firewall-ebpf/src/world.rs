@@ -6,7 +6,7 @@ use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::{OPENINGS, Opening};
-use firewall_common::abi::tables::{Cell, Setting};
+use firewall_common::abi::tables::Setting;
 use firewall_common::ban::Bans;
 use firewall_common::flow::Clock;
 use firewall_common::flow::table::{Opened, Part, Slots};
@@ -118,9 +118,14 @@ impl Tables for Words {
     }
 
     #[inline(always)]
-    fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
+    fn unseen(&self, number: u64) -> u64 {
+        maps::opaque(number)
+    }
+
+    #[inline(always)]
+    fn line_of_vectors(&self, direction: Direction, classes: Classes) -> u32 {
         let Classes { address, side, column } = classes;
-        Cell(outline::first_line(direction as u32, address, side, column))
+        outline::line_of_vectors(direction as u32, address, side, column)
     }
 }
 
@@ -153,8 +158,13 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     }
 
     #[inline(always)]
-    fn first_line(&self, direction: Direction, classes: Classes) -> Cell {
-        Words.first_line(direction, classes)
+    fn unseen(&self, number: u64) -> u64 {
+        Words.unseen(number)
+    }
+
+    #[inline(always)]
+    fn line_of_vectors(&self, direction: Direction, classes: Classes) -> u32 {
+        Words.line_of_vectors(direction, classes)
     }
 }
 

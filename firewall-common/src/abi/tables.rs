@@ -32,7 +32,8 @@ pub enum Setting {
     RootV6 = 5,
     /// First word of the trie blocks, 256 words each.
     Blocks = 6,
-    /// First word of the compare records, [`Compare::WORDS`] words each.
+    /// First word of the compare records, [`Compare::words`] words each: those
+    /// of IPv4, then those of IPv6.
     Compares = 7,
     /// First word of the bitmap of /24s that hold more than class 0, 524,288
     /// words; 0 = absent.
@@ -99,8 +100,8 @@ pub enum Setting {
     RowsIngress = 35,
     /// The same for egress.
     RowsEgress = 36,
-    /// First word of the columns of the ingress cells in sparse form,
-    /// [`Column::WORDS`] words each.
+    /// First word of the columns of the ingress cells in sparse form, [`Column::WORDS`] words
+    /// each; or of the narrow part of lines, see [`lines`](crate::lines).
     ColumnsIngress = 37,
     /// The same for egress.
     ColumnsEgress = 38,
@@ -127,7 +128,8 @@ pub enum Setting {
     /// Whether the filter has the /24s that hold more than class 0: 1 or 0.
     FilterNetworks = 49,
     /// First word of the map from a row of the ingress chain, an address class on a
-    /// side, to the row of cells that it shares with others; 0 = rows share nothing.
+    /// side, to the row of cells that it shares with others; or of the lines of pairs of wide
+    /// classes. 0 = rows share nothing, no line has two wide ends.
     CombinedIngress = 50,
     /// The same for egress.
     CombinedEgress = 51,
@@ -137,8 +139,8 @@ pub enum Setting {
     FlowSeed = 53,
     /// Jiffies in a second.
     Hz = 54,
-    /// First word of the tables of the ingress chain's lines, see
-    /// [`Parts`](crate::lines::Parts); 0 = its cells have another form.
+    /// First word of the ends of the ingress chain's lines, an [`End`](crate::lines::End) for
+    /// each class of addresses, then for each side; 0 = its cells have another form.
     LinesIngress = 55,
     /// The same for egress.
     LinesEgress = 56,
@@ -149,10 +151,14 @@ pub enum Setting {
     /// Bits of a word: 32.
     WordBits = 59,
     /// Number of the last slot of pairs of the ingress chain, see
-    /// [`Parts`](crate::lines::Parts).
+    /// [`Slots`](crate::lines::Slots).
     PairMaskIngress = 60,
     /// The same for egress.
     PairMaskEgress = 61,
+    /// What the ingress chain's lines are like, a [`Shape`](crate::lines::Shape).
+    ShapeIngress = 62,
+    /// The same for egress.
+    ShapeEgress = 63,
 }
 
 impl Setting {
@@ -363,7 +369,7 @@ impl Column {
 /// A record of the form by bit vectors, see [`crate::lines`]: a class of addresses, a
 /// side, or a service class; in this order.
 ///
-/// Words: first word of its vector, counted from the chain's first table; then a bit for
+/// Words: first word of its vector, counted from the narrow part's first; then a bit for
 /// each word of the vector, set where that word is not 0.
 pub struct Record;
 
@@ -384,7 +390,7 @@ impl Record {
 /// The two upper bits tell which; the rest is the number. A *block* is 256
 /// words, indexed by the next byte of the address. A *compare record* stands for
 /// a run of bytes in which only one value leads anywhere, so that a lone host
-/// costs 32 bytes instead of a block per byte.
+/// costs 16 or 32 bytes instead of a block per byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrieWord(pub u32);
 
@@ -399,14 +405,39 @@ impl TrieWord {
 
 /// A compare record: do the first `length` bits of the address equal `prefix`?
 ///
-/// Words: prefix (4, most significant first), length in bits (1-128), trie word
-/// inside, trie word outside, depth (the byte at which a block inside is
-/// indexed).
+/// Words: prefix (1 for IPv4; 4 for IPv6, most significant first), [`Compare::reach`], trie
+/// word inside, trie word outside; for IPv6 one more, so that no record straddles two cache
+/// lines.
 pub struct Compare;
 
 impl Compare {
-    /// Words of a record.
-    pub const WORDS: u32 = 8;
+    /// Words of a record of a prefix of so many: 4 or 8.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(prefix: u32) -> u32 {
+        (prefix + 3).next_power_of_two()
+    }
+
+    /// The prefix's length in bits (1-128), and the byte of the address at which a block
+    /// inside is indexed.
+    #[must_use]
+    pub const fn reach(length: u32, depth: u32) -> u32 {
+        length | depth << 8
+    }
+
+    /// The length of a [`reach`](Self::reach).
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(reach: u32) -> u32 {
+        reach & 0xff
+    }
+
+    /// The depth of a [`reach`](Self::reach).
+    #[inline(always)]
+    #[must_use]
+    pub const fn depth(reach: u32) -> u32 {
+        reach >> 8
+    }
 }
 
 /// A slot of the table of lone addresses: the address, most significant word first,

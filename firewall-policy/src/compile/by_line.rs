@@ -4,12 +4,11 @@
 //! Rules that ask for interface, VLAN or flags make sides for replies, which no single line
 //! decides, so a policy with such has no lines.
 
-use firewall_common::lines::{Parts, Row};
+use firewall_common::lines::{Row, Shape};
 
 use super::ends::Ends;
 use super::judge::Judge;
 use super::lines::Lines;
-use super::lists::word;
 use super::pairs::Pairs;
 use super::rows::Rows;
 use super::vectors::Vectors;
@@ -20,14 +19,21 @@ const LINES_MAX: usize = Row::LINE as usize;
 /// The tables of lines, and their cells.
 #[derive(Debug)]
 pub(super) struct ByLine {
-    /// What [`Parts`] divides.
-    pub(super) words: Vec<u32>,
-    /// Rows, by number.
-    pub(super) rows: Vec<u32>,
-    /// Words of bits in a record.
-    pub(super) summaries: u32,
+    /// What they are like.
+    pub(super) shape: Shape,
+    /// An [`End`](firewall_common::lines::End) for each class of addresses, then for each side.
+    pub(super) ends: Vec<u32>,
+    /// Lines of pairs of wide classes.
+    pub(super) wide: Vec<u32>,
+    /// [`Slots`](firewall_common::lines::Slots), or
+    /// [bits, records and vectors](firewall_common::lines::Bits).
+    pub(super) narrow: Vec<u32>,
     /// Number of the last slot of pairs.
     pub(super) pair_mask: u32,
+    /// Words of bits in a record.
+    pub(super) summaries: u32,
+    /// Rows, by number.
+    pub(super) rows: Vec<u32>,
     /// The cell of each line.
     pub(super) cells: Vec<u32>,
 }
@@ -55,7 +61,7 @@ impl<'j> Plan<'j> {
     /// With so many bytes for the rows of wide ends, and as many with those of pairs. `None` if
     /// no lines can say what the rules say, it would take much time, or the kernel would not
     /// follow a search for them.
-    pub(super) fn new(judge: &'j Judge<'_>, seed: u32, row_bytes: u64) -> Option<Self> {
+    pub(super) fn new(judge: &'j Judge<'_>, row_bytes: u64) -> Option<Self> {
         let words_max = usize::try_from(row_bytes / 4).unwrap_or(usize::MAX);
         if judge.sides.count() != judge.sides.locals() {
             return None;
@@ -71,7 +77,7 @@ impl<'j> Plan<'j> {
         let mut pairs = None;
         let (ends, rows) = match with_rows() {
             Some((ends, mut rows)) => {
-                pairs = Pairs::new(judge, &lines, &ends, &mut rows, (seed, words_max));
+                pairs = Pairs::new(judge, &lines, &ends, &mut rows, words_max);
                 // Without those that were added for pairs.
                 if pairs.is_some() { (ends, rows) } else { with_rows()? }
             }
@@ -89,51 +95,36 @@ impl<'j> Plan<'j> {
         matches!(self.narrow, Narrow::Pairs(_))
     }
 
-    fn summaries(&self) -> u32 {
-        match &self.narrow {
-            Narrow::Pairs(_) => 0,
-            Narrow::Vectors(vectors) => vectors.summaries,
-        }
-    }
-
-    fn parts(&self, judge: &Judge<'_>) -> Parts {
-        let counts = [judge.address_classes(), judge.sides.locals(), judge.columns()].map(word);
-        Parts::new(0, counts, self.summaries())
-    }
-
     /// Bytes that the tables take, at most.
     pub(super) fn bytes(&self, judge: &Judge<'_>) -> u64 {
         let narrow = match &self.narrow {
-            Narrow::Pairs(pairs) => pairs.slots.as_flattened().len(),
+            Narrow::Pairs(pairs) => pairs.words.len(),
             Narrow::Vectors(vectors) => vectors.words(),
         };
-        4 * (self.parts(judge).pairs as usize + narrow + self.rows.words.len()) as u64
+        let ends = self.ends.words(self.shape(judge), judge.columns());
+        4 * (ends + narrow + self.rows.words.len()) as u64
+    }
+
+    fn shape(&self, judge: &Judge<'_>) -> Shape {
+        let pairs = if self.is_of_rows() { Shape::PAIRS } else { 0 };
+        Shape::new(self.ends.kinds(judge) | pairs, self.ends.rows(), self.lines.last())
     }
 
     /// Writes the tables.
     pub(super) fn write(self, judge: &Judge<'_>) -> ByLine {
-        let (parts, summaries) = (self.parts(judge), self.summaries());
+        let shape = self.shape(judge);
         let Self { lines, rows, ends, narrow } = self;
-        let mut words = vec![0; parts.pairs as usize];
-        words[parts.bits as usize..].fill(lines.last());
         let pairs = match &narrow {
-            Narrow::Pairs(pairs) => {
-                words.extend(pairs.slots.as_flattened());
-                Some(pairs)
-            }
-            Narrow::Vectors(vectors) => {
-                vectors.write(judge, &lines, (&parts, &mut words));
-                None
-            }
+            Narrow::Pairs(pairs) => Some(pairs),
+            Narrow::Vectors(_) => None,
         };
-        ends.write((judge, &lines), pairs, (&parts, &mut words));
-        ByLine {
-            words,
-            rows: rows.words,
-            summaries,
-            pair_mask: pairs.map_or(0, |pairs| word(pairs.slots.len() - 1)),
-            cells: lines.cells(judge),
-        }
+        let (ends, wide) = (ends.ends(judge, pairs, shape), ends.wide((judge, &lines), shape));
+        let (narrow, pair_mask, summaries) = match narrow {
+            Narrow::Pairs(pairs) => (pairs.words, pairs.mask, 0),
+            Narrow::Vectors(vectors) => (vectors.write(judge, &lines), 0, vectors.summaries),
+        };
+        let cells = lines.cells(judge);
+        ByLine { shape, ends, wide, narrow, pair_mask, summaries, rows: rows.words, cells }
     }
 }
 

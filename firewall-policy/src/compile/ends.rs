@@ -1,6 +1,6 @@
 //! Rows of lines with a wide end, see [`firewall_common::lines`].
 
-use firewall_common::lines::{End, Parts};
+use firewall_common::lines::{End, Shape};
 
 use super::judge::Judge;
 use super::lines::Lines;
@@ -81,40 +81,68 @@ impl Ends {
         self.rows = found;
     }
 
-    /// Writes the ends, with what each adds to the number of a pair, and the lines of pairs of
-    /// wide classes.
-    pub(super) fn write(
-        &self,
-        (judge, lines): (&Judge<'_>, &Lines<'_>),
-        pairs: Option<&Pairs>,
-        (parts, words): (&Parts, &mut [u32]),
-    ) {
+    /// Rows of an end.
+    pub(super) fn rows(&self) -> u32 {
+        self.remote.count().max(self.local.count())
+    }
+
+    /// Which kinds of lines with a wide end there are, bits of [`Shape`].
+    pub(super) fn kinds(&self, judge: &Judge<'_>) -> u32 {
+        let kinds = [
+            ([true, true], Shape::BOTH_WIDE),
+            ([false, true], Shape::LOCAL_WIDE),
+            ([true, false], Shape::REMOTE_WIDE),
+        ];
+        let are_there = |wide| self.with(judge, wide).contains(&true);
+        kinds.into_iter().filter(|(wide, _)| are_there(*wide)).map(|(_, kind)| kind).sum()
+    }
+
+    /// Words of both tables.
+    pub(super) fn words(&self, shape: Shape, columns: usize) -> usize {
+        self.rows.len() * shape.end_words() as usize + wide_words(shape, columns)
+    }
+
+    /// The ends, with what each adds to the number of a pair.
+    pub(super) fn ends(&self, judge: &Judge<'_>, pairs: Option<&Pairs>, shape: Shape) -> Vec<u32> {
         let added = pairs.map_or(Vec::new(), |pairs| [&pairs.remote[..], &pairs.local].concat());
         let classes = word(judge.address_classes());
-        for (number, end) in (0..).zip(words.chunks_mut(End::WORDS as usize)).take(self.rows.len())
-        {
+        let mut words = Vec::with_capacity(self.rows.len() * shape.end_words() as usize);
+        for (number, rows) in (0..).zip(&self.rows) {
             let local = u32::checked_sub(number, classes);
             let wide = local.map_or_else(|| self.remote.of(number), |local| self.local.of(local));
-            end[End::WIDE as usize] = wide;
-            end[End::PAIR as usize] = added.get(number as usize).copied().unwrap_or_default();
-            end[End::ROWS as usize..].copy_from_slice(&self.rows[number as usize]);
+            let pair = added.get(number as usize).copied().unwrap_or_default();
+            let end = [pair, wide].into_iter().chain(rows.iter().copied());
+            words.extend(end.take(shape.end_words() as usize));
+        }
+        words
+    }
+
+    /// The lines of pairs of wide classes.
+    pub(super) fn wide(&self, (judge, lines): (&Judge<'_>, &Lines<'_>), shape: Shape) -> Vec<u32> {
+        let mut words = vec![lines.last(); wide_words(shape, judge.columns())];
+        if words.is_empty() {
+            return words;
         }
         let wide: Vec<u32> = (0..)
             .zip(self.with(judge, [true, true]))
             .filter_map(|(rank, is_wide)| is_wide.then_some(rank))
             .collect();
-        words[parts.wide as usize..parts.bits as usize].fill(lines.last());
         for (remote, local) in each_pair(self.remote.count(), self.local.count()) {
             let holds = |rank: &&u32| {
                 let (remote_end, local_end) = judge.ends_of(**rank);
                 self.remote.holds(remote_end, remote) && self.local.holds(local_end, local)
             };
             let held = wide.iter().filter(holds).flat_map(|&rank| lines.of_rule(rank));
-            let place = (remote * End::WIDE_MAX + local) as usize * judge.columns();
-            let row = &mut words[parts.wide as usize + place..][..judge.columns()];
-            rows::fill(row, held.copied(), lines);
+            let place = (remote * shape.rows() + local) as usize * judge.columns();
+            rows::fill(&mut words[place..][..judge.columns()], held.copied(), lines);
         }
+        words
     }
+}
+
+/// Words of the lines of pairs of wide classes.
+fn wide_words(shape: Shape, columns: usize) -> usize {
+    if shape.has(Shape::BOTH_WIDE) { shape.rows().pow(2) as usize * columns } else { 0 }
 }
 
 /// The rows of rules with one narrow end, for each of so many wide classes of the other.

@@ -11,7 +11,7 @@ use super::judge::Judge;
 use super::lists::word;
 use super::parallel;
 use super::room;
-use super::trie::{self, ROOT, Tally};
+use super::trie::{self, Address as _, ROOT, Tally};
 
 /// Sections begin at a cache line: a compare record never straddles two.
 const ALIGN: usize = 16;
@@ -105,15 +105,23 @@ impl Tries {
         self.v6.as_ref().map(trie::Plan::tally).unwrap_or_default()
     }
 
+    /// Words of the records of both families. Those of IPv6 begin where one of them can.
+    fn compare_words(&self) -> [usize; 2] {
+        let v4 = self.v4.tally().compare_words::<u32>().next_multiple_of(u128::RECORD);
+        [v4, self.v6().compare_words::<u128>()]
+    }
+
     /// Writes roots, blocks and records.
     fn write(&self, addresses: &AddressClasses, tables: [&mut [u32]; 4]) {
         let [root_v4, root_v6, blocks, compares] = tables;
         let v4 = self.v4.tally();
         let (blocks_v4, blocks_v6) = blocks.split_at_mut(v4.block_words());
-        let (compares_v4, compares_v6) = compares.split_at_mut(v4.compare_words());
+        let [before, _] = self.compare_words();
+        let (compares_v4, compares_v6) = compares.split_at_mut(before);
         self.v4.write(&addresses.v4, root_v4, blocks_v4, compares_v4, Tally::default());
         if let Some(v6) = &self.v6 {
-            v6.write(&addresses.v6, root_v6, blocks_v6, compares_v6, v4);
+            let before = Tally { compares: word(before / u128::RECORD), ..v4 };
+            v6.write(&addresses.v6, root_v6, blocks_v6, compares_v6, before);
         }
     }
 }
@@ -138,10 +146,8 @@ pub(super) struct Layout {
     columns: [Section; 2],
     combined: [Section; 2],
     lines: [Section; 2],
-    /// Words of bits in a record.
-    summaries: [u32; 2],
-    /// Numbers of the last slots of pairs.
-    pair_masks: [u32; 2],
+    /// Of lines: their shape, words of bits in a record, number of the last slot of pairs.
+    of_lines: [[u32; 3]; 2],
     local: [Section; 2],
     interfaces: Section,
     vlans: Section,
@@ -163,13 +169,15 @@ impl Layout {
             Form::Dense => [judge.rows() * judge.columns(), 0, 0, 0, 0],
             Form::Sparse(form) => [form.pairs.len(), form.rows.len(), form.columns.len(), 0, 0],
             Form::Combined(form) => [form.cells.len(), 0, 0, form.classes.len(), 0],
-            Form::Lines(form) => [form.cells.len(), form.rows.len(), 0, 0, form.words.len()],
+            Form::Lines(form) => {
+                [&form.cells, &form.rows, &form.narrow, &form.wide, &form.ends].map(Vec::len)
+            }
         });
         Self {
             root_v4: place.fixed(ROOT),
             root_v6: place.fixed(if parts.tries.v6.is_some() { ROOT } else { 0 }),
             blocks: place.growing(v4.plus(v6).block_words()),
-            compares: place.growing(v4.plus(v6).compare_words()),
+            compares: place.growing(parts.tries.compare_words().iter().sum()),
             services: [services; 2].map(|words| place.fixed(words as usize)),
             bitmap: place.fixed(bitmap),
             filter_of,
@@ -180,12 +188,10 @@ impl Layout {
             columns: forms.map(|[_, _, columns, ..]| place.growing(columns)),
             combined: forms.map(|[.., combined, _]| place.growing(combined)),
             lines: forms.map(|[.., lines]| place.growing(lines)),
-            summaries: parts
-                .chains
-                .map(|(_, form)| form.of_lines().map_or(0, |form| form.summaries)),
-            pair_masks: parts
-                .chains
-                .map(|(_, form)| form.of_lines().map_or(0, |form| form.pair_mask)),
+            of_lines: parts.chains.map(|(_, form)| {
+                form.of_lines()
+                    .map_or([0; 3], |form| [form.shape.0, form.summaries, form.pair_mask])
+            }),
             local: parts.chains.map(|(judge, _)| place.growing(judge.sides.local_of.len())),
             interfaces: place.growing(parts.contexts.interface_words().len()),
             vlans: place.fixed(parts.contexts.vlans.classes.len()),
@@ -255,7 +261,9 @@ impl Layout {
                 Form::Lines(form) => {
                     write(self.cells[direction], &form.cells);
                     write(self.rows[direction], &form.rows);
-                    write(self.lines[direction], &form.words);
+                    write(self.columns[direction], &form.narrow);
+                    write(self.combined[direction], &form.wide);
+                    write(self.lines[direction], &form.ends);
                 }
             }
         }
@@ -324,11 +332,13 @@ impl Layout {
             (Setting::CombinedEgress, self.combined[1].first()),
             (Setting::LinesIngress, self.lines[0].first()),
             (Setting::LinesEgress, self.lines[1].first()),
-            (Setting::SummariesIngress, self.summaries[0]),
-            (Setting::SummariesEgress, self.summaries[1]),
+            (Setting::ShapeIngress, self.of_lines[0][0]),
+            (Setting::ShapeEgress, self.of_lines[1][0]),
+            (Setting::SummariesIngress, self.of_lines[0][1]),
+            (Setting::SummariesEgress, self.of_lines[1][1]),
             (Setting::WordBits, u32::BITS),
-            (Setting::PairMaskIngress, self.pair_masks[0]),
-            (Setting::PairMaskEgress, self.pair_masks[1]),
+            (Setting::PairMaskIngress, self.of_lines[0][2]),
+            (Setting::PairMaskEgress, self.of_lines[1][2]),
         ]
     }
 }
@@ -342,7 +352,7 @@ impl Layout {
 /// and stays in the second-level cache; of many, it would be larger than a bit for every
 /// /24 there is. Where half of them are named, too few packets are saved anything.
 fn shortcut(addresses: &AddressClasses, tally: Tally) -> (Option<u32>, usize) {
-    let (populated, bytes) = (addresses.populated(), tally.bytes());
+    let (populated, bytes) = (addresses.populated(), tally.bytes::<u32>());
     if populated <= NETWORKS_MAX {
         let pays = bytes > FILTER_BYTES_MIN || !addresses.hosts_v4.is_empty();
         return (pays.then_some(populated), 0);

@@ -69,7 +69,7 @@ impl Limit {
         {
             return Ok(Form::Sparse(sparse));
         }
-        let by_line = Plan::new(judge, self.seed, self.budget.row_bytes);
+        let by_line = Plan::new(judge, self.budget.row_bytes);
         // Of a policy that is replaced, both generations' tables are in memory.
         let by_line = by_line.filter(|plan| plan.bytes(judge) <= bytes_max / 2);
         let [combined_max, sparse_max] = match &by_line {

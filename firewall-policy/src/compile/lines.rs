@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::judge::Judge;
 use super::lists::{Lists, word};
+use super::room;
 
 /// A rule, or the part of one that has this cell.
 #[derive(Debug)]
@@ -40,9 +41,9 @@ impl<'j> Lines<'j> {
         Some(Self { of_rule, remotes: judge.classes_of_sets(), all: lines })
     }
 
-    /// The line behind all others: the default.
+    /// A line behind all others: the default.
     pub(super) fn last(&self) -> u32 {
-        word(self.all.len())
+        word(room::classes(self.all.len()))
     }
 
     /// The lines of a rule, ascending.
@@ -70,7 +71,9 @@ impl<'j> Lines<'j> {
     /// The cell of each line, and the default's.
     pub(super) fn cells(&self, judge: &Judge<'_>) -> Vec<u32> {
         let default = judge.plain_cell(word(judge.rules()));
-        self.all.iter().map(|line| line.cell).chain([default]).collect()
+        let mut cells: Vec<u32> = self.all.iter().map(|line| line.cell).collect();
+        cells.resize(self.last() as usize + 1, default);
+        cells
     }
 }
 

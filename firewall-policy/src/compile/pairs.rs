@@ -1,7 +1,9 @@
 //! Rows for lines with two narrow ends, see [`firewall_common::lines`].
 
-use firewall_common::abi::tables::Row;
-use firewall_common::lines::slot_of;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use firewall_common::lines::Slots;
 
 use super::ends::Ends;
 use super::interner::Interner;
@@ -13,9 +15,6 @@ use super::rows::Rows;
 /// Looks at pairs while they are worked out, at most.
 const LOOKS_MAX: usize = 1 << 22;
 
-/// Words of a slot.
-const SLOT: usize = 2;
-
 /// The pairs of pair classes that have a row.
 #[derive(Debug)]
 pub(super) struct Pairs {
@@ -24,8 +23,10 @@ pub(super) struct Pairs {
     pub(super) remote: Vec<u32>,
     /// What a side adds: its pair class.
     pub(super) local: Vec<u32>,
-    /// Number of a pair plus 1, and its row; zeroes where there is none.
-    pub(super) slots: Vec<[u32; SLOT]>,
+    /// As [`Slots`] has them.
+    pub(super) words: Vec<u32>,
+    /// Number of the last slot.
+    pub(super) mask: u32,
 }
 
 impl Pairs {
@@ -36,7 +37,7 @@ impl Pairs {
         lines: &Lines<'_>,
         ends: &Ends,
         rows: &mut Rows,
-        (seed, words_max): (u32, usize),
+        words_max: usize,
     ) -> Option<Self> {
         let narrow = ends.with(judge, [false, false]);
         let remote = Classes::new(&lines.ranks_of_remotes(judge, &narrow));
@@ -69,30 +70,55 @@ impl Pairs {
                 return None;
             }
         }
-        let slots = placed(&pairs, seed, words_max - rows.words.len())?;
+        let (words, mask) = placed(&pairs, words_max - rows.words.len())?;
         let remote = remote.of.into_iter().map(|class| class * locals).collect();
-        Some(Self { remote, local: local.of, slots })
+        Some(Self { remote, local: local.of, words, mask })
     }
 }
 
-/// Puts pairs into the smallest table, a quarter full at most, that finds each in
-/// [`Row::PROBES`] probes; `None` if that takes more than `words_max`.
-fn placed(pairs: &[(u32, u32)], seed: u32, words_max: usize) -> Option<Vec<[u32; SLOT]>> {
-    let mut size = (4 * pairs.len()).next_power_of_two();
-    while size * SLOT <= words_max {
-        let mut slots = vec![[0; SLOT]; size];
-        let are_placed = pairs.iter().all(|&(pair, row)| {
-            let first = slot_of(seed, pair) as usize;
-            let mut tried = (first..first + Row::PROBES as usize).map(|slot| slot & (size - 1));
-            let free = tried.find(|slot| slots[*slot][0] == 0);
-            free.inspect(|slot| slots[*slot] = [pair + 1, row]).is_some()
-        });
-        if are_placed {
-            return Some(slots);
-        }
-        size *= 2;
+/// Puts pairs into the smallest table that has a slot for each, four fifths full at most, and
+/// the number of its last slot; `None` if that takes more than `words_max`.
+fn placed(pairs: &[(u32, u32)], words_max: usize) -> Option<(Vec<u32>, u32)> {
+    let least = (pairs.len() * 5 / 4).next_power_of_two().max(Slots::COUNT_MIN as usize);
+    let sizes = std::iter::successors(Some(least), |size| size.checked_mul(2));
+    let masks = sizes.map(|size| word(size) - 1);
+    let mut small = masks.take_while(|mask| Slots::words(*mask) as usize <= words_max);
+    small.find_map(|mask| Some((salted(pairs, mask)?, mask)))
+}
+
+/// Finds each salt, those of most pairs first: one by which its pairs meet neither each
+/// other nor a pair that has a slot already.
+fn salted(pairs: &[(u32, u32)], mask: u32) -> Option<Vec<u32>> {
+    /// Salts that are tried: the last pairs find one slot in five free.
+    const TRIES: u32 = 1 << 12;
+    let slots = Slots { first: 0, mask };
+    let mut words = vec![0; Slots::words(mask) as usize];
+    let mut of_salt = BTreeMap::<u32, Vec<(u32, u32)>>::new();
+    for &(pair, row) in pairs {
+        of_salt.entry(slots.salt(pair)).or_default().push((pair, row));
     }
-    None
+    let mut of_salt: Vec<_> = of_salt.into_iter().collect();
+    of_salt.sort_by_key(|(_, pairs)| Reverse(pairs.len()));
+    for (place, pairs) in of_salt {
+        let taken = (0..TRIES).find_map(|salt| put(&pairs, (slots, salt), &mut words));
+        words[place as usize] = taken?;
+    }
+    Some(words)
+}
+
+/// Gives pairs the slots that a salt says, if all are free; the salt.
+fn put(pairs: &[(u32, u32)], (slots, salt): (Slots, u32), words: &mut [u32]) -> Option<u32> {
+    for (done, &(pair, row)) in pairs.iter().enumerate() {
+        let slot = &mut words[slots.slot(salt, pair) as usize..][..2];
+        if slot[0] != 0 {
+            for &(pair, _) in &pairs[..done] {
+                words[slots.slot(salt, pair) as usize] = 0;
+            }
+            return None;
+        }
+        slot.copy_from_slice(&[pair + 1, row]);
+    }
+    Some(salt)
 }
 
 /// Classes that only some rules tell apart.

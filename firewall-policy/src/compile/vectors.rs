@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use firewall_common::abi::tables::Record;
-use firewall_common::lines::{Bits, Parts};
+use firewall_common::lines::Bits;
 
 use super::interner::Fold;
 use super::judge::Judge;
@@ -56,9 +56,9 @@ impl Vectors {
         (summaries <= SUMMARIES_MAX).then_some(Self { lines: of, records, summaries })
     }
 
-    /// Words of records and vectors, at most.
+    /// Words of bits, records and vectors, at most.
     pub(super) fn words(&self) -> usize {
-        self.records * (self.record() + self.vector())
+        Bits::words(self.summaries) as usize + self.records * (self.record() + self.vector())
     }
 
     /// Words of a record.
@@ -71,19 +71,16 @@ impl Vectors {
         self.summaries as usize * BITS
     }
 
-    /// Writes the line of each bit, and adds records and vectors to the words.
-    pub(super) fn write(
-        &self,
-        judge: &Judge<'_>,
-        lines: &Lines<'_>,
-        (parts, words): (&Parts, &mut Vec<u32>),
-    ) {
-        let of_bits = words[parts.bits as usize..].chunks_mut(Bits::PER_WORD as usize);
+    /// The line of each bit, then records and vectors.
+    pub(super) fn write(&self, judge: &Judge<'_>, lines: &Lines<'_>) -> Vec<u32> {
+        let mut words = vec![lines.last(); Bits::words(self.summaries) as usize];
+        let of_bits = words.chunks_mut(Bits::PER_WORD as usize);
         for (to, from) in of_bits.zip(self.lines.chunks(BITS)) {
             to[..from.len()].copy_from_slice(from);
         }
-        let mut table = Table::new(words, self);
+        let mut table = Table::new(&mut words, self);
         self.fill(judge, lines, &mut table);
+        words
     }
 
     /// Writes the records of every class, in their order.

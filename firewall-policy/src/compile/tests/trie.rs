@@ -6,7 +6,7 @@ use firewall_common::policy::{MISSING, Settings, Tables, address_class};
 use proptest::prelude::*;
 
 use crate::compile::classes::{Run, class_of};
-use crate::compile::trie::{self, Address, BLOCK, RECORD, ROOT, Tally};
+use crate::compile::trie::{self, Address, BLOCK, ROOT, Tally};
 
 /// A trie of one family, with nothing else in the tables.
 struct Trie {
@@ -24,7 +24,7 @@ impl Trie {
         // The root does not stand first: 0 would say that there is none.
         let blocks = 1 + ROOT;
         let compares = blocks + tally.blocks as usize * BLOCK;
-        let mut words = vec![MISSING; compares + tally.compares as usize * RECORD];
+        let mut words = vec![MISSING; compares + tally.compare_words::<T>()];
         let (_, rest) = words.split_at_mut(1);
         let (root, rest) = rest.split_at_mut(ROOT);
         let (block_words, compare_words) = rest.split_at_mut(compares - blocks);

@@ -16,14 +16,12 @@ mod sink;
 
 use std::ops::Range;
 
-use firewall_common::abi::tables::TrieWord;
+use firewall_common::abi::tables::{Compare, TrieWord};
 
 use super::classes::Run;
 use super::parallel;
 use crate::set::Point;
 use prefix::{FEW, Prefix, Span, below, common, few};
-#[cfg(test)]
-pub(super) use sink::RECORD;
 pub(super) use sink::{BLOCK, ROOT, Tally};
 use sink::{Sink, Tables};
 
@@ -31,6 +29,8 @@ use sink::{Sink, Tables};
 pub(super) trait Address: Point + Sync {
     /// Width of the family.
     const BITS: u32;
+    /// Words of a compare record.
+    const RECORD: usize = Compare::words(Self::BITS / 32) as usize;
     /// The bits; those past the family's width are zero.
     fn aligned(self) -> u128;
 }
@@ -104,7 +104,7 @@ impl Plan {
                 root: root.split_off_mut(..stretch.len()).unwrap_or_default(),
                 root_first: stretch.start,
                 blocks: blocks.split_off_mut(..tally.block_words()).unwrap_or_default(),
-                compares: compares.split_off_mut(..tally.compare_words()).unwrap_or_default(),
+                compares: compares.split_off_mut(..tally.compare_words::<T>()).unwrap_or_default(),
                 before,
                 used: Tally::default(),
             };
@@ -199,7 +199,7 @@ impl<S: Sink> Builder<'_, S> {
             self.steps_max = self.steps_max.max(self.steps + records);
             // The walk asks for what was painted last first.
             return paints.into_iter().flatten().fold(background, |outside, (prefix, class)| {
-                self.compare(prefix, class, outside, region.depth)
+                self.compare::<T>(prefix, class, outside, region.depth)
             });
         }
         if let Some((prefix, background)) = region.odd_part()
@@ -209,7 +209,7 @@ impl<S: Sink> Builder<'_, S> {
             self.steps += 1;
             let inside = self.word(&region.below(prefix.bits & !below(depth * 8), depth));
             self.steps -= 1;
-            return self.compare(prefix, inside, background, depth);
+            return self.compare::<T>(prefix, inside, background, depth);
         }
         let block = self.sink.block();
         self.steps += 1;
@@ -265,16 +265,16 @@ impl<S: Sink> Builder<'_, S> {
         }
     }
 
-    fn compare(&mut self, prefix: Prefix, inside: u32, outside: u32, depth: u32) -> u32 {
-        let [a, b, c, d] = [96, 64, 32, 0].map(|shift| quarter(prefix.bits >> shift));
-        let record = [a, b, c, d, prefix.length, inside, outside, depth];
-        TrieWord::COMPARE | self.sink.compare(record)
+    fn compare<T: Address>(
+        &mut self,
+        prefix: Prefix,
+        inside: u32,
+        outside: u32,
+        depth: u32,
+    ) -> u32 {
+        let behind = [Compare::reach(prefix.length, depth), inside, outside];
+        TrieWord::COMPARE | self.sink.compare::<T>(prefix.bits, behind)
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a quarter is wanted")]
-const fn quarter(bits: u128) -> u32 {
-    bits as u32
 }
 
 /// The number of a word of a root or a block: below 2^16.

@@ -1,13 +1,11 @@
 //! Where the words of a trie go: counted first, written then.
 
-use firewall_common::abi::tables::Compare;
+use super::Address;
 
 /// Words of a root.
 pub(in crate::compile) const ROOT: usize = 1 << 16;
 /// Words of a block.
 pub(in crate::compile) const BLOCK: usize = 1 << 8;
-/// Words of a compare record.
-pub(in crate::compile) const RECORD: usize = Compare::WORDS as usize;
 
 /// Where the words of a trie go.
 pub(super) trait Sink {
@@ -15,8 +13,8 @@ pub(super) trait Sink {
     fn fill(&mut self, block: Option<u32>, from: usize, to: usize, word: u32);
     /// Takes a block; its number.
     fn block(&mut self) -> u32;
-    /// Takes a compare record; its number.
-    fn compare(&mut self, record: [u32; RECORD]) -> u32;
+    /// Takes a compare record, of a prefix and what stands behind it; its number.
+    fn compare<T: Address>(&mut self, prefix: u128, behind: [u32; 3]) -> u32;
 }
 
 /// Only counts.
@@ -30,8 +28,8 @@ pub(in crate::compile) struct Tally {
 
 impl Tally {
     /// Bytes that blocks and records take.
-    pub(in crate::compile) fn bytes(self) -> u64 {
-        4 * (self.block_words() + self.compare_words()) as u64
+    pub(in crate::compile) fn bytes<T: Address>(self) -> u64 {
+        4 * (self.block_words() + self.compare_words::<T>()) as u64
     }
 
     /// Of two tries together.
@@ -49,8 +47,8 @@ impl Tally {
     }
 
     /// Words of the records.
-    pub(in crate::compile) fn compare_words(self) -> usize {
-        self.compares as usize * RECORD
+    pub(in crate::compile) fn compare_words<T: Address>(self) -> usize {
+        self.compares as usize * T::RECORD
     }
 }
 
@@ -62,7 +60,7 @@ impl Sink for Tally {
         self.blocks - 1
     }
 
-    fn compare(&mut self, _: [u32; RECORD]) -> u32 {
+    fn compare<T: Address>(&mut self, _: u128, _: [u32; 3]) -> u32 {
         self.compares += 1;
         self.compares - 1
     }
@@ -96,9 +94,21 @@ impl Sink for Tables<'_> {
         self.before.blocks + self.used.block()
     }
 
-    fn compare(&mut self, record: [u32; RECORD]) -> u32 {
-        let number = self.used.compare(record);
-        self.compares[number as usize * RECORD..][..RECORD].copy_from_slice(&record);
+    fn compare<T: Address>(&mut self, prefix: u128, behind: [u32; 3]) -> u32 {
+        let number = self.used.compare::<T>(prefix, behind);
+        let record = &mut self.compares[number as usize * T::RECORD..][..T::RECORD];
+        let (words, rest) = record.split_at_mut(T::BITS as usize / 32);
+        for (word, shift) in words.iter_mut().zip([96, 64, 32, 0]) {
+            *word = quarter(prefix >> shift);
+        }
+        let (rest, spare) = rest.split_at_mut(behind.len());
+        rest.copy_from_slice(&behind);
+        spare.fill(0);
         self.before.compares + number
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a quarter is wanted")]
+const fn quarter(bits: u128) -> u32 {
+    bits as u32
 }
