@@ -165,8 +165,6 @@ fn lowest<T: Tables + ?Sized>(tables: &T, direction: Direction, classes: Classes
     let chain = Chain::of(direction);
     let shape = Shape(tables.setting(chain.shape));
     let side = tables.setting(Setting::AddressClasses).wrapping_add(classes.side);
-    // One after the other: what is not there must not be kept while the next is read, which
-    // verifiers take for a read of nothing.
     let remote = Found::read(tables, (chain, shape), classes.address)?;
     let local = Found::read(tables, (chain, shape), side)?;
     let columns = tables.setting(chain.columns);

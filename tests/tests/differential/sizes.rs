@@ -111,3 +111,56 @@ fn lines() -> Result<()> {
 fn vectors() -> Result<()> {
     are_taken(policies::VECTORS, false)
 }
+
+/// What ends of a rule may be: whether remote and local are wide.
+const ENDS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
+const RULES: u32 = 120;
+
+/// Half of all addresses.
+fn half(of: u32) -> AddrSet {
+    let first = of & 1 << 31;
+    AddrSet { v4: RangeSet::range(first, first | u32::MAX >> 1), v6: RangeSet::empty() }
+}
+
+/// Rules both ways, with ends of these kinds in turn, each kind at its own port.
+fn with_ends(kinds: &[[bool; 2]]) -> Result<Policy> {
+    let mut policy = policy_of(1, 1, false)?;
+    let template = policy.ingress.allow.pop().context("a rule was written")?;
+    let rule = |number: u32| {
+        let place = number as usize % kinds.len();
+        let [remote, local] = kinds[place];
+        let port = 80 + u32::try_from(place)?;
+        anyhow::Ok(Rule {
+            name: format!("rule-{number}"),
+            remote: if remote { half(REMOTE) } else { host(REMOTE, number) },
+            local: if local { half(LOCAL) } else { host(LOCAL, number % 7) },
+            services: ServiceSet::range(port, port),
+            ..template.clone()
+        })
+    };
+    policy.ingress.allow = (0..RULES).map(rule).collect::<Result<_>>()?;
+    policy.egress.allow.clone_from(&policy.ingress.allow);
+    Ok(policy)
+}
+
+#[test]
+fn lines_with_ends_of_every_kind() -> Result<()> {
+    for chosen in 1..1_u32 << ENDS.len() {
+        let kinds = (0..).zip(ENDS).filter(|(bit, _)| chosen >> bit & 1 != 0);
+        let kinds: Vec<_> = kinds.map(|(_, kind)| kind).collect();
+        for (budget, form) in [(policies::LINES, "rows"), (policies::VECTORS, "vectors")] {
+            let what = || format!("{form}, ends {kinds:?}");
+            let generation = policy::compiled(&with_ends(&kinds)?, budget)?;
+            let mut bench = Bench::new(generation).with_context(what)?;
+            for number in 0..RULES {
+                let place = u16::try_from(number as usize % kinds.len())?;
+                for (port, wanted) in [(80 + place, Verdict::Pass), (90, Verdict::Drop)] {
+                    let frame = frame(number, number % 7, port);
+                    let judged = bench.judge(Hook::Xdp, &frame, 1)?;
+                    ensure!(judged.kernel == wanted, "{}: port {port}: {judged:?}", what());
+                }
+            }
+        }
+    }
+    Ok(())
+}
