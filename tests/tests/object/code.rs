@@ -184,6 +184,23 @@ fn no_judge_calls_a_helper_that_is_banned_on_the_hot_path() -> Result<()> {
     Ok(())
 }
 
+/// What judges call. Anything else was written inline, and the compiler has not taken it so: a
+/// call takes as long as thirty instructions, where returns are made safe.
+const OUT_OF_LINE: &str = "line_of_vectors";
+
+#[test]
+fn judges_call_only_what_is_out_of_line() -> Result<()> {
+    let elf = Elf::read(object::bytes())?;
+    let functions = functions(&elf)?;
+    for judge in object::JUDGES {
+        let function = functions.get(judge).with_context(|| format!("no function {judge}"))?;
+        let called = called(&elf, function, &functions)?;
+        let called: BTreeSet<&str> = called.iter().map(|function| function.name).collect();
+        ensure!(called == BTreeSet::from([OUT_OF_LINE]), "{judge} calls {called:?}");
+    }
+    Ok(())
+}
+
 /// The functions that one calls, by its relocations.
 fn called<'a>(
     elf: &Elf<'a>,
