@@ -60,9 +60,9 @@ pub trait Tables: Settings {
     fn unseen(&self, number: u64) -> u64 {
         number
     }
-    /// [`lines::line_of_vectors`], which the kernel calls out of line.
+    /// [`lines::vectors::line`], which the kernel calls out of line.
     fn line_of_vectors(&self, direction: Direction, classes: Classes) -> u32 {
-        lines::line_of_vectors(self, direction, classes)
+        lines::vectors::line(self, direction, classes)
     }
     /// Whether a chain admits a tuple.
     #[inline(always)]

@@ -12,7 +12,7 @@ use firewall_common::abi::scratch::Scratch;
 use firewall_common::ban::{self, Bans as _};
 use firewall_common::control::in_force;
 use firewall_common::flow;
-use firewall_common::lines::{self, Classes};
+use firewall_common::lines::{Classes, vectors};
 use firewall_common::opening;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
@@ -48,11 +48,11 @@ pub(crate) extern "C" fn opening(hi: u64, lo: u64, version: u32, service: u32) -
     u32::from(opening::admits(openings, remote, version, service, now))
 }
 
-/// [`lines::line_of_vectors`].
+/// [`vectors::line`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn line_of_vectors(which: u32, address: u32, side: u32, column: u32) -> u32 {
-    lines::line_of_vectors(&Words, direction(which & 1), Classes { address, side, column })
+    vectors::line(&Words, direction(which & 1), Classes { address, side, column })
 }
 
 /// [`ban::place`].

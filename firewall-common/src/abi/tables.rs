@@ -366,7 +366,7 @@ impl Column {
     pub const RANK: u32 = 1;
 }
 
-/// A record of the form by bit vectors, see [`crate::lines`]: a class of addresses, a
+/// A record of the form by bit vectors, see [`crate::lines::vectors`]: a class of addresses, a
 /// side, or a service class; in this order.
 ///
 /// Words: first word of its vector, counted from the narrow part's first; then a bit for

@@ -26,7 +26,7 @@ pub(super) struct ByLine {
     /// Lines of pairs of wide classes.
     pub(super) wide: Vec<u32>,
     /// [`Slots`](firewall_common::lines::Slots), or
-    /// [bits, records and vectors](firewall_common::lines::Bits).
+    /// [bits, records and vectors](firewall_common::lines::vectors).
     pub(super) narrow: Vec<u32>,
     /// Number of the last slot of pairs.
     pub(super) pair_mask: u32,

@@ -1,4 +1,4 @@
-//! Bit vectors of lines with two narrow ends, see [`firewall_common::lines`].
+//! Bit vectors of lines with two narrow ends, see [`firewall_common::lines::vectors`].
 //!
 //! They grow with classes times lines, whatever lines have in common: the last resort, where
 //! pairs of classes are too many.
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use firewall_common::abi::tables::Record;
-use firewall_common::lines::Bits;
+use firewall_common::lines::vectors::Bits;
 
 use super::interner::Fold;
 use super::judge::Judge;
