@@ -26,7 +26,7 @@
 pub mod vectors;
 
 use crate::abi::tables::{Cell, Setting};
-use crate::policy::{Tables, pair_slot};
+use crate::policy::{MISSING, Tables, pair_slot};
 use crate::verdict::Direction;
 
 /// What a lookup needs to know of a chain.
@@ -285,8 +285,8 @@ impl Row {
     pub const LINE_BITS: u32 = 17;
     /// The lowest line.
     pub const LINE: u32 = (1 << Self::LINE_BITS) - 1;
-    /// Rows at most.
-    pub const COUNT_MAX: u32 = 1 << (u32::BITS - Self::LINE_BITS);
+    /// Rows at most: no word is that of a place past the end of the tables.
+    pub const COUNT_MAX: u32 = MISSING >> Self::LINE_BITS;
     /// The distance where there is no line: behind all lines, from any.
     pub const NONE: u32 = 1 << Self::LINE_BITS;
 
@@ -362,7 +362,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{MISSING, Settings};
+    use crate::policy::Settings;
 
     /// Tables in which there is nothing.
     struct Empty;

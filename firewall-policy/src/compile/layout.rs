@@ -143,6 +143,7 @@ pub(super) struct Layout {
     /// Dense cells, those of combined classes or of lines, or the pairs of the sparse form.
     cells: [Section; 2],
     rows: [Section; 2],
+    /// Of lines: the narrow part, pairs of wide classes, ends.
     columns: [Section; 2],
     combined: [Section; 2],
     lines: [Section; 2],

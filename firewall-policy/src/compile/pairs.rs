@@ -1,7 +1,6 @@
 //! Rows for lines with two narrow ends, see [`firewall_common::lines`].
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use firewall_common::lines::Slots;
 
@@ -52,7 +51,10 @@ impl Pairs {
         let mut pairs = Vec::new();
         let (mut found, mut touched) = (vec![Vec::new(); remote.ranks.len()], Vec::new());
         for class in 0..locals {
-            for &rank in local.ranks.of(class) {
+            // A rule may have no line: all that it is for is decided elsewhere.
+            let ranks =
+                local.ranks.of(class).iter().filter(|rank| !lines.of_rule(**rank).is_empty());
+            for &rank in ranks {
                 for &remote in remotes.of(rank) {
                     let found: &mut Vec<u32> = &mut found[remote as usize];
                     if found.is_empty() {
@@ -70,7 +72,7 @@ impl Pairs {
                 return None;
             }
         }
-        let (words, mask) = placed(&pairs, words_max - rows.words.len())?;
+        let (words, mask) = placed(pairs, words_max - rows.words.len())?;
         let remote = remote.of.into_iter().map(|class| class * locals).collect();
         Some(Self { remote, local: local.of, words, mask })
     }
@@ -78,47 +80,45 @@ impl Pairs {
 
 /// Puts pairs into the smallest table that has a slot for each, four fifths full at most, and
 /// the number of its last slot; `None` if that takes more than `words_max`.
-fn placed(pairs: &[(u32, u32)], words_max: usize) -> Option<(Vec<u32>, u32)> {
-    let least = (pairs.len() * 5 / 4).next_power_of_two().max(Slots::COUNT_MIN as usize);
+fn placed(mut pairs: Vec<(u32, u32)>, words_max: usize) -> Option<(Vec<u32>, u32)> {
+    let least = (pairs.len() * 5).div_ceil(4).next_power_of_two().max(Slots::COUNT_MIN as usize);
     let sizes = std::iter::successors(Some(least), |size| size.checked_mul(2));
-    let masks = sizes.map(|size| word(size) - 1);
-    let mut small = masks.take_while(|mask| Slots::words(*mask) as usize <= words_max);
-    small.find_map(|mask| Some((salted(pairs, mask)?, mask)))
+    let small = sizes.take_while(|size| 2 * size <= words_max).map(|size| word(size) - 1);
+    let mut small = small.take_while(|mask| Slots::words(*mask) as usize <= words_max);
+    small.find_map(|mask| Some((salted(&mut pairs, mask)?, mask)))
 }
 
 /// Finds each salt, those of most pairs first: one by which its pairs meet neither each
 /// other nor a pair that has a slot already.
-fn salted(pairs: &[(u32, u32)], mask: u32) -> Option<Vec<u32>> {
-    /// Salts that are tried: the last pairs find one slot in five free.
-    const TRIES: u32 = 1 << 12;
+fn salted(pairs: &mut [(u32, u32)], mask: u32) -> Option<Vec<u32>> {
+    /// Salts that are tried. A few pairs in a table three fifths full take a thousand or two.
+    const TRIES: u32 = 1 << 14;
     let slots = Slots { first: 0, mask };
     let mut words = vec![0; Slots::words(mask) as usize];
-    let mut of_salt = BTreeMap::<u32, Vec<(u32, u32)>>::new();
-    for &(pair, row) in pairs {
-        of_salt.entry(slots.salt(pair)).or_default().push((pair, row));
-    }
-    let mut of_salt: Vec<_> = of_salt.into_iter().collect();
-    of_salt.sort_by_key(|(_, pairs)| Reverse(pairs.len()));
-    for (place, pairs) in of_salt {
-        let taken = (0..TRIES).find_map(|salt| put(&pairs, (slots, salt), &mut words));
-        words[place as usize] = taken?;
+    pairs.sort_by_key(|&(pair, _)| slots.salt(pair));
+    let mut of_salt: Vec<_> =
+        pairs.chunk_by(|(one, _), (next, _)| slots.salt(*one) == slots.salt(*next)).collect();
+    of_salt.sort_by_key(|pairs| Reverse(pairs.len()));
+    for pairs in of_salt {
+        let salt = (0..TRIES).find(|&salt| are_put(pairs, (slots, salt), &mut words))?;
+        words[slots.salt(pairs[0].0) as usize] = salt;
     }
     Some(words)
 }
 
-/// Gives pairs the slots that a salt says, if all are free; the salt.
-fn put(pairs: &[(u32, u32)], (slots, salt): (Slots, u32), words: &mut [u32]) -> Option<u32> {
+/// Gives pairs the slots that a salt says, if all are free.
+fn are_put(pairs: &[(u32, u32)], (slots, salt): (Slots, u32), words: &mut [u32]) -> bool {
+    let place = |pair| slots.slot(salt, pair) as usize;
     for (done, &(pair, row)) in pairs.iter().enumerate() {
-        let slot = &mut words[slots.slot(salt, pair) as usize..][..2];
-        if slot[0] != 0 {
+        if words[place(pair)] != 0 {
             for &(pair, _) in &pairs[..done] {
-                words[slots.slot(salt, pair) as usize] = 0;
+                words[place(pair)] = 0;
             }
-            return None;
+            return false;
         }
-        slot.copy_from_slice(&[pair + 1, row]);
+        words[place(pair)..][..2].copy_from_slice(&[pair + 1, row]);
     }
-    Some(salt)
+    true
 }
 
 /// Classes that only some rules tell apart.

@@ -7,6 +7,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
+use firewall_common::abi::tables::Setting;
 use firewall_common::verdict::Verdict;
 use firewall_policy::compile::Budget;
 use firewall_policy::ir::{Policy, Rule};
@@ -151,6 +152,9 @@ fn lines_with_ends_of_every_kind() -> Result<()> {
         for (budget, form) in [(policies::LINES, "rows"), (policies::VECTORS, "vectors")] {
             let what = || format!("{form}, ends {kinds:?}");
             let generation = policy::compiled(&with_ends(&kinds)?, budget)?;
+            let of = |setting: Setting| generation.settings[setting as usize];
+            let found = [of(Setting::LinesIngress), of(Setting::SummariesIngress)];
+            ensure!(found.map(|first| first != 0) == [true, form == "vectors"], "{}", what());
             let mut bench = Bench::new(generation).with_context(what)?;
             for number in 0..RULES {
                 let place = u16::try_from(number as usize % kinds.len())?;

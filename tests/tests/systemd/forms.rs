@@ -56,19 +56,19 @@ ingress:
 $(rules $2)
 $($1)
 tests:
-  - { name: pair, in: { from: 100.64.1.193, to: 10.64.1.193, tcp: 80 }, expect: allow, by: pair-7 }
-  - { name: other, in: { from: 100.64.1.193, to: 10.64.1.129, tcp: 80 }, expect: drop }
+  - { name: pair, in: { from: 100.64.0.15, to: 10.64.0.15, tcp: 80 }, expect: allow, by: pair-7 }
+  - { name: other, in: { from: 100.64.0.15, to: 10.64.0.17, tcp: 80 }, expect: drop }
   - { name: more, in: { from: $3, to: $4, $5 }, expect: allow, by: more-7 }
 END
 }
-rules() { seq $1 | awk '{ a = int($1 / 4); b = $1 % 4 * 64 + 1
+rules() { seq $1 | awk '{ a = int($1 / 94); b = $1 % 94 * 2 + 1
     printf "    - { name: pair-%d, from: 100.64.%d.%d, to: 10.64.%d.%d, service: http }\n", $1, a, b, a, b }'; }
 pairs() { seq 2000 | awk '{
     printf "    - { name: more-%d, from: any, to: 10.65.%d.%d, service: dns }\n", $1, $1 / 100, $1 % 100 * 2 }'; }
-vectors() { seq 0 2559 | awk '{ a = int($1 / 5) % 16 * 16; b = int($1 / 80) * 8
-    printf "    - { name: more-%d, from: 100.64.%d.0/20, to: 10.64.%d.0/21, service: p%d }\n", $1, a, b, $1 % 5 + 1 }'; }
+vectors() { seq 0 511 | awk '{
+    printf "    - { name: more-%d, from: 100.64.%d.0/24, to: 10.64.%d.0/24, service: p%d }\n", $1, $1 % 64, $1 / 64, $1 % 5 + 1 }'; }
 role pairs 1020 8.8.8.8 10.65.0.14 'udp: 53'
-role vectors 1000 100.64.16.9 10.64.3.9 'tcp: 83'
+role vectors 6000 100.64.7.9 10.64.0.9 'tcp: 83'
 "#;
 
 /// Loads each, and asks it.

@@ -5,6 +5,7 @@ use firewall_common::service::ServiceIndex;
 
 use super::equals_model::{check, wanted};
 use super::*;
+use crate::ir::Count;
 use crate::set::RangeSet;
 
 /// Numbers that look random: Marsaglia, "Xorshift RNGs", 2003.
@@ -92,4 +93,24 @@ fn a_router_with_too_many_pairs_gets_vectors() {
 fn a_router_without_room_for_rows_gets_nothing_but_vectors() {
     let settings = agrees(1_500, VECTORS);
     assert!(settings[Setting::SummariesIngress as usize] > 1);
+}
+
+#[test]
+fn rules_without_a_line_leave_pairs_to_others() {
+    let all = ServiceSet::range(80, 80);
+    let counted = |name: &str| Rule {
+        remote: of((1 << 24, 1 << 24)),
+        local: of((2 << 24, 2 << 24)),
+        services: all.clone(),
+        counts: vec![(all.clone(), Count::Http1)],
+        ..rule(name)
+    };
+    let nobody = Rule { services: all.clone(), ..rule("nobody") };
+    let other = Rule { services: ServiceSet::range(81, 81), counts: vec![], ..counted("other") };
+    let allow = vec![counted("one"), counted("two"), other];
+    let policy = policy_of(chain(vec![], vec![nobody], allow), chain(vec![], vec![], vec![]));
+    let environment = Environment { budget: LINES, ..environment() };
+    let generation = compile(&policy, &environment, &mut SlotTable::default()).unwrap();
+    assert_ne!(generation.settings[Setting::LinesIngress as usize], 0);
+    assert_eq!(generation.settings[Setting::SummariesIngress as usize], 0, "rows for all");
 }
