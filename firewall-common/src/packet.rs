@@ -70,16 +70,8 @@ impl Address {
     #[inline(always)]
     #[must_use]
     pub const fn byte(self, depth: u32) -> u32 {
-        let shift = (!depth & 7) << 3;
         let half = if depth & 8 == 0 { self.hi } else { self.lo };
-        ((half >> shift) & 0xff) as u32
-    }
-
-    /// The same of an IPv4 address, where depths past 3 wrap.
-    #[inline(always)]
-    #[must_use]
-    pub const fn byte_v4(self, depth: u32) -> u32 {
-        self.v4() >> ((!depth & 3) << 3) & 0xff
+        byte_of(half, depth)
     }
 
     /// The first `length` bits, the rest zero.
@@ -95,6 +87,13 @@ impl Address {
     pub const fn starts_with(self, hi: u64, length: u32) -> bool {
         (self.hi ^ hi) & mask(length) == 0
     }
+}
+
+/// The byte of eight at `depth` (0 = most significant); depths past 7 wrap.
+#[inline(always)]
+#[must_use]
+pub const fn byte_of(bytes: u64, depth: u32) -> u32 {
+    (bytes >> ((!depth & 7) << 3) & 0xff) as u32
 }
 
 /// The `length` upper bits of 64 set.

@@ -14,7 +14,7 @@ use crate::abi::tables::{
 };
 use crate::hosts;
 use crate::lines::{self, Classes};
-use crate::packet::{Address, Family};
+use crate::packet::{Address, Family, byte_of};
 use crate::service::{ServiceIndex, proto};
 use crate::verdict::Direction;
 
@@ -437,11 +437,12 @@ fn walk<T: Tables + ?Sized, const WIDTH: u32>(
         let number = here & TrieWord::NUMBER;
         if here & TrieWord::BLOCK != 0 {
             let block = tables.setting(Setting::Blocks).wrapping_add(number << 8);
-            let byte = if WIDTH == 1 { address.byte_v4(depth) } else { address.byte(depth) };
+            // Of an IPv4 address there is nothing in the other half.
+            let byte = if WIDTH == 1 { byte_of(address.hi, depth) } else { address.byte(depth) };
             here = tables.word(block.wrapping_add(byte));
             depth = depth.wrapping_add(1);
         } else if here & TrieWord::COMPARE != 0 {
-            let Some(record) = Record::read::<_, WIDTH>(tables, number) else { return MISSING };
+            let Some(record) = Compared::read::<_, WIDTH>(tables, number) else { return MISSING };
             if is_inside::<WIDTH>((record.prefix, Compare::length(record.reach)), address) {
                 (here, depth) = (record.inside, Compare::depth(record.reach));
             } else {
@@ -454,15 +455,15 @@ fn walk<T: Tables + ?Sized, const WIDTH: u32>(
     here
 }
 
-/// A [`Compare`] record.
-struct Record {
+/// A [`Compare`] record that was read.
+struct Compared {
     prefix: [u32; 4],
     reach: u32,
     inside: u32,
     outside: u32,
 }
 
-impl Record {
+impl Compared {
     #[inline(always)]
     fn read<T: Tables + ?Sized, const WIDTH: u32>(tables: &T, number: u32) -> Option<Self> {
         let first = number.wrapping_mul(Compare::words(WIDTH));

@@ -1,14 +1,20 @@
 //! Long lists, and rules with networks at both ends, whose tables have forms of their own, are
 //! taken by this kernel's verifier, which is older than the one that all else is tested with.
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Result, anyhow, ensure};
+use firewall_common::abi::tables::Setting;
+use firewall_policy::compile::{Budget, Environment, SlotTable, compile};
+use firewall_policy::directory::Directory;
+use firewall_policy::{Options, Subject};
 use firewall_tests::machine::Machine;
 
 /// Roles with a list of hosts that gets a table, of networks that gets a filter, and of so
 /// many that it gets a bitmap.
 const WRITE: &str = r#"
 role() {
-    cat > /tmp/$1.yaml <<END
+    cat > "${ROLES:-/tmp}/$1.yaml" <<END
 version: 1
 role: $1
 default: { ingress: drop, egress: drop }
@@ -44,7 +50,7 @@ role bitmap 33.1.1.1
 /// make pairs by the million.
 const WRITE_PAIRS: &str = r#"
 role() {
-    cat > /tmp/$1.yaml <<END
+    cat > "${ROLES:-/tmp}/$1.yaml" <<END
 version: 1
 role: $1
 default: { ingress: drop, egress: drop }
@@ -71,13 +77,48 @@ role pairs 1020 8.8.8.8 10.65.0.14 'udp: 53'
 role vectors 6000 100.64.7.9 10.64.0.9 'tcp: 83'
 "#;
 
+/// What the tables of each role have.
+const FORMS: [(&str, Setting); 5] = [
+    ("hosts", Setting::HostsV4),
+    ("networks", Setting::FilterNetworks),
+    ("bitmap", Setting::Bitmap),
+    ("pairs", Setting::PairMaskIngress),
+    ("vectors", Setting::SummariesIngress),
+];
+
 /// Loads each, and asks it.
 pub(crate) fn load(machine: &Machine) -> Result<()> {
     machine.sh(WRITE)?;
     machine.sh(WRITE_PAIRS)?;
-    for form in ["hosts", "networks", "bitmap", "pairs", "vectors"] {
+    for (form, _) in FORMS {
         let said = machine.sh(&format!("firewall test /tmp/{form}.yaml 2>&1"))?;
         assert!(said.contains("3 tests passed"), "{form}: {said}");
     }
+    Ok(())
+}
+
+#[test]
+fn each_role_has_the_form_that_it_is_named_for() -> Result<()> {
+    let roles = std::env::temp_dir().join(format!("firewall-forms-{}", std::process::id()));
+    std::fs::create_dir(&roles)?;
+    for script in [WRITE, WRITE_PAIRS] {
+        let status = Command::new("sh").args(["-c", script]).env("ROLES", &roles).status()?;
+        ensure!(status.success(), "the roles could not be written: {status}");
+    }
+    for (form, setting) in FORMS {
+        let (files, role) = Directory::of_file(&roles.join(form).with_extension("yaml"));
+        let loaded = firewall_policy::load(&files, &Subject::File(role), &Options::default());
+        let policy = loaded.map_err(|report| anyhow!("{report}"))?.policy;
+        let environment = Environment {
+            interfaces: Vec::new(),
+            cpus: 2,
+            generation_slot: 0,
+            seed: 0x5eed,
+            budget: Budget::USUAL,
+        };
+        let generation = compile(&policy, &environment, &mut SlotTable::default())?;
+        assert_ne!(generation.settings[setting as usize], 0, "{form}");
+    }
+    std::fs::remove_dir_all(&roles)?;
     Ok(())
 }
