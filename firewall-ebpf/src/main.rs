@@ -5,7 +5,7 @@
 //! | `root_xdp` | XDP | tail-calls the generation in force |
 //! | `root_ingress` | TC ingress | the same, where XDP is not wanted |
 //! | `root_egress` | TC egress | the same for what this host sends |
-//! | `judge_xdp`, `judge_ingress`, `judge_egress` | through a root | judges common packets at once ([`firewall_common::fast`]), hands on the rest |
+//! | `judge_xdp`, `judge_ingress`, `judge_egress` | a root's, or through one | judges common packets at once ([`firewall_common::fast`]), hands on the rest |
 //! | `suspect_xdp`, `suspect_tc` | through a judge | drops what comes from banned sources |
 //! | `read_xdp`, `read_tc` | through a judge | parses, and finds what is asked of the policy |
 //! | `answer_xdp`, `answer_tc` | through `read_*` | asks the tables |
@@ -69,6 +69,9 @@ fn root_egress(ctx: TcContext) -> i32 {
 #[xdp(frags)]
 #[inline(always)]
 fn judge_xdp(ctx: XdpContext) -> u32 {
+    if root::is_elsewhere() {
+        return root::xdp(&ctx);
+    }
     xdp_action(stages::judge(&ctx, &XdpFrame::new(ctx.ctx), Direction::Ingress))
 }
 
@@ -76,6 +79,9 @@ fn judge_xdp(ctx: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 fn judge_ingress(ctx: TcContext) -> i32 {
+    if root::is_elsewhere() {
+        return root::ingress(&ctx).cast_signed();
+    }
     tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Ingress))
 }
 
@@ -83,6 +89,9 @@ fn judge_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 #[inline(always)]
 fn judge_egress(ctx: TcContext) -> i32 {
+    if root::is_elsewhere() {
+        return root::egress(&ctx).cast_signed();
+    }
     tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Egress))
 }
 

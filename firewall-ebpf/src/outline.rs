@@ -114,10 +114,10 @@ pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff) -> u32 {
     count(&frame, &frame.arrival(scratch.direction()))
 }
 
-/// The slot that is in force, or `PASS_ALL`, while a generation is on trial.
+/// The slot that is in force, or `PASS_ALL`; asks the clock while a generation is on trial.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn slot_on_trial() -> u32 {
+pub(crate) extern "C" fn slot_in_force() -> u32 {
     // SAFETY: the helper only reads a clock.
     in_force(world::control(), || unsafe { bpf_ktime_get_coarse_ns() }).into()
 }

@@ -10,6 +10,7 @@
 //! | `probe` | packets made to ask a question, and what judges them |
 //! | `host` | facts about this host |
 //! | `audit`, `forwarded` | what a policy and a host together give away, or cut off |
+//! | `settle` | judges in the place of roots, where that disturbs nobody |
 //! | `confirmed` | the copy of what was confirmed, which a boot enforces |
 //! | `banning`, `remembered`, `lock`, `paths`, `failure` | what these stand on |
 
@@ -31,6 +32,7 @@ mod preflight;
 mod probe;
 mod remembered;
 pub mod report;
+mod settle;
 mod verify;
 
 /// Runs the command line of this process.

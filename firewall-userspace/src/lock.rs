@@ -4,24 +4,53 @@
 //! however that ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use crate::failure::Failure;
 use crate::host::{clock, users};
 
+/// How long to wait for somebody who changes little, as the agent does now and then.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at who holds it.
+const STEP: Duration = Duration::from_millis(10);
+
 /// The right to change the policy, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
 impl Lock {
-    /// Takes the lock.
+    /// Takes the lock; waits a moment for who is about to be done.
     ///
     /// # Errors
     /// If somebody else holds it: who, and since when.
     pub(crate) fn take(path: &Path, purpose: &str) -> Result<Self> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(lock) = Self::take_if_free(path, purpose)? {
+                return Ok(lock);
+            }
+            if Instant::now() >= until {
+                let holder = std::fs::read_to_string(path).unwrap_or_default();
+                let holder = holder.trim();
+                let who = if holder.is_empty() { "another process" } else { holder };
+                return Err(Failure::new(format!("the policy is being changed by {who}"))
+                    .help("wait until that has ended, then look at `firewall status`")
+                    .into());
+            }
+            thread::sleep(STEP);
+        }
+    }
+
+    /// Takes the lock; `None` if somebody else holds it.
+    ///
+    /// # Errors
+    /// If there can be none.
+    pub(crate) fn take_if_free(path: &Path, purpose: &str) -> Result<Option<Self>> {
         let mut file = open(path).map_err(|error| {
             Failure::new(format!("could not take the lock {}: {error}", path.display()))
                 .detail("nothing was changed")
@@ -29,15 +58,7 @@ impl Lock {
         })?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _unreadable = file.read_to_string(&mut holder);
-                let holder = holder.trim();
-                let who = if holder.is_empty() { "another process" } else { holder };
-                return Err(Failure::new(format!("the policy is being changed by {who}"))
-                    .help("wait until that has ended, then look at `firewall status`")
-                    .into());
-            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("could not lock {}", path.display()));
             }
@@ -48,7 +69,7 @@ impl Lock {
         file.rewind()?;
         file.set_len(0)?;
         file.write_all(text.as_bytes()).context("could not write who holds the lock")?;
-        Ok(Self(file))
+        Ok(Some(Self(file)))
     }
 }
 

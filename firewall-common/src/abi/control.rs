@@ -1,7 +1,7 @@
 //! The control word: which generation judges the next packet.
 //!
-//! Map `CONTROL`: array of one [`Control`]. Written by user space; read by the
-//! root programs on every packet and by the ingress program for the ban lengths.
+//! Map `CONTROL`: array of one [`Control`]. Written by user space; read on every packet by
+//! root programs and judges.
 
 use super::assert_layout;
 
@@ -32,11 +32,12 @@ assert_layout!(Control, 64, 64);
 ///
 /// | bits | meaning |
 /// | --- | --- |
-/// | 0-7 | slot of the active generation, or [`Word::PASS_ALL`] |
-/// | 8-15 | slot of the previous one, or [`Word::PASS_ALL`] |
-/// | 16 | the active generation is confirmed: the deadline does not matter |
-/// | 17 | drop on ingress where the chosen slot holds no program |
-/// | 18 | drop on egress where the chosen slot holds no program |
+/// | 0-7 | the active slot if it is confirmed, else [`Word::PASS_ALL`]: all that most packets ask |
+/// | 8-15 | slot of the active generation, or [`Word::PASS_ALL`] |
+/// | 16-23 | slot of the previous one, or [`Word::PASS_ALL`] |
+/// | 24 | the active generation is confirmed: the deadline does not matter |
+/// | 25 | drop on ingress where the chosen slot holds no program |
+/// | 26 | drop on egress where the chosen slot holds no program |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word(pub u64);
 
@@ -45,14 +46,15 @@ impl Word {
     pub const SLOTS: u32 = 2;
     /// In place of a slot: every packet passes.
     pub const PASS_ALL: u8 = 0xff;
-    const CONFIRMED: u64 = 1 << 16;
-    const CLOSED_INGRESS: u64 = 1 << 17;
-    const CLOSED_EGRESS: u64 = 1 << 18;
+    const CONFIRMED: u64 = 1 << 24;
+    const CLOSED_INGRESS: u64 = 1 << 25;
+    const CLOSED_EGRESS: u64 = 1 << 26;
 
     /// Composes a word.
     #[must_use]
     pub const fn new(active: u8, previous: u8, confirmed: bool, closed: [bool; 2]) -> Self {
-        let mut word = active as u64 | (previous as u64) << 8;
+        let settled = if confirmed { active } else { Self::PASS_ALL };
+        let mut word = settled as u64 | (active as u64) << 8 | (previous as u64) << 16;
         if confirmed {
             word |= Self::CONFIRMED;
         }
@@ -65,18 +67,26 @@ impl Word {
         Self(word)
     }
 
+    /// Slot of the generation that judges whatever the clock says, or [`Word::PASS_ALL`]; that,
+    /// too, while one is on trial.
+    #[inline(always)]
+    #[must_use]
+    pub const fn settled(self) -> u8 {
+        (self.0 & 0xff) as u8
+    }
+
     /// Slot of the active generation.
     #[inline(always)]
     #[must_use]
     pub const fn active(self) -> u8 {
-        (self.0 & 0xff) as u8
+        ((self.0 >> 8) & 0xff) as u8
     }
 
     /// Slot of the generation before it.
     #[inline(always)]
     #[must_use]
     pub const fn previous(self) -> u8 {
-        ((self.0 >> 8) & 0xff) as u8
+        ((self.0 >> 16) & 0xff) as u8
     }
 
     /// Whether the active generation stays whatever the clock says.

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use firewall_policy::ir::Policy;
@@ -20,10 +21,15 @@ use crate::failure::Failure;
 use crate::kernel::store::Store;
 use crate::paths;
 use crate::report::status::short_hash;
+use crate::settle;
 
 /// Keys of [`State::warnings`].
 const FILES: &str = "files";
 const INTERFACES: &str = "interfaces";
+const JUDGES: &str = "judges";
+
+/// A policy that has stood for so long has its judges attached.
+const STANDS: Duration = Duration::from_secs(5);
 
 /// Why the agent changes a policy: what it tells `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +180,32 @@ pub(super) fn attach(state: &mut State) -> Result<bool> {
     }
     note(state, INTERFACES, warning);
     Ok(renew)
+}
+
+/// Attaches the judges of a policy that stands, which spares each packet a tail call.
+pub(super) fn settle(state: &mut State) {
+    if !state.has_stood(STANDS) {
+        return;
+    }
+    let warning = match settle::settle(&state.store) {
+        Ok(changed) => {
+            if changed > 0 {
+                log::info!(
+                    "the policy stands: its programs are attached themselves ({changed} links)"
+                );
+            }
+            None
+        }
+        Err(error) => {
+            Some(format!("root programs stay attached, which costs a tail call: {error:#}"))
+        }
+    };
+    if let Some(warning) = &warning
+        && state.warnings.get(JUDGES) != Some(warning)
+    {
+        log::warn!("{warning}");
+    }
+    note(state, JUDGES, warning);
 }
 
 fn note(state: &mut State, about: &'static str, warning: Option<String>) {

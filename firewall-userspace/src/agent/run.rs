@@ -136,6 +136,7 @@ fn second(state: &mut State, settings: &Settings) -> Result<bool> {
         give_back_memory();
     }
     let renew = policy::attach(state)?;
+    policy::settle(state);
     state.tick()?;
     Ok(renew)
 }

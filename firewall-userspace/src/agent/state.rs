@@ -52,6 +52,8 @@ pub(super) struct State {
     flows: Flows,
     bans: Bans,
     tables_due: Duration,
+    /// The generation that is known, and since when, or since it was last settled.
+    stands: (u64, Duration),
     agent: Agent,
     containers: Containers,
 }
@@ -83,6 +85,7 @@ impl State {
             flows: Flows::default(),
             bans: Bans::default(),
             tables_due: Duration::ZERO,
+            stands: (0, Duration::ZERO),
             agent,
             containers: Containers::default(),
         };
@@ -118,6 +121,16 @@ impl State {
         let taken = clock::monotonic().saturating_sub(start);
         self.tables_due = self.sample.at + TABLES_EVERY.max(taken * TABLE_SHARE);
         Ok(())
+    }
+
+    /// Whether the policy has stood for so long, or as long again.
+    pub(super) fn has_stood(&mut self, time: Duration) -> bool {
+        let (generation, now) = (self.known.meta.generation, clock::monotonic());
+        let stood = self.stands.0 == generation && now >= self.stands.1 + time;
+        if stood || self.stands.0 != generation {
+            self.stands = (generation, now);
+        }
+        stood
     }
 
     /// Takes over what containers have of this host.

@@ -1,4 +1,4 @@
-//! Links of the root programs to interfaces.
+//! Links to interfaces: a root program's at first, see [`settle`](super::settle).
 //!
 //! Every link is pinned as `<hook>-<ifindex>`, so that enforcement goes on when
 //! the agent does not. The name says how it is attached, because the kernel does
@@ -17,7 +17,7 @@ use firewall_policy::ir::IngressHook;
 
 use super::pins::Pins;
 
-/// How a root program sits on an interface.
+/// How a program sits on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
     /// XDP in the driver.
@@ -59,6 +59,25 @@ impl Hook {
         }
     }
 
+    /// The root program of this hook.
+    pub(super) fn root(self) -> &'static str {
+        match self {
+            Self::XdpNative | Self::XdpGeneric => "root_xdp",
+            Self::TcxIngress | Self::ClsactIngress => "root_ingress",
+            Self::TcxEgress | Self::ClsactEgress => "root_egress",
+        }
+    }
+
+    /// The judge that may be attached in its place; a filter of a qdisc is no link.
+    pub(super) fn judge(self) -> Option<&'static str> {
+        match self {
+            Self::XdpNative | Self::XdpGeneric => Some("judge_xdp"),
+            Self::TcxIngress => Some("judge_ingress"),
+            Self::TcxEgress => Some("judge_egress"),
+            Self::ClsactIngress | Self::ClsactEgress => None,
+        }
+    }
+
     /// Whether packets to this host pass here.
     #[must_use]
     pub fn is_ingress(self) -> bool {
@@ -76,7 +95,8 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    fn pin(&self, pins: &Pins) -> PathBuf {
+    /// Where the link is pinned.
+    pub(super) fn pin(&self, pins: &Pins) -> PathBuf {
         pins.links().join(format!("{}-{}", self.hook.name(), self.ifindex))
     }
 
@@ -152,7 +172,7 @@ fn attach_xdp(pins: &Pins, ifindex: u32) -> Result<Attachment> {
 }
 
 fn attach_xdp_as(pins: &Pins, ifindex: u32, hook: Hook, mode: XdpMode) -> Result<Attachment> {
-    let mut program = Xdp::from_pin(pins.root("root_xdp"), XdpAttachType::Interface)
+    let mut program = Xdp::from_pin(pins.root(hook.root()), XdpAttachType::Interface)
         .context("the root program is not pinned")?;
     let id = program.attach_to_if_index(ifindex, mode)?;
     // aya falls back to netlink without a word where links are not supported; such
@@ -165,19 +185,18 @@ fn attach_xdp_as(pins: &Pins, ifindex: u32, hook: Hook, mode: XdpMode) -> Result
 }
 
 fn attach_tc(pins: &Pins, ifindex: u32, ingress: bool) -> Result<Attachment> {
-    let (name, attach_type) = if ingress {
-        ("root_ingress", TcAttachType::Ingress)
+    let (hook, attach_type) = if ingress {
+        (Hook::TcxIngress, TcAttachType::Ingress)
     } else {
-        ("root_egress", TcAttachType::Egress)
+        (Hook::TcxEgress, TcAttachType::Egress)
     };
-    let mut program =
-        SchedClassifier::from_pin(pins.root(name)).context("the root program is not pinned")?;
+    let mut program = SchedClassifier::from_pin(pins.root(hook.root()))
+        .context("the root program is not pinned")?;
     let interface = super::store::interface_name(ifindex)?;
     let first = TcAttachOptions::TcxOrder(LinkOrder::first());
     match program.attach_with_options(&interface, attach_type, first) {
         Ok(id) => {
             let link: FdLink = program.take_link(id)?.try_into()?;
-            let hook = if ingress { Hook::TcxIngress } else { Hook::TcxEgress };
             pin(pins, link, Attachment { ifindex, hook })
         }
         Err(ProgramError::SyscallError(error))
@@ -237,8 +256,7 @@ pub fn remove(pins: &Pins, attachment: &Attachment) -> Result<()> {
     if let (Some(attach_type), Ok(interface)) =
         (attach_type, super::store::interface_name(attachment.ifindex))
     {
-        let name = if attachment.hook.is_ingress() { "root_ingress" } else { "root_egress" };
-        tc::qdisc_detach_program(&interface, attach_type, name)
+        tc::qdisc_detach_program(&interface, attach_type, attachment.hook.root())
             .with_context(|| format!("could not detach from {interface}"))?;
     }
     remove_file(&attachment.pin(pins))

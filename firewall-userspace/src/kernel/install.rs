@@ -77,6 +77,7 @@ impl Store {
             && generation::renew(&directory, &mark, generation, meta)?;
         let mut timings = Timings { tables: start.elapsed(), ..Timings::default() };
         if !is_renewed {
+            self.unsettle()?;
             let map_path = |name: &str| self.pins.map(name);
             let loaded = generation::load(&directory, map_path, generation, &settings, meta)?;
             timings = loaded.timings;

@@ -173,6 +173,19 @@ pub struct Facts {
 /// # Errors
 /// The kernel's.
 pub fn facts(program: BorrowedFd<'_>) -> Result<Facts> {
+    let info = info(program)?;
+    Ok(Facts { verified: info.verified_insns, code_bytes: info.jited_prog_len })
+}
+
+/// The kernel's number for a loaded program: no other has it until the next boot.
+///
+/// # Errors
+/// The kernel's.
+pub fn id(program: BorrowedFd<'_>) -> Result<u32> {
+    Ok(info(program)?.id)
+}
+
+fn info(program: BorrowedFd<'_>) -> Result<bpf_prog_info> {
     // SAFETY: an all-zero info is a valid one.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut attr = attr();
@@ -182,5 +195,5 @@ pub fn facts(program: BorrowedFd<'_>) -> Result<Facts> {
     query.info_len = u32::try_from(size_of::<bpf_prog_info>())?;
     query.info = (&raw mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).context("could not ask what a program is")?;
-    Ok(Facts { verified: info.verified_insns, code_bytes: info.jited_prog_len })
+    Ok(info)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{METRICS, RuleCounter, Traffic};
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
@@ -27,6 +28,7 @@ use super::openings::Openings;
 use super::pins::Pins;
 use super::program::{self, Facts};
 use super::stages;
+use super::store::WORD;
 use super::sys::{self, Mapping};
 
 /// Which program judges a frame.
@@ -141,6 +143,8 @@ impl Sandbox {
         let loaded = generation::open(&root.join("gen"), map_path, generation, &settings)?;
         drop(directory);
         generation::announce(&maps, loaded.slot(), &loaded.settings)?;
+        let control = Mapping::new(maps.fd("CONTROL")?, size_of::<Control>(), true)?;
+        control.set_word(WORD, Word::new(loaded.slot(), Word::PASS_ALL, true, [true; 2]).0);
         Ok(Self {
             outcomes: Counters::open(&maps, "CPUS", false)?,
             rules: Counters::open(&maps, "RULES", false)?,

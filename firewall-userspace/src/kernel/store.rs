@@ -287,7 +287,7 @@ impl Store {
         attach::list(&self.pins)
     }
 
-    /// Attaches the root programs to an interface.
+    /// Attaches the root programs to an interface, see [`Store::settle`].
     ///
     /// # Errors
     /// If a hook is taken or the driver refuses.
@@ -365,7 +365,7 @@ fn place_word(place: usize) -> usize {
 /// A control word that nobody has set: whoever made the map was killed.
 pub(super) const UNSET: Word = Word(0);
 /// Word of [`Control`] that holds the [`Word`].
-const WORD: usize = offset_of!(Control, word) / 8;
+pub(super) const WORD: usize = offset_of!(Control, word) / 8;
 /// Word of [`Control`] that holds the deadline of a trial.
 const DEADLINE: usize = offset_of!(Control, deadline_ns) / 8;
 

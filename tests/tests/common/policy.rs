@@ -29,10 +29,15 @@ pub(crate) fn read(text: &str) -> Result<Policy> {
 
 /// Compiles a policy for this host.
 pub(crate) fn compiled(policy: &Policy, budget: Budget) -> Result<Generation> {
+    compiled_for(0, policy, budget)
+}
+
+/// The same for a slot.
+pub(crate) fn compiled_for(slot: u8, policy: &Policy, budget: Budget) -> Result<Generation> {
     let environment = Environment {
         interfaces: INTERFACES.map(|(name, index)| (name.to_owned(), index)).to_vec(),
         cpus: maps::cpus()?,
-        generation_slot: 0,
+        generation_slot: slot.into(),
         seed: 0x5eed,
         budget,
     };

@@ -31,6 +31,15 @@ enum Moment {
 
 #[test]
 fn an_apply_killed_midway_leaves_the_old_policy_or_the_new() -> Result<()> {
+    midway(false)
+}
+
+#[test]
+fn so_does_one_where_judges_are_attached() -> Result<()> {
+    midway(true)
+}
+
+fn midway(judges_attached: bool) -> Result<()> {
     let Pair { server, client, lab: _lab } = Pair::new("midway")?;
     let _servers = (Echo::udp(&server, 7)?, Echo::udp(&server, 53)?);
     let (firewall, policies) = (Firewall::on(&server)?, policies());
@@ -56,7 +65,10 @@ fn an_apply_killed_midway_leaves_the_old_policy_or_the_new() -> Result<()> {
         let before = firewall.counters()?;
         if matches!(moment, Moment::Pinned(name) if name != "META") {
             // What says that the programs there could be kept.
-            server.sh("rmdir /sys/fs/bpf/firewall/v3/gen-?/of-* || true")?;
+            server.sh("rmdir /sys/fs/bpf/firewall/v4/gen-?/of-* || true")?;
+        }
+        if judges_attached {
+            store(&firewall, |store| store.settle(|_| true))?;
         }
         killed(&firewall, &policies[next], moment)?;
         let open = open(&client)?;
@@ -161,7 +173,7 @@ struct Place {
 
 impl Place {
     fn of(host: &Host, name: &str) -> Self {
-        let pins = host.path("/sys/fs/bpf/firewall/v3");
+        let pins = host.path("/sys/fs/bpf/firewall/v4");
         let paths = match name.contains('/') {
             true => vec![pins.join(name)],
             false => ["gen-0", "gen-1"].map(|slot| pins.join(slot).join(name)).into(),

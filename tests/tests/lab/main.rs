@@ -33,7 +33,7 @@ mod neighbours;
 mod openings;
 mod path_mtu;
 mod reload;
-
+mod settle;
 mod stacked;
 mod support;
 mod trial;

@@ -112,13 +112,16 @@ fn each_tail_call_has_a_constant_index_of_its_own() -> Result<()> {
     let elf = Elf::read(object::bytes())?;
     let functions = functions(&elf)?;
     let slots = [Some(0), Some(1)];
-    let (read, read_or_suspect) = ([Some(0)], [Some(0), Some(2)]);
+    let read = [Some(0)];
+    // What a root calls, and the stages.
+    let (judge, judge_ingress) =
+        ([Some(0), Some(0), Some(1)], [Some(0), Some(0), Some(1), Some(2)]);
     let calls = object::ROOTS.map(|root| (root, &slots[..])).into_iter().chain([
-        // A judge hands on to the first stage, that to either slot, which hands on to
-        // the last.
-        ("judge_xdp", &read_or_suspect[..]),
-        ("judge_ingress", &read_or_suspect[..]),
-        ("judge_egress", &read[..]),
+        // A judge does what a root does, or hands on to the first stage, that to either
+        // slot, which hands on to the last.
+        ("judge_xdp", &judge_ingress[..]),
+        ("judge_ingress", &judge_ingress[..]),
+        ("judge_egress", &judge[..]),
         ("suspect_xdp", &read[..]),
         ("suspect_tc", &read[..]),
         ("read_xdp", &slots[..]),
@@ -184,9 +187,9 @@ fn no_judge_calls_a_helper_that_is_banned_on_the_hot_path() -> Result<()> {
     Ok(())
 }
 
-/// What judges call. Anything else was written inline, and the compiler has not taken it so: a
-/// call takes as long as thirty instructions, where returns are made safe.
-const OUT_OF_LINE: &str = "line_of_vectors";
+/// What judges call for some policies, and where another generation is in force. Anything else was written inline, and the compiler has not taken it so: a call takes as long as thirty
+/// instructions, where returns are made safe.
+const OUT_OF_LINE: [&str; 4] = ["line_of_vectors", "slot_in_force", "unjudged_xdp", "unjudged_tc"];
 
 #[test]
 fn judges_call_only_what_is_out_of_line() -> Result<()> {
@@ -196,7 +199,7 @@ fn judges_call_only_what_is_out_of_line() -> Result<()> {
         let function = functions.get(judge).with_context(|| format!("no function {judge}"))?;
         let called = called(&elf, function, &functions)?;
         let called: BTreeSet<&str> = called.iter().map(|function| function.name).collect();
-        ensure!(called == BTreeSet::from([OUT_OF_LINE]), "{judge} calls {called:?}");
+        ensure!(called.is_subset(&BTreeSet::from(OUT_OF_LINE)), "{judge} calls {called:?}");
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ fn a_machine_boots_behind_what_was_confirmed() -> Result<()> {
     assert!(!is_open(&machine)?);
     units(&machine)?;
     rights(&machine)?;
+    judges(&machine)?;
 
     stacked::is_judged_once_or_refused(&machine)?;
     forms::load(&machine)?;
@@ -126,6 +127,17 @@ fn rights(machine: &Machine) -> Result<()> {
         let bits = line.split_whitespace().nth(1).context("no figure")?;
         assert_eq!(u64::from_str_radix(bits, 16)?, 1 << 12 | 1 << 38 | 1 << 39, "{line}");
     }
+    Ok(())
+}
+
+/// The agent, with the rights of its unit, attaches the judges of a policy that stands.
+fn judges(machine: &Machine) -> Result<()> {
+    machine.sh("for i in $(seq 150); do
+            ip -details link show dev eth0 | grep 'name judge_xdp' >&2 && exit 0
+            sleep 0.2
+        done
+        journalctl -b -u firewall --no-pager; exit 1")?;
+    assert!(!is_open(machine)?);
     Ok(())
 }
 
