@@ -91,10 +91,8 @@ pub struct RuleInfo {
     /// The services, in the user's words.
     pub service_text: String,
     /// Their ports.
-    #[serde(default)]
     pub ports: Vec<Ports>,
     /// Whether the other end may be everybody, or nearly.
-    #[serde(default)]
     pub everybody: bool,
     /// How its requests are counted, in the order written; empty if not.
     pub counts: Vec<CountInfo>,

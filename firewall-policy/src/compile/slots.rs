@@ -26,12 +26,7 @@ pub struct SlotTable {
     /// Counting rule by request slot.
     requests: Vec<String>,
     /// Slots, then request slots, of rules that are not in this generation.
-    #[serde(default, skip_serializing_if = "none_idle")]
     idle: [Vec<u32>; 2],
-}
-
-fn none_idle(idle: &[Vec<u32>; 2]) -> bool {
-    idle.iter().all(Vec::is_empty)
 }
 
 impl SlotTable {
@@ -112,6 +107,10 @@ fn unused(names: &[String], wanted: &[&String]) -> Vec<u32> {
 /// Gives each wanted name a slot, and says whether it is newly given. Those of `idle` may
 /// be given to another name.
 fn assign(before: &[String], idle: &[u32], wanted: &[&String]) -> (Vec<String>, Vec<(u32, bool)>) {
+    // Of a policy in which other things have changed.
+    if before.len() == wanted.len() && before.iter().eq(wanted.iter().copied()) {
+        return (before.to_vec(), (0..word(before.len())).map(|slot| (slot, false)).collect());
+    }
     let mut names = before.to_vec();
     let room = before.len() + wanted.len();
     let mut known: FoldMap<&str, u32> = FoldMap::with_capacity_and_hasher(room, <_>::default());

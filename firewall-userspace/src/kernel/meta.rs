@@ -1,15 +1,15 @@
 //! What people need to know of a generation, kept beside it in the kernel.
 //!
-//! A pinned map holds it as JSON, so that a restarted agent, or a command with no
-//! agent at all, names rules and policies without a second truth on disk.
+//! A pinned map holds it as two values in `MessagePack`, [`Before`] and the rest, so that a
+//! restarted agent, or a command with no agent at all, names rules and policies without a
+//! second truth on disk. Fields have places, not names: a new one means a new ABI version.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use aya_obj::generated::bpf_map_type;
 use firewall_policy::compile::{RuleInfo, SlotTable};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::maps::{self, Capacity, MMAPABLE};
@@ -36,17 +36,16 @@ pub struct Meta {
     pub defaults: [String; 2],
     /// Its rules.
     pub rules: Vec<RuleInfo>,
-    /// Every rule name that has had a counter since the maps were made.
+    /// Every rule name that has had a counter since the maps were made; stands in [`Before`].
+    #[serde(skip)]
     pub slots: SlotTable,
     /// Capacity of the shared maps it was loaded with.
     pub capacity: Capacity,
     /// Bytes its tables take.
     pub memory_bytes: u64,
     /// What confirms it, if it was applied on trial.
-    #[serde(default)]
     pub token: Option<String>,
     /// Whatever the agent wants to know again after a restart.
-    #[serde(default)]
     pub agent: serde_json::Value,
 }
 
@@ -56,12 +55,10 @@ impl Meta {
     /// # Errors
     /// If the kernel refuses the map.
     pub fn store(&self, path: &Path) -> Result<OwnedFd> {
-        // The length of the rest, then as much as it mostly is.
-        let mut bytes = vec![0; LENGTH];
-        bytes.reserve(self.rules.len() * RULE_BYTES);
-        serde_json::to_writer(&mut bytes, self).context("could not write metadata")?;
-        let length = u32::try_from(bytes.len() - LENGTH)?;
-        bytes.splice(..LENGTH, length.to_ne_bytes());
+        let mut bytes = Vec::with_capacity(ROOM + self.rules.len() * RULE_BYTES);
+        let before = (self.generation, &self.hash, &self.slots);
+        rmp_serde::encode::write(&mut bytes, &before).context("could not write metadata")?;
+        rmp_serde::encode::write(&mut bytes, self).context("could not write metadata")?;
         let fd = store("META", &bytes, path)?;
         sys::freeze(fd.as_fd()).context("could not freeze META")?;
         Ok(fd)
@@ -72,7 +69,10 @@ impl Meta {
     /// # Errors
     /// If it is there and cannot be read.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        read(path)
+        read(path, |values| {
+            let before = Before::deserialize(&mut *values)?;
+            Ok(Self { slots: before.slots, ..Self::deserialize(values)? })
+        })
     }
 }
 
@@ -94,37 +94,31 @@ impl Before {
     /// # Errors
     /// If it is there and cannot be read.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        read(path)
+        read(path, |values| Self::deserialize(values))
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+/// Values that stand one behind the other.
+type Values<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
+
+fn read<T>(
+    path: &Path,
+    of: impl FnOnce(&mut Values<'_>) -> Result<T, rmp_serde::decode::Error>,
+) -> Result<Option<T>> {
     let Some(fd) = sys::open(path)? else { return Ok(None) };
-    let bytes = bytes(fd.as_fd())?;
-    let meta = serde_json::from_slice(&bytes)
+    let size = sys::shape(fd.as_fd())?.value as usize;
+    let mapping = Mapping::new(fd.as_fd(), size, false).context("could not map metadata")?;
+    // SAFETY: it is frozen before it is pinned.
+    let bytes = unsafe { mapping.frozen() };
+    let meta = of(&mut rmp_serde::Deserializer::from_read_ref(bytes))
         .with_context(|| format!("the metadata at {} is broken", path.display()))?;
     Ok(Some(meta))
 }
 
-fn bytes(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
-    let size = sys::shape(fd)?.value as usize;
-    let mapping = Mapping::new(fd, size, false).context("could not map metadata")?;
-    let mut bytes = Vec::with_capacity(size);
-    for word in 0..size / 8 {
-        bytes.extend_from_slice(&mapping.word(word).to_ne_bytes());
-    }
-    let length = bytes.first_chunk::<LENGTH>().context("empty metadata")?;
-    let length = u32::from_ne_bytes(*length) as usize;
-    ensure!(length <= bytes.len() - LENGTH, "metadata cut short");
-    bytes.drain(..LENGTH);
-    bytes.truncate(length);
-    Ok(bytes)
-}
-
-/// Bytes in front of the JSON.
-const LENGTH: usize = size_of::<u32>();
-/// Bytes of JSON that most rules take, with their counter slots.
-const RULE_BYTES: usize = 320;
+/// Bytes that most rules take, with their counter slots.
+const RULE_BYTES: usize = 160;
+/// Bytes that the rest mostly takes.
+const ROOM: usize = 4096;
 
 /// Stores bytes or words in a new map of one value, and pins it.
 ///

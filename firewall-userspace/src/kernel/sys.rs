@@ -284,6 +284,16 @@ impl Mapping {
         self.length
     }
 
+    /// The whole value, if nobody writes to it any more.
+    ///
+    /// # Safety
+    /// The map is frozen, and no program writes to it.
+    #[must_use]
+    pub unsafe fn frozen(&self) -> &[u8] {
+        // SAFETY: inside the mapping, which lives as long as `self`, and never changes.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+
     /// Sets bits of a 64-bit word, whoever else does so.
     pub fn set_bits(&self, index: usize, bits: u64) {
         if self.word(index) & bits != bits {

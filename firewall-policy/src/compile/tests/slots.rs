@@ -67,7 +67,10 @@ fn the_table_survives_serialisation() {
     let mut table = SlotTable::default();
     slots_of(&named(&["a", "b"]), &mut table);
     let json = serde_json::to_string(&table).unwrap();
-    assert_eq!(json, r#"{"rules":["ingress test/a","ingress test/b"],"requests":[]}"#);
+    assert_eq!(
+        json,
+        r#"{"rules":["ingress test/a","ingress test/b"],"requests":[],"idle":[[],[]]}"#
+    );
     assert_eq!(serde_json::from_str::<SlotTable>(&json).unwrap(), table);
 }
 
