@@ -174,17 +174,14 @@ fn books<'u>(
             allow_unsupported,
         };
         let book = book(&mut context, names.scope(index), &units.all[index]);
-        (index, book, found)
+        (book, found)
     };
     let size = |index: &usize| {
         let chains = [&units.all[*index].file.ingress, &units.all[*index].file.egress];
         chains.map(|chain| chain.deny.len() + chain.allow.len()).iter().sum()
     };
-    let shares = parallel::shares((0..units.all.len()).collect(), size, WORTH_A_THREAD);
-    let all = |share: Vec<usize>| share.into_iter().map(of).collect::<Vec<_>>();
-    let mut books: Vec<_> = parallel::all(shares, all).into_iter().flatten().collect();
-    books.sort_unstable_by_key(|(index, ..)| *index);
-    let one = |(_, book, found)| {
+    let books = parallel::each((0..units.all.len()).collect(), size, WORTH_A_THREAD, of);
+    let one = |(book, found)| {
         context.sink.absorb(found);
         book
     };

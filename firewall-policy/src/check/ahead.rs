@@ -63,18 +63,12 @@ impl Ahead {
 
 fn several(context: &Context<'_>, paths: Vec<String>) -> Vec<(String, Result<Taken, Refusal>)> {
     let Context { files, allow_unsupported, .. } = *context;
-    let all = |paths: Vec<(usize, String)>| {
-        let taken = |(_, path): (usize, String)| {
-            let taken = one(files, &path, allow_unsupported);
-            (path, taken)
-        };
-        paths.into_iter().map(taken).collect::<Vec<_>>()
-    };
-    // Asked once: a file may change meanwhile, and say it has more than would be read of it.
-    let sized = |path: String| (files.size(&path).min(text::MAX_BYTES), path);
-    let paths = paths.into_iter().map(sized).collect();
-    let shares = parallel::shares(paths, |&(bytes, _)| bytes, WORTH_A_THREAD);
-    parallel::all(shares, all).into_iter().flatten().collect()
+    // A file may say it has more than would be read of it.
+    let size = |path: &String| files.size(path).min(text::MAX_BYTES);
+    parallel::each(paths, size, WORTH_A_THREAD, |path| {
+        let taken = one(files, &path, allow_unsupported);
+        (path, taken)
+    })
 }
 
 fn one(files: &dyn Files, path: &str, allow_unsupported: bool) -> Result<Taken, Refusal> {

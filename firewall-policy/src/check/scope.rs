@@ -287,6 +287,9 @@ fn twice_in<'u, T>(
     includes: &[usize],
     span: impl Fn(&T) -> &Span,
 ) {
+    if includes.len() < 2 {
+        return;
+    }
     let shared = table.iter().filter(|(_, known)| !known.more.is_empty());
     let mut shared: Vec<&str> = shared.map(|(name, _)| *name).collect();
     shared.sort_unstable();

@@ -57,14 +57,24 @@ impl Sweep {
         let mut runs = Vec::with_capacity(ends.len() + 1);
         let (mut inside, mut signature) = (Vec::new(), 0);
         let (mut point, mut next) = (T::MIN, 0);
+        // The set that alone began or ended at the last point, and the class before that: where
+        // it does so again, that class is back. Such are the ends of a million lone addresses.
+        let mut alone = None;
         loop {
+            let first = next;
             while let Some(&(_, set)) = ends.get(next).filter(|end| end.0 == point) {
                 toggle(&mut inside, set);
                 signature ^= self.signatures[set as usize];
                 next += 1;
             }
-            let class = self.class(signature, &inside)?;
-            if runs.last().is_none_or(|run: &Run<T>| run.class != class) {
+            let only = (next == first + 1).then(|| ends[first].1);
+            let before = runs.last().map(|run: &Run<T>| run.class);
+            let class = match alone {
+                Some((set, class)) if Some(set) == only => class,
+                _ => self.class(signature, &inside)?,
+            };
+            alone = only.zip(before);
+            if before != Some(class) {
                 runs.push(Run { first: point, class });
             }
             match ends.get(next) {

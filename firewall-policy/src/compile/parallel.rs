@@ -39,6 +39,31 @@ pub fn all<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec
     })
 }
 
+/// Does each of them, on a thread per core as long as each has something `worth` it, and gives
+/// what they gave in their order. Who is done takes the next, as nobody knows beforehand how
+/// long one takes.
+pub(crate) fn each<T: Send, R: Send>(
+    parts: Vec<T>,
+    size: impl Fn(&T) -> usize,
+    worth: usize,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let whole: usize = parts.iter().map(size).sum();
+    let threads = threads(whole, worth);
+    let parts = Mutex::new(parts.into_iter().enumerate());
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let some = |()| {
+        let mut done = Vec::new();
+        while let Some((place, part)) = next() {
+            done.push((place, work(part)));
+        }
+        done
+    };
+    let mut done: Vec<_> = all(vec![(); threads], some).into_iter().flatten().collect();
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, given)| given).collect()
+}
+
 /// Threads for so much work, if each is to have something `worth` it: one per core at
 /// most.
 #[must_use]
