@@ -48,29 +48,29 @@ use crate::frame::{TcFrame, XdpFrame};
 #[xdp(frags)]
 #[inline(always)]
 fn root_xdp(ctx: XdpContext) -> u32 {
-    root::xdp(&ctx)
+    root::xdp(&ctx, root::slot())
 }
 
 /// Root of the TC ingress hook.
 #[classifier]
 #[inline(always)]
 fn root_ingress(ctx: TcContext) -> i32 {
-    root::ingress(&ctx).cast_signed()
+    root::ingress(&ctx, root::slot()).cast_signed()
 }
 
 /// Root of the TC egress hook.
 #[classifier]
 #[inline(always)]
 fn root_egress(ctx: TcContext) -> i32 {
-    root::egress(&ctx).cast_signed()
+    root::egress(&ctx, root::slot()).cast_signed()
 }
 
 /// One generation's verdict on a frame from the wire.
 #[xdp(frags)]
 #[inline(always)]
 fn judge_xdp(ctx: XdpContext) -> u32 {
-    if root::is_elsewhere() {
-        return root::xdp(&ctx);
+    if let Some(slot) = root::elsewhere() {
+        return root::xdp(&ctx, slot);
     }
     xdp_action(stages::judge(&ctx, &XdpFrame::new(ctx.ctx), Direction::Ingress))
 }
@@ -79,8 +79,8 @@ fn judge_xdp(ctx: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 fn judge_ingress(ctx: TcContext) -> i32 {
-    if root::is_elsewhere() {
-        return root::ingress(&ctx).cast_signed();
+    if let Some(slot) = root::elsewhere() {
+        return root::ingress(&ctx, slot).cast_signed();
     }
     tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Ingress))
 }
@@ -89,8 +89,8 @@ fn judge_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 #[inline(always)]
 fn judge_egress(ctx: TcContext) -> i32 {
-    if root::is_elsewhere() {
-        return root::egress(&ctx).cast_signed();
+    if let Some(slot) = root::elsewhere() {
+        return root::egress(&ctx, slot).cast_signed();
     }
     tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Egress))
 }

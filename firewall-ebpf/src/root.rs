@@ -21,53 +21,76 @@ use crate::maps::{JUDGES_EGRESS, JUDGES_INGRESS, JUDGES_XDP};
 use crate::outline::{unjudged_tc, unjudged_xdp};
 use crate::{maps, outline, world};
 
-/// Root of the XDP hook; says what to do with the packet.
+/// Hands a frame to the judge of a slot; says what to do with it.
 #[inline(always)]
-pub(crate) fn xdp(ctx: &XdpContext) -> u32 {
-    call(ctx, &JUDGES_XDP, |slot| unjudged_xdp(ctx.ctx, slot))
+pub(crate) fn xdp(ctx: &XdpContext, slot: u32) -> u32 {
+    call(ctx, slot, &JUDGES_XDP, || unjudged_xdp(ctx.ctx, slot))
 }
 
-/// Root of the TC ingress hook.
+/// The same at TC ingress.
 #[inline(always)]
-pub(crate) fn ingress(ctx: &TcContext) -> u32 {
-    call(ctx, &JUDGES_INGRESS, |slot| unjudged_tc(ctx.skb.skb, slot, Direction::Ingress as u32))
+pub(crate) fn ingress(ctx: &TcContext, slot: u32) -> u32 {
+    let unjudged = || unjudged_tc(ctx.skb.skb, slot, Direction::Ingress as u32);
+    call(ctx, slot, &JUDGES_INGRESS, unjudged)
 }
 
-/// Root of the TC egress hook.
+/// The same at TC egress.
 #[inline(always)]
-pub(crate) fn egress(ctx: &TcContext) -> u32 {
-    call(ctx, &JUDGES_EGRESS, |slot| unjudged_tc(ctx.skb.skb, slot, Direction::Egress as u32))
+pub(crate) fn egress(ctx: &TcContext, slot: u32) -> u32 {
+    let unjudged = || unjudged_tc(ctx.skb.skb, slot, Direction::Egress as u32);
+    call(ctx, slot, &JUDGES_EGRESS, unjudged)
 }
 
-/// Whether another generation than this program's is in force.
+/// Slot of the generation in force, or `PASS_ALL`.
 #[inline(always)]
-pub(crate) fn is_elsewhere() -> bool {
+pub(crate) fn slot() -> u32 {
+    match settled() {
+        PASS_ALL => outline::slot_in_force(),
+        slot => slot,
+    }
+}
+
+/// The same, if it is not this program's own.
+#[inline(always)]
+pub(crate) fn elsewhere() -> Option<u32> {
     let own = maps::setting(Setting::Generation);
-    if u32::from(Word(world::control().word).settled()) == own {
-        return false;
+    if settled() == own {
+        return None;
     }
     cold_path();
-    outline::slot_in_force() != own
+    let slot = outline::slot_in_force();
+    (slot != own).then_some(slot)
 }
 
-/// Hands the packet to the generation in force. If there is none it is `unjudged`: out of
-/// line, as a trial is, so that no register is kept for either.
+const PASS_ALL: u32 = Word::PASS_ALL as u32;
+
 #[inline(always)]
-fn call<C: EbpfContext>(ctx: &C, judges: &ProgramArray, unjudged: impl Fn(u32) -> u32) -> u32 {
-    let settled = Word(world::control().word).settled();
-    match if settled == Word::PASS_ALL { outline::slot_in_force() } else { settled.into() } {
+fn settled() -> u32 {
+    Word(world::control().word).settled().into()
+}
+
+/// Calls the judge of a slot. If there is none the frame is `unjudged`: out of line, so that no
+/// register is kept for it.
+#[inline(always)]
+fn call<C: EbpfContext>(
+    ctx: &C,
+    slot: u32,
+    judges: &ProgramArray,
+    unjudged: impl Fn() -> u32,
+) -> u32 {
+    match slot {
         0 => {
             // SAFETY: nothing here needs dropping.
             unsafe { judges.tail_call(ctx, 0) };
             maps::apart::<0>();
-            unjudged(0)
+            unjudged()
         }
         1 => {
             // SAFETY: as above.
             unsafe { judges.tail_call(ctx, 1) };
             maps::apart::<1>();
-            unjudged(1)
+            unjudged()
         }
-        slot => unjudged(slot),
+        _ => unjudged(),
     }
 }

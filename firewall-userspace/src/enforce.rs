@@ -23,6 +23,7 @@ use crate::kernel::meta::{Before, Meta};
 use crate::kernel::pins::Pins;
 use crate::kernel::store::Store;
 use crate::kernel::sys;
+use crate::lock::Lock;
 use crate::paths;
 use crate::remembered::Remembered;
 
@@ -103,6 +104,7 @@ pub(crate) fn install(
         token,
         agent: serde_json::to_value(Remembered::of(policy))?,
     };
+    let _links = Lock::wait(&paths::links_lock(), "apply")?;
     let timings = store.install(generation, &mut meta, trial)?;
     Ok(Installed { meta, timings })
 }

@@ -14,32 +14,43 @@ use anyhow::{Context as _, Result};
 use crate::failure::Failure;
 use crate::host::{clock, users};
 
-/// How long to wait for somebody who changes little, as the agent does now and then.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long [`Lock::wait`] does: many times what one link takes.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks at who holds it.
-const STEP: Duration = Duration::from_millis(10);
+const STEP: Duration = Duration::from_millis(5);
 
 /// The right to change the policy, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
 impl Lock {
-    /// Takes the lock; waits a moment for who is about to be done.
+    /// Takes the lock.
     ///
     /// # Errors
     /// If somebody else holds it: who, and since when.
     pub(crate) fn take(path: &Path, purpose: &str) -> Result<Self> {
+        match Self::take_if_free(path, purpose)? {
+            Some(lock) => Ok(lock),
+            None => Err(Failure::new(format!("the policy is being changed by {}", holder(path)))
+                .help("wait until that has ended, then look at `firewall status`")
+                .into()),
+        }
+    }
+
+    /// Takes a lock that nobody holds for long, as soon as it is free.
+    ///
+    /// # Errors
+    /// If somebody holds it all the same: who, and since when.
+    pub(crate) fn wait(path: &Path, purpose: &str) -> Result<Self> {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(lock) = Self::take_if_free(path, purpose)? {
                 return Ok(lock);
             }
             if Instant::now() >= until {
-                let holder = std::fs::read_to_string(path).unwrap_or_default();
-                let holder = holder.trim();
-                let who = if holder.is_empty() { "another process" } else { holder };
-                return Err(Failure::new(format!("the policy is being changed by {who}"))
-                    .help("wait until that has ended, then look at `firewall status`")
+                return Err(Failure::new(format!("links are kept by {}", holder(path)))
+                    .detail("nothing was changed")
+                    .help("it hangs: systemctl restart firewall, or kill that process")
                     .into());
             }
             thread::sleep(STEP);
@@ -70,6 +81,14 @@ impl Lock {
         file.set_len(0)?;
         file.write_all(text.as_bytes()).context("could not write who holds the lock")?;
         Ok(Some(Self(file)))
+    }
+}
+
+/// Who holds a lock, as it has written itself.
+fn holder(path: &Path) -> String {
+    match std::fs::read_to_string(path).unwrap_or_default().trim() {
+        "" => "another process".to_owned(),
+        holder => holder.to_owned(),
     }
 }
 

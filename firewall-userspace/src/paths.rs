@@ -28,6 +28,11 @@ pub(crate) fn lock() -> PathBuf {
     run().join("apply.lock")
 }
 
+/// The lock of who exchanges the program of a link, or replaces programs that one may have.
+pub(crate) fn links_lock() -> PathBuf {
+    run().join("links.lock")
+}
+
 fn from_environment(variable: &str, otherwise: &str) -> PathBuf {
     std::env::var_os(variable)
         .filter(|value| !value.is_empty())

@@ -30,6 +30,8 @@ const JUDGES: &str = "judges";
 
 /// A policy that has stood for so long has its judges attached.
 const STANDS: Duration = Duration::from_secs(5);
+/// A driver that refuses is asked again after so long.
+const UNWILLING: Duration = Duration::from_mins(10);
 
 /// Why the agent changes a policy: what it tells `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +199,7 @@ pub(super) fn settle(state: &mut State) {
             None
         }
         Err(error) => {
+            state.stands_anew_in(UNWILLING);
             Some(format!("root programs stay attached, which costs a tail call: {error:#}"))
         }
     };

@@ -133,6 +133,11 @@ impl State {
         stood
     }
 
+    /// Lets the policy stand for longer before anybody acts on it.
+    pub(super) fn stands_anew_in(&mut self, time: Duration) {
+        self.stands.1 = clock::monotonic() + time;
+    }
+
     /// Takes over what containers have of this host.
     pub(super) fn set_containers(&mut self, containers: Containers) {
         self.containers = containers;

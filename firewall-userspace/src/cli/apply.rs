@@ -141,6 +141,7 @@ pub(super) fn apply(
     })?;
     let purpose = format!("apply {what}");
     let _lock = (!arguments.dry_run).then(|| Lock::take(&paths::lock(), &purpose)).transpose()?;
+    stands_alone(context)?;
     let store = open_store(context)?;
     if let Some(store) = &store
         && !arguments.dry_run
@@ -211,6 +212,18 @@ pub(super) fn apply(
         Document { token: Some(_), .. } => Exit::Unconfirmed,
         _ => Exit::Ok,
     })
+}
+
+/// Refuses while programs of another version of this firewall are attached.
+fn stands_alone(context: &Context) -> Result<()> {
+    let Some(other) = context.pins.of_other_versions().pop() else { return Ok(()) };
+    let other = other.display();
+    Err(Failure::new(format!("programs of another version are attached: {other}"))
+        .detail("they would go on judging every packet; nothing was changed")
+        .help(format!(
+            "firewall detach --all    with the binary of that version; then rm -r {other}"
+        ))
+        .into())
 }
 
 /// Refuses while another policy is on trial, and completes a trial that is over.

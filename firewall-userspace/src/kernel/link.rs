@@ -28,7 +28,8 @@ pub(super) fn program(link: BorrowedFd<'_>) -> Result<u32> {
 /// Puts a program in the place of the one that a link has: a packet meets one of the two.
 /// False if the link's interface is gone.
 ///
-/// Waits until no packet is in the old one, some 8 ms. The program must be of the same type.
+/// At XDP it mostly waits until no packet is in the old one, some 8 ms; at TC it does not. The
+/// program must be of the same type.
 ///
 /// # Errors
 /// The kernel's, or the driver's; the link has what it had.

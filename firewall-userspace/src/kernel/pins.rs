@@ -8,6 +8,7 @@
 //! <root>/v<ABI>/gen-0, gen-1            tables, metadata and programs of a generation
 //! ```
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use firewall_common::ABI_VERSION;
@@ -34,6 +35,18 @@ impl Pins {
     #[must_use]
     pub fn at(root: &Path) -> Self {
         Self(root.join(format!("v{ABI_VERSION}")))
+    }
+
+    /// Directories of other ABI versions that have links: their programs judge, too.
+    #[must_use]
+    pub fn of_other_versions(&self) -> Vec<PathBuf> {
+        let root = self.0.parent().unwrap_or(&self.0);
+        let entries = fs::read_dir(root).into_iter().flatten().flatten();
+        let others = entries.map(|entry| entry.path()).filter(|path| *path != self.0);
+        let is_attached = |path: &PathBuf| {
+            fs::read_dir(path.join("links")).is_ok_and(|mut links| links.next().is_some())
+        };
+        others.filter(is_attached).collect()
     }
 
     /// The whole directory.

@@ -15,70 +15,70 @@ use anyhow::{Context as _, Result};
 use firewall_common::abi::control::Word;
 
 use super::attach::Attachment;
-use super::store::Store;
-use super::{link, program, sys};
-
-/// Links that are changed at one go: each takes some 8 ms.
-const AT_ONCE: usize = 16;
+use super::store::{Store, interface_name};
+use super::{grace, link, program, sys};
 
 impl Store {
-    /// Whether [`Store::settle`] has something to do.
+    /// Links that have not the judge in force and may have it. None while a policy is on trial.
     ///
     /// # Errors
     /// If a pin cannot be read.
-    pub fn can_settle(&self, may: impl Fn(&Attachment) -> bool) -> Result<bool> {
-        Ok(!self.unsettled(may)?.is_empty())
-    }
-
-    /// Attaches the judges in force wherever a link takes one and `may` says so, 16 at most; how
-    /// many links have changed. None while a policy is on trial. The caller holds the lock.
-    ///
-    /// # Errors
-    /// If a pin cannot be read or the kernel refuses: that link has what it had.
-    pub fn settle(&self, may: impl Fn(&Attachment) -> bool) -> Result<usize> {
-        let mut changed = 0;
-        for (at, judge) in self.unsettled(may)?.iter().take(AT_ONCE) {
-            changed += usize::from(self.put_on(at, judge)?);
-        }
-        Ok(changed)
-    }
-
-    /// Links that have not the judge in force and may have it, each with that.
-    fn unsettled(&self, may: impl Fn(&Attachment) -> bool) -> Result<Vec<(Attachment, OwnedFd)>> {
-        let slot = self.word().settled();
-        if slot == Word::PASS_ALL {
-            return Ok(Vec::new());
-        }
+    pub fn unsettled(&self, may: impl Fn(&Attachment) -> bool) -> Result<Vec<Attachment>> {
         let mut found = Vec::new();
-        for at in self.attached()? {
-            let Some(name) = at.hook.judge() else { continue };
-            let judge = open(&self.pins.generation(slot).join(name))?;
-            let has = self.program_at(&at)?;
-            if has.is_some() && has != Some(program::id(judge.as_fd())?) && may(&at) {
-                found.push((at, judge));
+        for at in self.attached()?.into_iter().filter(may) {
+            if let Some(judge) = self.judge_for(&at)?
+                && self.program_at(&at)?.is_some_and(|it| Some(it) != id(&judge).ok())
+            {
+                found.push(at);
             }
         }
         Ok(found)
     }
 
-    /// Attaches roots in the place of all judges but those in force.
+    /// Attaches the judge in force, where one may be; false if it is attached. The caller sees
+    /// to it that no programs are replaced meanwhile.
     ///
     /// # Errors
-    /// As [`Store::settle`].
+    /// If a pin cannot be read or the kernel refuses: the link has what it had.
+    pub fn settle(&self, at: &Attachment) -> Result<bool> {
+        self.judge_for(at)?.map_or(Ok(false), |judge| self.put_on(at, &judge))
+    }
+
+    /// The judge that a link may have; `None` while a policy is on trial, or without one.
+    fn judge_for(&self, at: &Attachment) -> Result<Option<OwnedFd>> {
+        match (self.word().settled(), at.hook.judge()) {
+            (Word::PASS_ALL, _) | (_, None) => Ok(None),
+            (slot, Some(name)) => open(&self.pins.generation(slot).join(name)).map(Some),
+        }
+    }
+
+    /// Attaches roots in the place of all judges but those in force. No packet is in one of
+    /// the others then.
+    ///
+    /// # Errors
+    /// As [`Store::settle`], with the way out.
     pub(super) fn unsettle(&self) -> Result<()> {
-        let active = self.word().active();
+        let active = self.pins.generation(self.word().active());
+        let mut changed = false;
         for at in self.attached()? {
             let Some(name) = at.hook.judge() else { continue };
-            let judge = sys::open(&self.pins.generation(active).join(name))?;
-            let in_force = judge.map(|judge| program::id(judge.as_fd())).transpose()?;
+            let judge = sys::open(&active.join(name))?;
+            let in_force = judge.as_ref().map(id).transpose()?;
             if in_force.is_none() || self.program_at(&at)? != in_force {
-                self.put_on(&at, &open(&self.pins.root(at.hook.root()))?)?;
+                let root = open(&self.pins.root(at.hook.root()))?;
+                let way_out = || {
+                    let name = interface_name(at.ifindex).unwrap_or_default();
+                    format!("{name} does not take its root program back; `firewall detach {name}`")
+                };
+                changed |= self.put_on(&at, &root).with_context(way_out)?;
             }
         }
+        // XDP has waited itself, TC has not.
+        let _waited = changed && grace::wait();
         Ok(())
     }
 
-    /// Number of the program that a link has; `None` if its interface is gone.
+    /// Number of the program that a link has; `None` if it is not pinned any more.
     ///
     /// # Errors
     /// If the pin cannot be read.
@@ -87,16 +87,20 @@ impl Store {
         Ok(Some(link::program(link.as_fd())?))
     }
 
-    /// Lets a link have a program; false if it had it, or its interface is gone.
+    /// Lets a link have a program; false if it has it already, or its interface is gone.
     fn put_on(&self, at: &Attachment, program: &OwnedFd) -> Result<bool> {
         let path = at.pin(&self.pins);
         let Some(link) = sys::open(&path)? else { return Ok(false) };
-        if link::program(link.as_fd())? == program::id(program.as_fd())? {
+        if link::program(link.as_fd())? == id(program)? {
             return Ok(false);
         }
         link::update(link.as_fd(), program.as_fd())
             .with_context(|| format!("could not change the program of {}", path.display()))
     }
+}
+
+fn id(program: &OwnedFd) -> Result<u32> {
+    program::id(program.as_fd())
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {

@@ -31,8 +31,8 @@ pub(super) const SECTIONS: [Section; 12] = [
         about: "ns of CPU per packet of a loaded program: instructions and caches, no driver. `hot` \
                 is one packet again and again. The other columns pass a wrapper that gives each \
                 packet another flow and tail-calls the program at a constant index; their ratio \
-                is to a bare drop in the same wrapper. `root` is from the attached root program \
-                on, as in service.",
+                is to a bare drop in the same wrapper. Rows begin at the judge, which is \
+                attached once a policy stands; those with `root` at the root program before it.",
     },
     Section {
         id: "state",

@@ -110,7 +110,7 @@ impl Ours {
         PathBuf::from("/etc").join(format!("bench-{}", self.name))
     }
 
-    /// A root program: what is attached in service.
+    /// A root program: what is attached until the policy stands.
     pub(super) fn root(&self, name: &str) -> Result<OwnedFd> {
         let path = self.pins.root(name);
         sys::open(&path)?.with_context(|| format!("nothing is pinned at {}", path.display()))

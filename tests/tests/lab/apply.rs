@@ -15,6 +15,22 @@ use crate::support::{policy, wait_until};
 const WEB: &str = "name: web, from: any, service: web";
 
 #[test]
+fn it_refuses_beside_programs_of_another_version() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("versions")?;
+    let firewall = Firewall::with_policy(&server, &policy(&[], &[]))?;
+    server.sh("mkdir -p /sys/fs/bpf/firewall/v0/links/tcx-ingress-2")?;
+    firewall.write(&policy(&["name: web, from: any, service: web"], &[]))?;
+    for arguments in [&["apply"][..], &["apply", "--dry-run"]] {
+        let said = firewall.refused(arguments, 1)?;
+        assert!(said.contains("another version are attached: /sys/fs/bpf/firewall/v0"), "{said}");
+    }
+    assert_eq!(firewall.generation()?, 1);
+    server.sh("rmdir /sys/fs/bpf/firewall/v0/links/tcx-ingress-2")?;
+    firewall.check(&["apply"])?;
+    Ok(())
+}
+
+#[test]
 fn a_broken_policy_of_any_kind_changes_nothing() -> Result<()> {
     let Pair { server, client, lab: _lab } = Pair::new("broken")?;
     let _web = Echo::tcp(&server, 80)?;

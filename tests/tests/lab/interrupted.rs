@@ -14,7 +14,7 @@ use firewall_tests::traffic::PATIENCE;
 use firewall_tests::traffic::conversation::Conversation;
 use firewall_tests::traffic::echo::Echo;
 
-use crate::support::{policy, store, wait_until};
+use crate::support::{policy, settle, store, wait_until};
 
 /// A moment at which an `apply` is killed.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ fn midway(judges_attached: bool) -> Result<()> {
             server.sh("rmdir /sys/fs/bpf/firewall/v4/gen-?/of-* || true")?;
         }
         if judges_attached {
-            store(&firewall, |store| store.settle(|_| true))?;
+            settle(&firewall)?;
         }
         killed(&firewall, &policies[next], moment)?;
         let open = open(&client)?;

@@ -11,7 +11,7 @@ use firewall_tests::traffic::conversation::{Conversation, connects};
 use firewall_tests::traffic::echo::Echo;
 use firewall_tests::traffic::{PATIENCE, REFUSAL};
 
-use crate::support::{policy, store, wait_until};
+use crate::support::{policy, settle, store, wait_until};
 
 /// A policy stands after five seconds, and the agent looks once a second.
 const STANDS: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const RULES: [&str; 2] =
 
 /// Whether judges, not roots, are attached on both hooks; no other mixture is looked for.
 fn has_judges(firewall: &Firewall) -> Result<bool> {
-    store(firewall, |store| Ok(!store.can_settle(|_| true)?))
+    store(firewall, |store| Ok(store.unsettled(|_| true)?.is_empty()))
 }
 
 /// Whether web is open, whoever asks.
@@ -68,9 +68,8 @@ fn a_judge_that_is_attached_obeys_the_control_word() -> Result<()> {
     let _web = Echo::tcp(&server, 80)?;
     let [open, also, closed] = [&RULES[..], &RULES[..1], &RULES[1..]].map(|it| policy(it, &[]));
     let firewall = Firewall::with_policy(&server, &closed)?;
-    let settle = || store(&firewall, |store| store.settle(|_| true));
     for round in [[&open, &also], [&closed, &open], [&also, &closed]] {
-        assert_eq!((settle()?, settle()?), (2, 0));
+        assert_eq!((settle(&firewall)?, settle(&firewall)?), (2, 0));
         // The second of these has the slot of the judge that is attached, and programs of its own.
         for now in round {
             server.sh("rmdir /sys/fs/bpf/firewall/v4/gen-?/of-*")?;
@@ -86,11 +85,11 @@ fn a_trial_ends_where_judges_are_attached_and_nobody_lives() -> Result<()> {
     let Pair { server, client, lab: _lab } = Pair::new("settled-trial")?;
     let _web = Echo::tcp(&server, 80)?;
     let firewall = Firewall::with_policy(&server, &policy(&RULES[1..], &[]))?;
-    assert_eq!(store(&firewall, |store| store.settle(|_| true))?, 2);
+    assert_eq!(settle(&firewall)?, 2);
     firewall.write(&policy(&RULES, &[]))?;
     firewall.refused(&["apply", "--confirm-within", "3s"], 3)?;
     assert!(is_open(&client)?, "the trial is not in force");
-    assert_eq!(store(&firewall, |store| store.settle(|_| true))?, 0, "settled on trial");
+    assert_eq!(settle(&firewall)?, 0, "settled on trial");
     wait_until("the old policy is in force", Duration::from_secs(5), || Ok(!is_open(&client)?))?;
     assert_eq!(firewall.generation()?, 1);
     firewall.check(&["detach", "--all"])?;

@@ -187,7 +187,8 @@ fn no_judge_calls_a_helper_that_is_banned_on_the_hot_path() -> Result<()> {
     Ok(())
 }
 
-/// What judges call for some policies, and where another generation is in force. Anything else was written inline, and the compiler has not taken it so: a call takes as long as thirty
+/// What judges call for some policies, and where another generation is in force. Anything else was
+/// written inline, and the compiler has not taken it so: a call takes as long as thirty
 /// instructions, where returns are made safe.
 const OUT_OF_LINE: [&str; 4] = ["line_of_vectors", "slot_in_force", "unjudged_xdp", "unjudged_tc"];
 

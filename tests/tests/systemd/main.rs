@@ -133,7 +133,7 @@ fn rights(machine: &Machine) -> Result<()> {
 /// The agent, with the rights of its unit, attaches the judges of a policy that stands.
 fn judges(machine: &Machine) -> Result<()> {
     machine.sh("for i in $(seq 150); do
-            ip -details link show dev eth0 | grep 'name judge_xdp' >&2 && exit 0
+            journalctl -b -u firewall | grep 'programs are attached themselves' >&2 && exit 0
             sleep 0.2
         done
         journalctl -b -u firewall --no-pager; exit 1")?;
