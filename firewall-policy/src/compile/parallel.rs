@@ -41,7 +41,7 @@ pub fn all<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec
 
 /// Does each of them, on a thread per core as long as each has something `worth` it, and gives
 /// what they gave in their order. Who is done takes the next, as nobody knows beforehand how
-/// long one takes.
+/// long one takes; from the end, where files are that include the others and say most.
 pub(crate) fn each<T: Send, R: Send>(
     parts: Vec<T>,
     size: impl Fn(&T) -> usize,
@@ -51,7 +51,7 @@ pub(crate) fn each<T: Send, R: Send>(
     let whole: usize = parts.iter().map(size).sum();
     let threads = threads(whole, worth);
     let parts = Mutex::new(parts.into_iter().enumerate());
-    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next_back();
     let some = |()| {
         let mut done = Vec::new();
         while let Some((place, part)) = next() {
