@@ -90,8 +90,8 @@ pub(super) const SECTIONS: [Section; 12] = [
         id: "swap",
         title: "Swapping a policy under full load",
         about: "Two policies that both drop everything sent take turns while frames arrive as fast \
-                as one CPU can send. Misjudged: passed although both drop. Lost: received and on no \
-                counter.",
+                as one CPU can send; after every third swap the judges are attached themselves. \
+                Misjudged: passed although both drop. Lost: received and on no counter.",
     },
     Section {
         id: "bans",

@@ -53,7 +53,9 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let idle_xdp = || bpf::attach(xdp.as_fd(), ifindex);
     let idle_egress = || bpf::attach_egress(egress.as_fd(), ifindex);
     let ours = |rules| -> Result<Box<dyn Any>> {
-        Ok(Box::new(Attached(Ours::new(bench.pair, "socket", &allow(rules))?)))
+        let ours = Attached(Ours::new(bench.pair, "socket", &allow(rules))?);
+        ours.0.settle()?;
+        Ok(Box::new(ours))
     };
     let attached: [(&str, &Attach<'_>); 5] = [
         ("nothing attached", &|| Ok(Box::new(()))),

@@ -18,6 +18,8 @@ use super::wire::{self, INTERFACE, Sender};
 
 /// Rules of both policies.
 const RULES: u32 = 1_000;
+/// Swaps of which one is followed by what the agent does once a policy stands.
+const SETTLES: usize = 3;
 /// Frames of one call of the sender.
 const FRAMES: u32 = 50_000;
 
@@ -70,11 +72,15 @@ fn swap(
     (count, limit): (u32, Duration),
 ) -> Result<Vec<Applied>> {
     let (start, mut swaps) = (Instant::now(), Vec::new());
-    for files in policies.iter().rev().cycle().take(count as usize) {
+    for (place, files) in policies.iter().rev().cycle().take(count as usize).enumerate() {
         if start.elapsed() > limit {
             break;
         }
         swaps.push(ours.apply(files)?);
+        // So that swaps meet judges in force, judges of the other slot, and roots.
+        if place % SETTLES == 0 {
+            ours.settle()?;
+        }
     }
     Ok(swaps)
 }
