@@ -34,24 +34,31 @@ const IN_PLACE: [&str; 15] = [
     "st_gmac",
 ];
 
-/// Links that are changed at one go: each takes some 8 ms.
-const AT_ONCE: usize = 16;
+/// Links that are changed at one go: each takes some 8 ms, and `apply` waits meanwhile.
+const AT_ONCE: usize = 4;
 
-/// Attaches the judges in force where roots are; how many links have changed.
+/// Attaches the judges in force where roots are; how many links have changed. Those that have
+/// refused are left alone.
 ///
 /// # Errors
-/// If a pin cannot be read, or the kernel refuses one of them; enforcement is the same.
-pub(crate) fn settle(store: &Store) -> Result<usize> {
-    let (mut changed, mut failed) = (0, None);
-    for at in store.unsettled(is_undisturbed)?.iter().take(AT_ONCE) {
-        // For each anew, so that nobody waits longer than for one.
-        let Some(_lock) = Lock::take_if_free(&paths::links_lock(), "agent")? else { break };
-        match store.settle(at) {
+/// If a pin cannot be read, or the kernel refuses one: enforcement is the same.
+pub(crate) fn settle(store: &Store, refused: &mut Vec<Attachment>) -> Result<usize> {
+    let open = store.unsettled(|at| !refused.contains(at) && is_undisturbed(at))?;
+    if open.is_empty() {
+        return Ok(0);
+    }
+    let Some(_lock) = Lock::take_if_free(&paths::links_lock(), "agent")? else { return Ok(0) };
+    let mut changed = 0;
+    for at in open.into_iter().take(AT_ONCE) {
+        match store.settle(&at) {
             Ok(is_changed) => changed += usize::from(is_changed),
-            Err(error) => failed = failed.or(Some(error)),
+            Err(error) => {
+                refused.push(at);
+                return Err(error);
+            }
         }
     }
-    failed.map_or(Ok(changed), Err)
+    Ok(changed)
 }
 
 /// Whether another program at an attachment disturbs no packet.

@@ -41,7 +41,7 @@ pub fn all<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec
 
 /// Does each of them, on a thread per core as long as each has something `worth` it, and gives
 /// what they gave in their order. Who is done takes the next, as nobody knows beforehand how
-/// long one takes; from the end, where files are that include the others and say most.
+/// long one takes; from the end, where roles stand, behind what they include.
 pub(crate) fn each<T: Send, R: Send>(
     parts: Vec<T>,
     size: impl Fn(&T) -> usize,
@@ -49,7 +49,7 @@ pub(crate) fn each<T: Send, R: Send>(
     work: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
     let whole: usize = parts.iter().map(size).sum();
-    let threads = threads(whole, worth);
+    let threads = threads(whole, worth).min(parts.len());
     let parts = Mutex::new(parts.into_iter().enumerate());
     let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next_back();
     let some = |()| {

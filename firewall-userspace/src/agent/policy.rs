@@ -30,8 +30,6 @@ const JUDGES: &str = "judges";
 
 /// A policy that has stood for so long has its judges attached.
 const STANDS: Duration = Duration::from_secs(5);
-/// A driver that refuses is asked again after so long.
-const UNWILLING: Duration = Duration::from_mins(10);
 
 /// Why the agent changes a policy: what it tells `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +187,7 @@ pub(super) fn settle(state: &mut State) {
     if !state.has_stood(STANDS) {
         return;
     }
-    let warning = match settle::settle(&state.store) {
+    let warning = match settle::settle(&state.store, &mut state.refused) {
         Ok(changed) => {
             if changed > 0 {
                 log::info!(
@@ -199,7 +197,6 @@ pub(super) fn settle(state: &mut State) {
             None
         }
         Err(error) => {
-            state.stands_anew_in(UNWILLING);
             Some(format!("root programs stay attached, which costs a tail call: {error:#}"))
         }
     };

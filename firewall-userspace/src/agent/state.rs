@@ -13,6 +13,7 @@ use crate::collect::{self, Extra, Known, Sample, Series};
 use crate::forwarded::Forwarded;
 use crate::host::containers::Containers;
 use crate::host::{clock, process};
+use crate::kernel::attach::Attachment;
 use crate::kernel::clock::{after, monotonic_ns};
 use crate::kernel::pins::Pins;
 use crate::kernel::store::Store;
@@ -54,6 +55,8 @@ pub(super) struct State {
     tables_due: Duration,
     /// The generation that is known, and since when, or since it was last settled.
     stands: (u64, Duration),
+    /// Links that did not take the judges of that generation.
+    pub refused: Vec<Attachment>,
     agent: Agent,
     containers: Containers,
 }
@@ -86,6 +89,7 @@ impl State {
             bans: Bans::default(),
             tables_due: Duration::ZERO,
             stands: (0, Duration::ZERO),
+            refused: Vec::new(),
             agent,
             containers: Containers::default(),
         };
@@ -127,15 +131,13 @@ impl State {
     pub(super) fn has_stood(&mut self, time: Duration) -> bool {
         let (generation, now) = (self.known.meta.generation, clock::monotonic());
         let stood = self.stands.0 == generation && now >= self.stands.1 + time;
+        if self.stands.0 != generation {
+            self.refused.clear();
+        }
         if stood || self.stands.0 != generation {
             self.stands = (generation, now);
         }
         stood
-    }
-
-    /// Lets the policy stand for longer before anybody acts on it.
-    pub(super) fn stands_anew_in(&mut self, time: Duration) {
-        self.stands.1 = clock::monotonic() + time;
     }
 
     /// Takes over what containers have of this host.

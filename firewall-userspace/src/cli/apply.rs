@@ -124,6 +124,7 @@ pub(super) fn apply(
     wanted: &Wanted,
     arguments: &Arguments,
 ) -> Result<Exit> {
+    stands_alone(context)?;
     process::hoard();
     let what = wanted.words();
     let work = Work::new(context.out);
@@ -141,7 +142,6 @@ pub(super) fn apply(
     })?;
     let purpose = format!("apply {what}");
     let _lock = (!arguments.dry_run).then(|| Lock::take(&paths::lock(), &purpose)).transpose()?;
-    stands_alone(context)?;
     let store = open_store(context)?;
     if let Some(store) = &store
         && !arguments.dry_run
@@ -221,7 +221,7 @@ fn stands_alone(context: &Context) -> Result<()> {
     Err(Failure::new(format!("programs of another version are attached: {other}"))
         .detail("they would go on judging every packet; nothing was changed")
         .help(format!(
-            "firewall detach --all    with the binary of that version; then rm -r {other}"
+            "systemctl stop firewall; firewall detach --all, by the binary of that version; rm -r {other}"
         ))
         .into())
 }

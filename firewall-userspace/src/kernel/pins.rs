@@ -42,7 +42,11 @@ impl Pins {
     pub fn of_other_versions(&self) -> Vec<PathBuf> {
         let root = self.0.parent().unwrap_or(&self.0);
         let entries = fs::read_dir(root).into_iter().flatten().flatten();
-        let others = entries.map(|entry| entry.path()).filter(|path| *path != self.0);
+        let is_version = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()?.strip_prefix('v'));
+            name.is_some_and(|number| number.parse::<u32>().is_ok()) && *path != self.0
+        };
+        let others = entries.map(|entry| entry.path()).filter(is_version);
         let is_attached = |path: &PathBuf| {
             fs::read_dir(path.join("links")).is_ok_and(|mut links| links.next().is_some())
         };

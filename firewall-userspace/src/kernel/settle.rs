@@ -25,10 +25,10 @@ impl Store {
     /// If a pin cannot be read.
     pub fn unsettled(&self, may: impl Fn(&Attachment) -> bool) -> Result<Vec<Attachment>> {
         let mut found = Vec::new();
-        for at in self.attached()?.into_iter().filter(may) {
-            if let Some(judge) = self.judge_for(&at)?
-                && self.program_at(&at)?.is_some_and(|it| Some(it) != id(&judge).ok())
-            {
+        for at in self.attached()? {
+            let Some(judge) = self.judge_for(&at)? else { continue };
+            let (judge, has) = (id(&judge)?, self.program_at(&at)?);
+            if has.is_some_and(|has| has != judge) && may(&at) {
                 found.push(at);
             }
         }
@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// Attaches roots in the place of all judges but those in force. No packet is in one of
-    /// the others then.
+    /// the others then, as far as that can be known.
     ///
     /// # Errors
     /// As [`Store::settle`], with the way out.
@@ -66,11 +66,9 @@ impl Store {
             let in_force = judge.as_ref().map(id).transpose()?;
             if in_force.is_none() || self.program_at(&at)? != in_force {
                 let root = open(&self.pins.root(at.hook.root()))?;
-                let way_out = || {
-                    let name = interface_name(at.ifindex).unwrap_or_default();
-                    format!("{name} does not take its root program back; `firewall detach {name}`")
-                };
-                changed |= self.put_on(&at, &root).with_context(way_out)?;
+                changed |= self.put_on(&at, &root).context(
+                    "a root program cannot be put back; `firewall detach` lets go of the interface",
+                )?;
             }
         }
         // XDP has waited itself, TC has not.
@@ -89,13 +87,14 @@ impl Store {
 
     /// Lets a link have a program; false if it has it already, or its interface is gone.
     fn put_on(&self, at: &Attachment, program: &OwnedFd) -> Result<bool> {
-        let path = at.pin(&self.pins);
-        let Some(link) = sys::open(&path)? else { return Ok(false) };
+        let Some(link) = sys::open(&at.pin(&self.pins))? else { return Ok(false) };
         if link::program(link.as_fd())? == id(program)? {
             return Ok(false);
         }
-        link::update(link.as_fd(), program.as_fd())
-            .with_context(|| format!("could not change the program of {}", path.display()))
+        link::update(link.as_fd(), program.as_fd()).with_context(|| {
+            let interface = interface_name(at.ifindex).unwrap_or_default();
+            format!("{interface}, {}: the kernel takes no other program", at.hook.name())
+        })
     }
 }
 

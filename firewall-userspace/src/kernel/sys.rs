@@ -209,7 +209,7 @@ fn map_info(fd: BorrowedFd<'_>) -> Result<bpf_map_info> {
 /// A map's single value, mapped into memory.
 ///
 /// The other side of the mapping is the datapath on every CPU, so everything is
-/// read and written one aligned word at a time.
+/// read and written one aligned word at a time, unless the map is frozen.
 #[derive(Debug)]
 pub struct Mapping {
     start: *mut u8,
