@@ -55,14 +55,14 @@ fn root_xdp(ctx: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 fn root_ingress(ctx: TcContext) -> i32 {
-    root::ingress(&ctx, root::slot()).cast_signed()
+    root::tc(&ctx, root::slot(), Direction::Ingress)
 }
 
 /// Root of the TC egress hook.
 #[classifier]
 #[inline(always)]
 fn root_egress(ctx: TcContext) -> i32 {
-    root::egress(&ctx, root::slot()).cast_signed()
+    root::tc(&ctx, root::slot(), Direction::Egress)
 }
 
 /// One generation's verdict on a frame from the wire.
@@ -80,7 +80,7 @@ fn judge_xdp(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn judge_ingress(ctx: TcContext) -> i32 {
     if let Some(slot) = root::elsewhere() {
-        return root::ingress(&ctx, slot).cast_signed();
+        return root::tc(&ctx, slot, Direction::Ingress);
     }
     tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Ingress))
 }
@@ -90,7 +90,7 @@ fn judge_ingress(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn judge_egress(ctx: TcContext) -> i32 {
     if let Some(slot) = root::elsewhere() {
-        return root::egress(&ctx, slot).cast_signed();
+        return root::tc(&ctx, slot, Direction::Egress);
     }
     tc_action(stages::judge(&ctx, &TcFrame::pulled(ctx.skb.skb), Direction::Egress))
 }

@@ -27,18 +27,14 @@ pub(crate) fn xdp(ctx: &XdpContext, slot: u32) -> u32 {
     call(ctx, slot, &JUDGES_XDP, || unjudged_xdp(ctx.ctx, slot))
 }
 
-/// The same at TC ingress.
+/// The same at TC.
 #[inline(always)]
-pub(crate) fn ingress(ctx: &TcContext, slot: u32) -> u32 {
-    let unjudged = || unjudged_tc(ctx.skb.skb, slot, Direction::Ingress as u32);
-    call(ctx, slot, &JUDGES_INGRESS, unjudged)
-}
-
-/// The same at TC egress.
-#[inline(always)]
-pub(crate) fn egress(ctx: &TcContext, slot: u32) -> u32 {
-    let unjudged = || unjudged_tc(ctx.skb.skb, slot, Direction::Egress as u32);
-    call(ctx, slot, &JUDGES_EGRESS, unjudged)
+pub(crate) fn tc(ctx: &TcContext, slot: u32, direction: Direction) -> i32 {
+    let judges = match direction {
+        Direction::Ingress => &JUDGES_INGRESS,
+        Direction::Egress => &JUDGES_EGRESS,
+    };
+    call(ctx, slot, judges, || unjudged_tc(ctx.skb.skb, slot, direction as u32)).cast_signed()
 }
 
 /// Slot of the generation in force, or `PASS_ALL`.

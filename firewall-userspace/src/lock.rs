@@ -1,7 +1,7 @@
 //! One change of the policy at a time, whoever makes it.
 //!
 //! An advisory lock on a file that names its holder: it goes with the process,
-//! however that ends.
+//! however that ends. Which files there are, [`paths`](crate::paths) says.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, Write as _};

@@ -35,9 +35,8 @@ assert_layout!(Control, 64, 64);
 /// | 0-7 | the active slot if it is confirmed, else [`Word::PASS_ALL`]: all that most packets ask |
 /// | 8-15 | slot of the active generation, or [`Word::PASS_ALL`] |
 /// | 16-23 | slot of the previous one, or [`Word::PASS_ALL`] |
-/// | 24 | the active generation is confirmed: the deadline does not matter |
-/// | 25 | drop on ingress where the chosen slot holds no program |
-/// | 26 | drop on egress where the chosen slot holds no program |
+/// | 24 | drop on ingress where the chosen slot holds no program |
+/// | 25 | drop on egress where the chosen slot holds no program |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word(pub u64);
 
@@ -46,18 +45,14 @@ impl Word {
     pub const SLOTS: u32 = 2;
     /// In place of a slot: every packet passes.
     pub const PASS_ALL: u8 = 0xff;
-    const CONFIRMED: u64 = 1 << 24;
-    const CLOSED_INGRESS: u64 = 1 << 25;
-    const CLOSED_EGRESS: u64 = 1 << 26;
+    const CLOSED_INGRESS: u64 = 1 << 24;
+    const CLOSED_EGRESS: u64 = 1 << 25;
 
     /// Composes a word.
     #[must_use]
     pub const fn new(active: u8, previous: u8, confirmed: bool, closed: [bool; 2]) -> Self {
         let settled = if confirmed { active } else { Self::PASS_ALL };
         let mut word = settled as u64 | (active as u64) << 8 | (previous as u64) << 16;
-        if confirmed {
-            word |= Self::CONFIRMED;
-        }
         if closed[0] {
             word |= Self::CLOSED_INGRESS;
         }
@@ -67,8 +62,8 @@ impl Word {
         Self(word)
     }
 
-    /// Slot of the generation that judges whatever the clock says, or [`Word::PASS_ALL`]; that,
-    /// too, while one is on trial.
+    /// Slot of the generation that judges whatever the clock says; [`Word::PASS_ALL`] if every
+    /// packet passes, and while one is on trial.
     #[inline(always)]
     #[must_use]
     pub const fn settled(self) -> u8 {
@@ -93,7 +88,7 @@ impl Word {
     #[inline(always)]
     #[must_use]
     pub const fn confirmed(self) -> bool {
-        self.0 & Self::CONFIRMED != 0
+        self.settled() == self.active()
     }
 
     /// Whether ingress is dropped where a program is missing.

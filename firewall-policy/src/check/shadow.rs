@@ -94,7 +94,7 @@ fn all_denied<'r, 'u>(lists: &'r Lists<'u>, denies: &Index) -> Vec<&'r Resolved<
     let places: Vec<usize> =
         (0..lists.allow.len()).filter(|&place| !lists.allow[place].changes).collect();
     let worth = if lists.deny.is_empty() { usize::MAX } else { WORTH_A_THREAD };
-    let shares = parallel::shares(places, |_| 1, worth);
+    let shares = parallel::shares(&places, worth);
     let found = parallel::all(shares, |places| {
         let with_packet = |place: usize| (place, Packet::of(&lists.allow[place].rule));
         let mut packets: Vec<_> = places.into_iter().map(with_packet).collect();
@@ -161,8 +161,9 @@ fn never_hit(context: &mut Context<'_>, before: &[Resolved<'_>], rules: &[Resolv
         let is_cover = |one: usize| takes_all(all[one]) && covers(&all[one].rule, rule);
         Some((place, index.first_around(rule, place, is_cover)?))
     };
-    let places = (before.len()..all.len()).filter(|&place| takes_all(all[place])).collect();
-    let shares = parallel::shares(places, |_| 1, WORTH_A_THREAD);
+    let places: Vec<usize> =
+        (before.len()..all.len()).filter(|&place| takes_all(all[place])).collect();
+    let shares = parallel::shares(&places, WORTH_A_THREAD);
     let found = parallel::all(shares, |places| {
         places.into_iter().filter_map(first_before).collect::<Vec<_>>()
     });

@@ -2,7 +2,6 @@
 //!
 //! Where the system refuses a thread, the work is done without.
 
-use std::cmp::Reverse;
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
@@ -86,20 +85,11 @@ pub(crate) fn discard<T: Send + 'static>(is_worth_it: bool, whole: T) {
     }
 }
 
-/// Divides work so that each thread has as much as the others: one thread per core,
-/// as long as each has something `worth` it.
-pub(crate) fn shares<T>(mut work: Vec<T>, size: impl Fn(&T) -> usize, worth: usize) -> Vec<Vec<T>> {
-    let whole: usize = work.iter().map(&size).sum();
-    let count = threads(whole, worth);
-    let mut shares: Vec<(usize, Vec<T>)> = (0..count).map(|_| (0, Vec::new())).collect();
-    work.sort_by_key(|part| Reverse(size(part)));
-    for part in work {
-        if let Some((sum, share)) = shares.iter_mut().min_by_key(|(sum, _)| *sum) {
-            *sum += size(&part);
-            share.push(part);
-        }
-    }
-    shares.into_iter().map(|(_, share)| share).collect()
+/// Divides work, all parts of which are alike, among one thread per core, as long as each has
+/// something `worth` it.
+pub(crate) fn shares<T: Clone>(work: &[T], worth: usize) -> Vec<Vec<T>> {
+    let share = work.len().div_ceil(threads(work.len(), worth)).max(1);
+    work.chunks(share).map(<[T]>::to_vec).collect()
 }
 
 /// Work that is done once, by whoever comes first.

@@ -26,7 +26,6 @@ use crate::settle;
 /// Keys of [`State::warnings`].
 const FILES: &str = "files";
 const INTERFACES: &str = "interfaces";
-const JUDGES: &str = "judges";
 
 /// A policy that has stood for so long has its judges attached.
 const STANDS: Duration = Duration::from_secs(5);
@@ -187,25 +186,13 @@ pub(super) fn settle(state: &mut State) {
     if !state.has_stood(STANDS) {
         return;
     }
-    let warning = match settle::settle(&state.store, &mut state.refused) {
+    match settle::settle(&state.store, &mut state.refused) {
+        Ok(0) => {}
         Ok(changed) => {
-            if changed > 0 {
-                log::info!(
-                    "the policy stands: its programs are attached themselves ({changed} links)"
-                );
-            }
-            None
+            log::info!("the policy stands: its programs are attached themselves ({changed} links)");
         }
-        Err(error) => {
-            Some(format!("root programs stay attached, which costs a tail call: {error:#}"))
-        }
-    };
-    if let Some(warning) = &warning
-        && state.warnings.get(JUDGES) != Some(warning)
-    {
-        log::warn!("{warning}");
+        Err(error) => log::warn!("a root program stays attached: {error:#}"),
     }
-    note(state, JUDGES, warning);
 }
 
 fn note(state: &mut State, about: &'static str, warning: Option<String>) {

@@ -130,14 +130,15 @@ impl State {
     /// Whether the policy has stood for so long, or as long again.
     pub(super) fn has_stood(&mut self, time: Duration) -> bool {
         let (generation, now) = (self.known.meta.generation, clock::monotonic());
-        let stood = self.stands.0 == generation && now >= self.stands.1 + time;
-        if self.stands.0 != generation {
+        let (known, since) = self.stands;
+        if known == generation && now < since + time {
+            return false;
+        }
+        self.stands = (generation, now);
+        if known != generation {
             self.refused.clear();
         }
-        if stood || self.stands.0 != generation {
-            self.stands = (generation, now);
-        }
-        stood
+        known == generation
     }
 
     /// Takes over what containers have of this host.

@@ -6,22 +6,14 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use anyhow::{Context as _, Result};
 use aya_obj::generated::{bpf_cmd, bpf_link_info};
 
-use super::sys::{attr, bpf};
+use super::sys::{self, attr, bpf};
 
 /// Number of the program that a link has.
 ///
 /// # Errors
 /// If the kernel does not tell.
 pub(super) fn program(link: BorrowedFd<'_>) -> Result<u32> {
-    // SAFETY: an all-zero info is a valid one.
-    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
-    let mut attr = attr();
-    // SAFETY: writing fields of a zeroed union whose fields are plain data.
-    let query = unsafe { &mut attr.info };
-    query.bpf_fd = u32::try_from(link.as_raw_fd())?;
-    query.info_len = u32::try_from(size_of::<bpf_link_info>())?;
-    query.info = (&raw mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).context("could not ask what a link is")?;
+    let info: bpf_link_info = sys::info(link).context("could not ask what a link is")?;
     Ok(info.prog_id)
 }
 
@@ -35,7 +27,7 @@ pub(super) fn program(link: BorrowedFd<'_>) -> Result<u32> {
 /// The kernel's, or the driver's; the link has what it had.
 pub(super) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<bool> {
     let mut attr = attr();
-    // SAFETY: as in `program`.
+    // SAFETY: writing fields of a zeroed union whose fields are plain data.
     let update = unsafe { &mut attr.link_update };
     update.link_fd = u32::try_from(link.as_raw_fd())?;
     update.__bindgen_anon_1.new_prog_fd = u32::try_from(program.as_raw_fd())?;

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use anyhow::{Context as _, Result};
 use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type};
 
-use super::sys::{attr, bpf, owned, set_name};
+use super::sys::{self, attr, bpf, owned, set_name};
 
 /// A program as the kernel takes it.
 pub(super) struct Source<'a> {
@@ -186,14 +186,5 @@ pub fn id(program: BorrowedFd<'_>) -> Result<u32> {
 }
 
 fn info(program: BorrowedFd<'_>) -> Result<bpf_prog_info> {
-    // SAFETY: an all-zero info is a valid one.
-    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
-    let mut attr = attr();
-    // SAFETY: as in `try_load`.
-    let query = unsafe { &mut attr.info };
-    query.bpf_fd = count(program.as_raw_fd())?;
-    query.info_len = u32::try_from(size_of::<bpf_prog_info>())?;
-    query.info = (&raw mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).context("could not ask what a program is")?;
-    Ok(info)
+    sys::info(program).context("could not ask what a program is")
 }

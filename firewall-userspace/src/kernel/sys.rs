@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_info, bpf_map_type};
+use aya_obj::generated::{
+    bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_map_type, bpf_prog_info,
+};
 
 /// What a map is, as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,15 +196,30 @@ pub fn map_id(fd: BorrowedFd<'_>) -> Result<u32> {
 }
 
 fn map_info(fd: BorrowedFd<'_>) -> Result<bpf_map_info> {
-    // SAFETY: an all-zero info is a valid one.
-    let mut info: bpf_map_info = unsafe { std::mem::zeroed() };
+    info(fd).context("could not ask what a map is")
+}
+
+/// What `BPF_OBJ_GET_INFO_BY_FD` tells of an object: `bpf_map_info`, `bpf_prog_info` or
+/// `bpf_link_info`.
+pub(super) trait Info: Copy {}
+impl Info for bpf_map_info {}
+impl Info for bpf_prog_info {}
+impl Info for bpf_link_info {}
+
+/// Asks the kernel what it knows of a map, program or link.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn info<T: Info>(fd: BorrowedFd<'_>) -> io::Result<T> {
+    // SAFETY: all three are plain data, of which all-zero is a valid value.
+    let mut info: T = unsafe { std::mem::zeroed() };
     let mut attr = attr();
     // SAFETY: as in `create_map`.
     let query = unsafe { &mut attr.info };
-    query.bpf_fd = u32::try_from(fd.as_raw_fd())?;
-    query.info_len = u32::try_from(size_of::<bpf_map_info>())?;
+    query.bpf_fd = u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)?;
+    query.info_len = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
     query.info = (&raw mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).context("could not ask what a map is")?;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(info)
 }
 

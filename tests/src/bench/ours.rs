@@ -116,12 +116,6 @@ impl Ours {
         sys::open(&path)?.with_context(|| format!("nothing is pinned at {}", path.display()))
     }
 
-    /// Attaches the judges themselves, as the agent does once a policy stands.
-    pub(super) fn settle(&self) -> Result<()> {
-        let store = self.store()?;
-        store.unsettled(|_| true)?.iter().try_for_each(|at| store.settle(at).map(drop))
-    }
-
     /// A program of no generation.
     pub(super) fn stage(&self, name: &str) -> Result<OwnedFd> {
         let path = std::fs::read_dir(self.pins.stages())?.next().context("no stages")??.path();

@@ -14,6 +14,7 @@ use super::measure::{self, Spread};
 use super::ours::Ours;
 use super::policy;
 use super::wire::INTERFACE;
+use crate::firewall::settle;
 use crate::packet::{CLIENT4, SERVER4};
 
 /// Datagrams of one call.
@@ -54,7 +55,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let idle_egress = || bpf::attach_egress(egress.as_fd(), ifindex);
     let ours = |rules| -> Result<Box<dyn Any>> {
         let ours = Attached(Ours::new(bench.pair, "socket", &allow(rules))?);
-        ours.0.settle()?;
+        settle(&ours.0.store()?)?;
         Ok(Box::new(ours))
     };
     let attached: [(&str, &Attach<'_>); 5] = [

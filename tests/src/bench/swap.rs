@@ -15,6 +15,7 @@ use super::packets::rule_flows;
 use super::policy::{self, Files};
 use super::range::MANY_FLOWS;
 use super::wire::{self, INTERFACE, Sender};
+use crate::firewall::settle;
 
 /// Rules of both policies.
 const RULES: u32 = 1_000;
@@ -79,7 +80,7 @@ fn swap(
         swaps.push(ours.apply(files)?);
         // So that swaps meet judges in force, judges of the other slot, and roots.
         if place % SETTLES == 0 {
-            ours.settle()?;
+            settle(&ours.store()?)?;
         }
     }
     Ok(swaps)

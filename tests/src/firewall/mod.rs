@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use firewall_userspace::kernel::store::Store;
 
 pub use counters::{Counters, Outcome, Rule, Way};
 
@@ -176,6 +177,17 @@ impl Firewall {
         let list = self.host.sh("cd /sys/fs/bpf && find . -mindepth 1 -not -type d | sort")?;
         Ok(list.lines().map(str::to_owned).collect())
     }
+}
+
+/// Attaches the judges in force themselves, as the agent does once a policy stands; how many
+/// links have changed.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub fn settle(store: &Store) -> Result<usize> {
+    let links = store.unsettled(|_| true)?;
+    links.iter().map(|at| Ok(usize::from(store.settle(at)?))).sum()
 }
 
 /// A role file of the repository's `rules`.

@@ -7,14 +7,14 @@ use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use firewall_tests::firewall::Firewall;
+use firewall_tests::firewall::{Firewall, settle};
 use firewall_tests::host::Host;
 use firewall_tests::pair::{self, Pair};
 use firewall_tests::traffic::PATIENCE;
 use firewall_tests::traffic::conversation::Conversation;
 use firewall_tests::traffic::echo::Echo;
 
-use crate::support::{policy, settle, store, wait_until};
+use crate::support::{policy, store, wait_until};
 
 /// A moment at which an `apply` is killed.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ fn midway(judges_attached: bool) -> Result<()> {
             server.sh("rmdir /sys/fs/bpf/firewall/v4/gen-?/of-* || true")?;
         }
         if judges_attached {
-            settle(&firewall)?;
+            store(&firewall, settle)?;
         }
         killed(&firewall, &policies[next], moment)?;
         let open = open(&client)?;

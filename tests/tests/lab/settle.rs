@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use firewall_tests::firewall::Firewall;
+use firewall_tests::firewall::{Firewall, settle};
 use firewall_tests::host::Host;
 use firewall_tests::pair::{self, Pair};
 use firewall_tests::traffic::conversation::{Conversation, connects};
 use firewall_tests::traffic::echo::Echo;
 use firewall_tests::traffic::{PATIENCE, REFUSAL};
 
-use crate::support::{policy, settle, store, wait_until};
+use crate::support::{policy, store, wait_until};
 
 /// A policy stands after five seconds, and the agent looks once a second.
 const STANDS: Duration = Duration::from_secs(10);
@@ -69,7 +69,7 @@ fn a_judge_that_is_attached_obeys_the_control_word() -> Result<()> {
     let [open, also, closed] = [&RULES[..], &RULES[..1], &RULES[1..]].map(|it| policy(it, &[]));
     let firewall = Firewall::with_policy(&server, &closed)?;
     for round in [[&open, &also], [&closed, &open], [&also, &closed]] {
-        assert_eq!((settle(&firewall)?, settle(&firewall)?), (2, 0));
+        assert_eq!((store(&firewall, settle)?, store(&firewall, settle)?), (2, 0));
         // The second of these has the slot of the judge that is attached, and programs of its own.
         for now in round {
             server.sh("rmdir /sys/fs/bpf/firewall/v4/gen-?/of-*")?;
@@ -85,11 +85,11 @@ fn a_trial_ends_where_judges_are_attached_and_nobody_lives() -> Result<()> {
     let Pair { server, client, lab: _lab } = Pair::new("settled-trial")?;
     let _web = Echo::tcp(&server, 80)?;
     let firewall = Firewall::with_policy(&server, &policy(&RULES[1..], &[]))?;
-    assert_eq!(settle(&firewall)?, 2);
+    assert_eq!(store(&firewall, settle)?, 2);
     firewall.write(&policy(&RULES, &[]))?;
     firewall.refused(&["apply", "--confirm-within", "3s"], 3)?;
     assert!(is_open(&client)?, "the trial is not in force");
-    assert_eq!(settle(&firewall)?, 0, "settled on trial");
+    assert_eq!(store(&firewall, settle)?, 0, "settled on trial");
     wait_until("the old policy is in force", Duration::from_secs(5), || Ok(!is_open(&client)?))?;
     assert_eq!(firewall.generation()?, 1);
     firewall.check(&["detach", "--all"])?;

@@ -51,15 +51,6 @@ pub(crate) fn store<T: Send>(
     })?
 }
 
-/// Attaches the judges in force, as the agent does once a policy stands; how many links have
-/// changed.
-pub(crate) fn settle(firewall: &Firewall) -> Result<usize> {
-    store(firewall, |store| {
-        let links = store.unsettled(|_| true)?;
-        links.iter().map(|at| Ok(usize::from(store.settle(at)?))).sum()
-    })
-}
-
 /// Waits until something is true.
 pub(crate) fn wait_until(
     what: &str,
