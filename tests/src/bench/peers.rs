@@ -47,49 +47,96 @@ impl Drop for Up<'_> {
     }
 }
 
-const NFT_DOWN: &str = "nft flush ruleset";
-const LEGACY_DOWN: &str = "for t in raw filter; do iptables-legacy -t $t -F; done; \
-                           if command -v ipset; then ipset destroy; fi";
-const IPTABLES_NFT_DOWN: &str = "iptables-nft -F; nft flush ruleset";
+/// Where rules of netfilter stand.
+#[derive(Clone, Copy)]
+enum Side {
+    /// Frames that come in, by their source.
+    In,
+    /// Packets that this host sends, by where they go.
+    Out,
+}
 
-/// Netfilter's ways of holding the same rules. What is not installed is noted as
-/// skipped.
+impl Side {
+    /// What nftables and iptables call the remote end.
+    const fn remote(self) -> [&'static str; 2] {
+        match self {
+            Self::In => ["saddr", "-s"],
+            Self::Out => ["daddr", "-d"],
+        }
+    }
+}
+
+/// Netfilter's ways of holding the same rules, for frames that come in.
 pub(super) fn netfilter(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
     // Without native XDP, frames of veth reach NAPI only so.
-    let host = bench.pair.server.clone();
-    host.sh(&format!("ethtool -K {INTERFACE} gro on"))?;
-    let mut peers = Vec::new();
-    let mut add = |tool: &str, package: &str, down, row: &str, make: &dyn Fn() -> Script| {
-        if !bench.wants("veth", row) {
-            return anyhow::Ok(());
-        }
-        if let Err(error) = gate::tool(tool, package) {
-            bench.book.skip("veth", row, &error);
+    bench.pair.server.sh(&format!("ethtool -K {INTERFACE} gro on"))?;
+    let mut peers = Peers { bench, section: "veth", found: Vec::new() };
+    for (count, words) in [(10, "10"), (100, "100"), (1_000, "1,000")] {
+        let make = || Script::nft(&ingress("", &in_a_row(count, Side::In)));
+        peers.add(NFT, &format!("nft ingress, {words} rules in a row"), make)?;
+    }
+    peers.add(NFT, "nft ingress, vmap of 1,000", || Script::nft(&concatenated(1_000, true)))?;
+    let row = "nft ingress, concatenated set of 1,000";
+    peers.add(NFT, row, || Script::nft(&concatenated(1_000, false)))?;
+    peers.add(NFT, "nft ingress, interval set of 10,000", || Script::nft(&intervals(10_000)))?;
+    for (count, words) in [(100, "100"), (1_000, "1,000")] {
+        let make = || Script::restore("iptables-legacy-restore", &filter(count, Side::In));
+        peers.add(LEGACY, &format!("iptables-legacy INPUT, {words} rules"), make)?;
+    }
+    let make = || Script::restore("iptables-nft-restore", &filter(100, Side::In));
+    peers.add(IPTABLES_NFT, "iptables-nft INPUT, 100 rules", make)?;
+    peers.add(IPSET, "ipset hash:net,port of 1,000", || ipset(1_000, true))?;
+    peers.add(IPSET, "ipset hash:ip of 100,000", || ipset(100_000, false))?;
+    Ok(peers.found)
+}
+
+/// The same for packets that this host sends, which pass at the end.
+pub(super) fn output(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
+    let mut peers = Peers { bench, section: "socket", found: Vec::new() };
+    for (count, words) in [(10, "10"), (100, "100"), (1_000, "1,000")] {
+        let rules = || in_a_row(count, Side::Out);
+        let make = || {
+            let head = "type filter hook output priority 0; policy accept;";
+            Script::nft(&format!("table ip bench {{ chain c {{ {head}\n{}}} }}\n", rules()))
+        };
+        peers.add(NFT, &format!("nft output, {words} rules in a row"), make)?;
+        let make = || Script::restore("iptables-legacy-restore", &filter(count, Side::Out));
+        peers.add(LEGACY, &format!("iptables-legacy OUTPUT, {words} rules"), make)?;
+    }
+    Ok(peers.found)
+}
+
+/// A command, the package that has it, and what takes away what it has made.
+type Tool = [&'static str; 3];
+const NFT: Tool = ["nft", "nftables", "nft flush ruleset"];
+const LEGACY_DOWN: &str = "for t in raw filter; do iptables-legacy -t $t -F; done; \
+                           if command -v ipset; then ipset destroy; fi";
+const LEGACY: Tool = ["iptables-legacy", "iptables", LEGACY_DOWN];
+const IPSET: Tool = ["ipset", "ipset", LEGACY_DOWN];
+const IPTABLES_NFT: Tool = ["iptables-nft", "iptables", "iptables-nft -F; nft flush ruleset"];
+
+/// Peers of a section. What is not installed is noted as skipped.
+struct Peers<'a, 'b> {
+    bench: &'a mut Bench<'b>,
+    section: &'static str,
+    found: Vec<Peer>,
+}
+
+impl Peers<'_, '_> {
+    fn add(&mut self, tool: Tool, row: &str, make: impl Fn() -> Script) -> Result<()> {
+        let [command, package, down] = tool;
+        if !self.bench.wants(self.section, row) {
             return Ok(());
         }
+        if let Err(error) = gate::tool(command, package) {
+            self.bench.book.skip(self.section, row, &error);
+            return Ok(());
+        }
+        let host = self.bench.pair.server.clone();
         let up = make().write(&host, row)?;
-        peers.push(Peer { row: row.to_owned(), host: host.clone(), up, down });
+        self.found.push(Peer { row: row.to_owned(), host, up, down });
         Ok(())
-    };
-    let mut nft =
-        |row: &str, make: &dyn Fn() -> Script| add("nft", "nftables", NFT_DOWN, row, make);
-    for (count, words) in [(10, "10"), (100, "100"), (1_000, "1,000")] {
-        nft(&format!("nft ingress, {words} rules in a row"), &|| Script::nft(&in_a_row(count)))?;
     }
-    nft("nft ingress, vmap of 1,000", &|| Script::nft(&concatenated(1_000, true)))?;
-    nft("nft ingress, concatenated set of 1,000", &|| Script::nft(&concatenated(1_000, false)))?;
-    nft("nft ingress, interval set of 10,000", &|| Script::nft(&intervals(10_000)))?;
-    for count in [100, 1_000] {
-        let words = if count == 100 { "100" } else { "1,000" };
-        let row = format!("iptables-legacy INPUT, {words} rules");
-        let make = || Script::restore("iptables-legacy-restore", &input(count));
-        add("iptables-legacy", "iptables", LEGACY_DOWN, &row, &make)?;
-    }
-    let make = || Script::restore("iptables-nft-restore", &input(100));
-    add("iptables-nft", "iptables", IPTABLES_NFT_DOWN, "iptables-nft INPUT, 100 rules", &make)?;
-    add("ipset", "ipset", LEGACY_DOWN, "ipset hash:net,port of 1,000", &|| ipset(1_000, true))?;
-    add("ipset", "ipset", LEGACY_DOWN, "ipset hash:ip of 100,000", &|| ipset(100_000, false))?;
-    Ok(peers)
 }
 
 /// A shell line, and files that it reads.
@@ -132,13 +179,14 @@ fn ingress(sets: &str, rules: &str) -> String {
     )
 }
 
-fn in_a_row(count: u32) -> String {
-    let mut rules = String::new();
+/// Rules in a row, that drop.
+fn in_a_row(count: u32, side: Side) -> String {
+    let ([remote, _], mut rules) = (side.remote(), String::new());
     for number in 0..count {
         let (network, port) = rule(number);
-        let _ = writeln!(rules, "ip saddr {network}/24 tcp dport {port} counter drop");
+        let _ = writeln!(rules, "ip {remote} {network}/24 tcp dport {port} counter drop");
     }
-    ingress("", &rules)
+    rules
 }
 
 fn concatenated(count: u32, verdicts: bool) -> String {
@@ -172,16 +220,21 @@ fn intervals(count: u32) -> String {
     ingress(&set, "ip saddr @s counter drop\n")
 }
 
-/// `iptables-restore`'s text: rules in a row in INPUT, the rest of ours dropped.
-fn input(count: u32) -> String {
+/// `iptables-restore`'s text: rules in a row that drop; what comes in otherwise is dropped
+/// as well.
+fn filter(count: u32, side: Side) -> String {
     let mut text =
         "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n".to_owned();
+    let (chain, rest) = match side {
+        Side::In => ("INPUT", format!("-A INPUT -i {INTERFACE} -j DROP\n")),
+        Side::Out => ("OUTPUT", String::new()),
+    };
+    let [_, remote] = side.remote();
     for number in 0..count {
         let (network, port) = rule(number);
-        let _ = writeln!(text, "-A INPUT -s {network}/24 -p tcp --dport {port} -j DROP");
+        let _ = writeln!(text, "-A {chain} {remote} {network}/24 -p tcp --dport {port} -j DROP");
     }
-    let _ = writeln!(text, "-A INPUT -i {INTERFACE} -j DROP\nCOMMIT");
-    text
+    text + &rest + "COMMIT\n"
 }
 
 /// A set in front of a drop of everything, in `raw`, where a set is cheapest.

@@ -1,6 +1,5 @@
 //! Section `socket`: what the egress hook adds to sending through a socket.
 
-use std::any::Any;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
@@ -12,6 +11,7 @@ use super::bpf::{self, Kind};
 use super::instruments;
 use super::measure::{self, Spread};
 use super::ours::Ours;
+use super::peers::{self, Peer};
 use super::policy;
 use super::wire::INTERFACE;
 use crate::firewall::settle;
@@ -40,7 +40,9 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         let mut files = policy::rules(rules, true);
         for (path, text) in &mut files {
             if path == "rules/bench.yaml" {
-                *text = text.replace("[none0]", &format!("[{INTERFACE}]"));
+                // XDP on a veth makes each packet that is sent there larger: its room in front.
+                let interfaces = format!("[{INTERFACE}], ingress-hook: tc");
+                *text = text.replace("[none0]", &interfaces);
                 text.push_str(
                     "services: { sink: { udp: 9 } }\negress:\n  allow:\n    \
                      - { name: sink, to: any, service: sink }\n",
@@ -49,33 +51,34 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         }
         files
     };
-    let (xdp, egress) = (instruments::idle(Kind::Xdp)?, instruments::idle(Kind::Tc)?);
-    let ifindex = interface_index(INTERFACE)?;
-    let idle_xdp = || bpf::attach(xdp.as_fd(), ifindex);
-    let idle_egress = || bpf::attach_egress(egress.as_fd(), ifindex);
-    let ours = |rules| -> Result<Box<dyn Any>> {
-        let ours = Attached(Ours::new(bench.pair, "socket", &allow(rules))?);
-        settle(&ours.0.store()?)?;
-        Ok(Box::new(ours))
-    };
-    let attached: [(&str, &Attach<'_>); 5] = [
-        ("nothing attached", &|| Ok(Box::new(()))),
-        ("XDP that passes everything", &|| Ok(Box::new(idle_xdp()?))),
-        ("the same and TC egress", &|| Ok(Box::new((idle_xdp()?, idle_egress()?)))),
-        ("TC egress, 10 rules", &|| ours(10)),
-        ("TC egress, 1,000 rules", &|| ours(1_000)),
+    let (idle, ifindex) = (instruments::idle(Kind::Tc)?, interface_index(INTERFACE)?);
+    let peers = peers::output(bench)?;
+    let mut rows = vec![
+        ("nothing attached", Way::Open, Vec::new()),
+        ("TC egress that passes everything", Way::Idle, Vec::new()),
+        ("TC egress, 10 rules", Way::Ours(10), Vec::new()),
+        ("TC egress, 1,000 rules", Way::Ours(1_000), Vec::new()),
     ];
-    let mut rows = attached.map(|(row, _)| (row, Vec::new()));
+    rows.extend(peers.iter().map(|peer| (peer.row.as_str(), Way::Peer(peer), Vec::new())));
     bench.settle(SECTION);
     for _ in 0..bench.options.trials() {
-        for ((_, values), (_, attach)) in rows.iter_mut().zip(attached) {
-            let _attached = attach()?;
+        for (_, way, values) in &mut rows {
+            let _in_force: Box<dyn Held + '_> = match way {
+                Way::Open => Box::new(()),
+                Way::Idle => Box::new(bpf::attach_egress(idle.as_fd(), ifindex)?),
+                Way::Ours(rules) => {
+                    let ours = Attached(Ours::new(bench.pair, SECTION, &allow(*rules))?);
+                    settle(&ours.0.store()?)?;
+                    Box::new(ours)
+                }
+                Way::Peer(peer) => Box::new(peer.up()?),
+            };
             send(&socket, DATAGRAMS / 8)?;
             values.push(measure::cpu_ns(DATAGRAMS, || send(&socket, DATAGRAMS))?);
         }
     }
     let mut spreads = Vec::new();
-    for (row, values) in rows {
+    for (row, _, values) in rows {
         spreads.push((row, Spread::of(values, 0)?));
     }
     let nothing = spreads.first().map(|(_, spread)| *spread);
@@ -88,8 +91,20 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Attaches something, which is detached with what it returns.
-type Attach<'a> = dyn Fn() -> Result<Box<dyn Any>> + 'a;
+/// What a datagram passes on its way out.
+enum Way<'p> {
+    /// Nothing.
+    Open,
+    /// A program that passes everything.
+    Idle,
+    /// The product, with so many rules.
+    Ours(u32),
+    Peer(&'p Peer),
+}
+
+/// What is in force as long as it is held.
+trait Held {}
+impl<T> Held for T {}
 
 /// The product, attached.
 struct Attached(Ours);
