@@ -85,9 +85,10 @@ pub(crate) fn policy(
         }
     }
     let services: usize = units.all.iter().map(|unit| unit.file.services.len()).sum();
+    let keep_services = context.keep_services;
     let ((names, is_doubtful), ()) = parallel::both(
         services > WORTH_A_THREAD,
-        || (named(&names, &members), is_doubtful(units, &whole)),
+        || (named(&names, &members, keep_services), is_doubtful(units, &whole)),
         || meaning(context, &whole, &settings, &units.all[first]),
     );
     let series = series(context, (units, is_doubtful), &members, (&whole, &expired));
@@ -161,7 +162,7 @@ fn books<'u>(
     names: &scope::Names<'u>,
     units: &'u Units,
 ) -> Vec<Book<'u>> {
-    let Context { now, own_addresses, allow_unsupported, .. } = *context;
+    let Context { now, own_addresses, allow_unsupported, keep_services, .. } = *context;
     let of = |index: usize| {
         // Names are known by now, so that no file is asked for.
         let (files, mut found) = (MemoryFiles::new(), Sink::default());
@@ -172,6 +173,7 @@ fn books<'u>(
             now,
             own_addresses,
             allow_unsupported,
+            keep_services,
         };
         let book = book(&mut context, names.scope(index), &units.all[index]);
         (book, found)
@@ -458,8 +460,8 @@ fn chain(lists: Lists<'_>, default: Option<&Spanned<Action>>, start: &Span) -> i
     }
 }
 
-/// Named sets of every file in force, by name.
-fn named(known: &scope::Names<'_>, members: &[usize]) -> Names {
+/// Named sets of every file in force, by name; services if they are kept.
+fn named(known: &scope::Names<'_>, members: &[usize], keep_services: bool) -> Names {
     let group = |known: &Addresses| {
         let (name, span) = (known.name.clone(), known.span.clone());
         Some(Named { name, set: known.set.clone()?, span })
@@ -468,8 +470,9 @@ fn named(known: &scope::Names<'_>, members: &[usize]) -> Names {
         let Spanned { value: name, span } = known.name.clone();
         known.sound.then(|| Named { name, set: known.set.clone(), span })
     };
+    let services = if keep_services { known.services_in(members) } else { Vec::new() };
     Names {
         groups: known.groups_in(members).into_iter().filter_map(group).collect(),
-        services: known.services_in(members).into_iter().filter_map(service).collect(),
+        services: services.into_iter().filter_map(service).collect(),
     }
 }

@@ -109,19 +109,27 @@ pub enum Log {
     Sampled,
 }
 
-/// The rules of one direction.
+/// The rules of one direction. Each is kept by itself: lists of a hundred thousand are put
+/// together, and then no rule need be moved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
     /// Evaluated before everything but malformed packets.
-    pub failsafe: Vec<Rule>,
+    pub failsafe: Vec<Box<Rule>>,
     /// Any match wins over every allow.
-    pub deny: Vec<Rule>,
+    pub deny: Vec<Box<Rule>>,
     /// First in this order gets the hit; the verdict does not depend on it.
-    pub allow: Vec<Rule>,
+    pub allow: Vec<Box<Rule>>,
     /// The verdict when nothing matches.
     pub default: Action,
     /// Where the default was written; the file's start when it was not.
     pub default_span: Span,
+}
+
+impl Chain {
+    /// Every rule, in order of precedence.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        [&self.failsafe, &self.deny, &self.allow].into_iter().flatten().map(|rule| &**rule)
+    }
 }
 
 /// What the user chose of the built-in baseline.

@@ -44,6 +44,8 @@ pub struct Options {
     pub own_addresses: Option<AddrSet>,
     /// Keep the files that are read, as [`Loaded::sources`].
     pub keep_sources: bool,
+    /// Keep what the names of services stand for, as [`Names::services`].
+    pub keep_services: bool,
 }
 
 /// A policy that may be applied, and what else is to be said about it.
@@ -70,7 +72,7 @@ pub struct Loaded {
 pub struct Names {
     /// Groups and lists, by name.
     pub groups: Vec<Named<AddrSet>>,
-    /// Services, by name.
+    /// Services, by name, if they are kept.
     pub services: Vec<Named<ServiceSet>>,
 }
 
@@ -139,6 +141,7 @@ fn context<'a>(
         now: options.now,
         own_addresses: options.own_addresses.as_ref(),
         allow_unsupported: options.allow_unsupported,
+        keep_services: options.keep_services,
     }
 }
 

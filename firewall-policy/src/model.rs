@@ -90,7 +90,7 @@ fn first_match(chain: &Chain, query: &Query<'_>) -> Verdict {
 
 /// The rules of a list, in order.
 #[must_use]
-pub fn rules(chain: &Chain, list: List) -> &[Rule] {
+pub fn rules(chain: &Chain, list: List) -> &[Box<Rule>] {
     match list {
         List::Failsafe => &chain.failsafe,
         List::Deny => &chain.deny,
@@ -100,11 +100,11 @@ pub fn rules(chain: &Chain, list: List) -> &[Rule] {
 
 /// Every context that the rules of a chain could tell from others.
 fn contexts<'a>(chain: &Chain, interfaces: &'a [&'a str]) -> Vec<Context<'a>> {
-    let all = || chain.failsafe.iter().chain(&chain.deny).chain(&chain.allow);
     let mut vlans = vec![None];
-    vlans.extend(all().flat_map(|rule| &rule.vlans).copied().map(Some));
+    vlans.extend(chain.rules().flat_map(|rule| &rule.vlans).copied().map(Some));
     vlans.extend((0..4096).find(|vlan| !vlans.contains(&Some(*vlan))).map(Some));
-    let flags = if all().any(|rule| rule.tcp_flags.is_some()) { 0..=u8::MAX } else { 0..=0 };
+    let flags =
+        if chain.rules().any(|rule| rule.tcp_flags.is_some()) { 0..=u8::MAX } else { 0..=0 };
     let interfaces = if interfaces.is_empty() { &[""] } else { interfaces };
     let mut contexts = Vec::new();
     for interface in interfaces {
@@ -223,7 +223,7 @@ pub fn explain<'a>(policy: &'a Policy, query: &Query<'_>) -> Explanation<'a> {
     let stages = [List::Failsafe, List::Deny, List::Allow].map(|list| {
         let mut matched = None;
         let mut near = Vec::new();
-        for (place, rule) in rules(chain, list).iter().enumerate() {
+        for (place, rule) in rules(chain, list).iter().map(|rule| &**rule).enumerate() {
             let misses: Vec<_> = misses(rule, query).collect();
             if misses.is_empty() {
                 matched = matched.or(Some((place, rule)));

@@ -245,6 +245,9 @@ impl<T: Point> RangeSet<T> {
     /// What is in this set and not in the other.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
+        if other.is_empty() {
+            return self.clone();
+        }
         let mut rest = other.ranges();
         let mut ranges = Vec::new();
         for &(first, last) in self.ranges() {

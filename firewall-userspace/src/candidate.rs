@@ -84,7 +84,7 @@ pub(crate) fn read(config: &Path, wanted: &Wanted) -> Result<Loaded, Report> {
 pub(crate) fn read_with_origin(config: &Path, wanted: &Wanted) -> Result<(Loaded, Origin), Report> {
     let (files, subject) = wanted.subject(config);
     let addresses = own_addresses(&wanted.addresses);
-    let options = Options { keep_sources: true, ..options(&addresses) };
+    let options = Options { keep_sources: true, keep_services: false, ..options(&addresses) };
     let mut loaded = firewall_policy::load(&files, &subject, &options)?;
     let files = std::mem::take(&mut loaded.sources);
     Ok((loaded, Origin { files, subject: Some(subject), addresses }))
@@ -111,6 +111,7 @@ fn options(own: &[IpAddr]) -> Options {
     Options {
         now: Some(SystemTime::now()),
         own_addresses: Some(own.fold(AddrSet::empty(), |all, one| all.union(&one))),
+        keep_services: true,
         ..Options::default()
     }
 }
@@ -154,12 +155,7 @@ pub(crate) fn too_large(loaded: &Loaded, error: anyhow::Error) -> Result<Diagnos
 
 /// Every rule of a policy, ingress first, in order of precedence.
 pub(crate) fn rules(policy: &Policy) -> impl Iterator<Item = &Rule> {
-    [&policy.ingress, &policy.egress].into_iter().flat_map(chain_rules)
-}
-
-/// Every rule of a chain, in order of precedence.
-pub(crate) fn chain_rules(chain: &Chain) -> impl Iterator<Item = &Rule> {
-    chain.failsafe.iter().chain(&chain.deny).chain(&chain.allow)
+    [&policy.ingress, &policy.egress].into_iter().flat_map(Chain::rules)
 }
 
 /// Names of the files that a policy came from.

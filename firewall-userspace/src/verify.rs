@@ -10,7 +10,6 @@ use firewall_policy::ir::{Action, Direction, Policy, Rule, Test};
 use firewall_policy::source::Spanned;
 use serde::Serialize;
 
-use crate::candidate::chain_rules;
 use crate::probe::Probe;
 use crate::probe::engine::{Engine, Outcome};
 use crate::report::snapshot;
@@ -180,8 +179,7 @@ pub(crate) fn rule_of<'a>(
     outcome: &Outcome,
 ) -> Option<&'a Rule> {
     let info = outcome.rule.as_ref()?;
-    chain_rules(policy.chain(direction))
-        .find(|rule| rule.name == info.name && rule.role == info.role)
+    policy.chain(direction).rules().find(|rule| rule.name == info.name && rule.role == info.role)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::diagnostic::Diagnostic;
 pub(crate) fn check(context: &mut Context<'_>, lists: &Lists<'_>) {
     let counted: Vec<&Resolved<'_>> =
         lists.allow.iter().filter(|rule| !rule.rule.counts.is_empty()).collect();
-    let index = Index::new(counted.iter().map(|rule| &rule.rule).enumerate());
+    let index = Index::new(counted.iter().map(|rule| &*rule.rule).enumerate());
     for (place, rule) in counted.iter().enumerate() {
         let before = index.meeting(&rule.rule).into_iter().take_while(|&other| other < place);
         for other in before.map(|other| counted[other]) {

@@ -76,12 +76,12 @@ fn way_out(context: &mut Context<'_>, book: &Book<'_>, default: &Span) {
 
 fn way_in(context: &mut Context<'_>, book: &Book<'_>, settings: &Agreed<'_>, default: &Span) {
     let ssh = ServiceSet::range(22, 22);
-    let rules = [&book.ingress.allow, &book.ingress.failsafe];
-    let is_way_in = rules.into_iter().any(|rules| {
+    let mut rules = [&book.ingress.allow, &book.ingress.failsafe].into_iter();
+    let is_way_in = |rules: &Vec<Resolved<'_>>| {
         reaches(rules, &ssh) || rules.iter().any(|rule| rule.rule.service_text.contains("ssh"))
-    });
+    };
     // Whoever writes `failsafe: { ingress: [] }` has been asked, and is warned.
-    if is_way_in || settings.no_failsafe.is_some() {
+    if settings.no_failsafe.is_some() || rules.any(is_way_in) {
         return;
     }
     context.sink.push(

@@ -37,6 +37,8 @@ pub(crate) struct Context<'a> {
     /// This host's addresses; `None` off the host.
     pub(crate) own_addresses: Option<&'a AddrSet>,
     pub(crate) allow_unsupported: bool,
+    /// Somebody wants to know what all services stand for.
+    pub(crate) keep_services: bool,
 }
 
 impl Context<'_> {

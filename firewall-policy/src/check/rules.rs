@@ -25,7 +25,7 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved<'u> {
     pub(crate) written: &'u Rule,
-    pub(crate) rule: ir::Rule,
+    pub(crate) rule: Box<ir::Rule>,
     pub(crate) direction: Direction,
     /// The unit it is written in.
     pub(crate) unit: usize,
@@ -72,7 +72,7 @@ fn one<'u>(
     let services = services(context, scope, written);
     let (remote, local, (services, counts)) = (remote?, local?, services?);
     let remote_peer = written.remote(direction);
-    let rule = ir::Rule {
+    let rule = Box::new(ir::Rule {
         name: written.name.value.clone(),
         role: of_role.to_owned(),
         remote,
@@ -90,7 +90,7 @@ fn one<'u>(
         owner: written.owner.clone(),
         reason: written.reason.clone(),
         ticket: written.ticket.clone(),
-    };
+    });
     let changes = [&written.from, &written.to].into_iter().flatten().any(|peer| {
         let items = peer.items.iter().chain(&peer.except);
         items.into_iter().any(|item| scope.is_changing(item))

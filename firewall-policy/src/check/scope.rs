@@ -336,6 +336,9 @@ impl<'n> Scope<'n> {
         context: &mut Context<'_>,
         items: &[Spanned<Item>],
     ) -> Option<AddrSet> {
+        if let [only] = items {
+            return self.item(context, only);
+        }
         let mut sets = Vec::with_capacity(items.len());
         let mut sound = true;
         for item in items {

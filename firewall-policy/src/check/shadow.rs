@@ -51,7 +51,7 @@ pub(crate) fn warn(context: &mut Context<'_>, lists: &Lists<'_>) {
 /// Where the rules lie that are `wanted`, by their place in the list.
 fn index<'u>(rules: &[Resolved<'u>], wanted: impl Fn(&Resolved<'u>) -> bool) -> Index {
     let places = rules.iter().enumerate().filter(|(_, rule)| wanted(rule));
-    Index::new(places.map(|(place, rule)| (place, &rule.rule)))
+    Index::new(places.map(|(place, rule)| (place, &*rule.rule)))
 }
 
 fn steady<'r, 'u>(rules: &'r [Resolved<'u>]) -> impl Iterator<Item = &'r Resolved<'u>> {
@@ -65,7 +65,7 @@ fn under_failsafe(context: &mut Context<'_>, deny: &Resolved<'_>, failsafe: &Res
         Direction::Ingress => ("from", "from"),
         Direction::Egress => ("to", "to"),
     };
-    let Rule { remote_text, service_text, .. } = &failsafe.rule;
+    let Rule { remote_text, service_text, .. } = &*failsafe.rule;
     let message = format!(
         "rule `{}` can never take effect on {service_text} {way} {remote_text}",
         deny.rule.name
@@ -155,7 +155,7 @@ fn never_hit(context: &mut Context<'_>, before: &[Resolved<'_>], rules: &[Resolv
     let takes_all =
         |rule: &Resolved<'_>| !rule.changes && !rule.written.audit && rule.written.limit.is_none();
     let places = all.iter().enumerate().filter(|(_, rule)| takes_all(rule));
-    let index = Index::new(places.map(|(place, rule)| (place, &rule.rule)));
+    let index = Index::new(places.map(|(place, rule)| (place, &*rule.rule)));
     let first_before = |place: usize| {
         let rule = &all[place].rule;
         let is_cover = |one: usize| takes_all(all[one]) && covers(&all[one].rule, rule);

@@ -3,7 +3,7 @@
 
 use super::classes::{Run, Sweep};
 use super::error::CompileError;
-use super::hosts;
+use super::hosts::Apart;
 use super::lists::{Lists, word};
 use super::room;
 use crate::set::AddrSet;
@@ -31,8 +31,13 @@ impl AddressClasses {
     pub(super) fn new(sets: &[&AddrSet], seed: u32) -> Result<Self, CompileError> {
         let dividing = || (0..).zip(sets).filter(|(_, set)| !set.is_any());
         let mut sweep = Sweep::new(sets.len(), seed);
-        let mut v4 = sweep.divide(dividing().map(|(number, set)| (number, set.v4.ranges())))?;
-        let mut v6 = sweep.divide(dividing().map(|(number, set)| (number, set.v6.ranges())))?;
+        let (mut apart_v4, mut apart_v6) = (Apart::new(), Apart::new());
+        let sets_v4 = dividing().map(|(number, set)| (number, set.v4.ranges()));
+        sweep.divide(sets_v4, |run| apart_v4.push(run))?;
+        let sets_v6 = dividing().map(|(number, set)| (number, set.v6.ranges()));
+        sweep.divide(sets_v6, |run| apart_v6.push(run))?;
+        let ((mut v4, mut hosts_v4), (mut v6, mut hosts_v6)) =
+            (apart_v4.finish(), apart_v6.finish());
         let mut members = sweep.into_members();
         let common = most_common(&v4, members.len());
         if common != 0 {
@@ -45,7 +50,9 @@ impl AddressClasses {
                 }
             };
             let classes = v4.iter_mut().map(|run| &mut run.class);
-            for class in classes.chain(v6.iter_mut().map(|run| &mut run.class)) {
+            let classes = classes.chain(v6.iter_mut().map(|run| &mut run.class));
+            let classes = classes.chain(hosts_v4.iter_mut().map(|(_, class)| class));
+            for class in classes.chain(hosts_v6.iter_mut().map(|(_, class)| class)) {
                 renumber(class);
             }
         }
@@ -53,7 +60,6 @@ impl AddressClasses {
         for _ in 0..spare {
             members.push(&[]);
         }
-        let (hosts_v4, hosts_v6) = (hosts::take(&mut v4), hosts::take(&mut v6));
         Ok(Self { v4, v6, hosts_v4, hosts_v6, members, spare })
     }
 

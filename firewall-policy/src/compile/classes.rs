@@ -47,41 +47,48 @@ impl Sweep {
         }
     }
 
-    /// Divides a universe: its runs, ascending, the first at [`Point::MIN`];
-    /// neighbours are of different classes.
+    /// Divides a universe: calls `each` with its runs, ascending, the first at
+    /// [`Point::MIN`]; neighbours are of different classes.
     pub(super) fn divide<'s, T: Point + 's>(
         &mut self,
         sets: impl Iterator<Item = (u32, &'s [(T, T)])>,
-    ) -> Result<Vec<Run<T>>, CompileError> {
-        let ends = ends(sets);
-        let mut runs = Vec::with_capacity(ends.len() + 1);
+        mut each: impl FnMut(Run<T>),
+    ) -> Result<(), CompileError> {
+        let mut ends = Ends::new(sets);
         let (mut inside, mut signature) = (Vec::new(), 0);
-        let (mut point, mut next) = (T::MIN, 0);
+        let (mut next, mut before) = (Some(T::MIN), None);
         // The set that alone began or ended at the last point, and the class before that: where
-        // it does so again, that class is back. Such are the ends of a million lone addresses.
+        // it does so again, that class is back.
         let mut alone = None;
-        loop {
-            let first = next;
-            while let Some(&(_, set)) = ends.get(next).filter(|end| end.0 == point) {
+        while let Some(point) = next {
+            let (mut only, mut count) = (None, 0);
+            ends.take_at(point, |set| {
                 toggle(&mut inside, set);
                 signature ^= self.signatures[set as usize];
-                next += 1;
-            }
-            let only = (next == first + 1).then(|| ends[first].1);
-            let before = runs.last().map(|run: &Run<T>| run.class);
+                (only, count) = (Some(set), count + 1);
+            });
+            only = only.filter(|_| count == 1);
             let class = match alone {
                 Some((set, class)) if Some(set) == only => class,
                 _ => self.class(signature, &inside)?,
             };
             alone = only.zip(before);
             if before != Some(class) {
-                runs.push(Run { first: point, class });
+                each(Run { first: point, class });
             }
-            match ends.get(next) {
-                Some(&(end, _)) => point = end,
-                None => return Ok(runs),
+            before = Some(class);
+            if let Some((long, stretch)) = ends.stretch() {
+                toggle(&mut inside, long);
+                let within = self.class(signature ^ self.signatures[long as usize], &inside)?;
+                toggle(&mut inside, long);
+                for (first, behind) in stretch {
+                    each(Run { first, class: within });
+                    each(Run { first: behind, class });
+                }
             }
+            next = ends.next();
         }
+        Ok(())
     }
 
     /// For each class, the sets that hold it, ascending.
@@ -99,7 +106,7 @@ impl Sweep {
             }
             signature = signature.wrapping_add(1);
         }
-        if self.members.entries() + inside.len() > MEMBERSHIPS_MAX {
+        if self.members.entries().len() + inside.len() > MEMBERSHIPS_MAX {
             return Err(CompileError::Overlaps { memberships_max: MEMBERSHIPS_MAX });
         }
         let class = self.members.push(inside);
@@ -108,19 +115,99 @@ impl Sweep {
     }
 }
 
-/// Where sets begin, and where they have ended: (point, set), ascending by point.
-fn ends<'s, T: Point + 's>(sets: impl Iterator<Item = (u32, &'s [(T, T)])>) -> Vec<(T, u32)> {
-    let mut ends = Vec::new();
-    for (set, ranges) in sets {
-        ends.reserve(2 * ranges.len());
-        for &(first, last) in ranges {
-            ends.push((first, set));
-            ends.extend(last.next().map(|after| (after, set)));
+/// Where sets begin, and where they have ended, ascending.
+struct Ends<'s, T> {
+    /// Of sets of few ranges: point and set.
+    few: Vec<(T, u32)>,
+    /// How many of those were taken.
+    taken: usize,
+    /// Sets of many ranges, which come in order already.
+    long: Vec<Long<'s, T>>,
+}
+
+/// Ranges from which on a set is not sorted with the others.
+const LONG: usize = if cfg!(test) { 3 } else { 1 << 10 };
+/// Sets of so many ranges: each is asked at every end.
+const LONG_MAX: usize = 8;
+
+/// What is left of a set's ranges.
+struct Long<'s, T> {
+    set: u32,
+    ranges: &'s [(T, T)],
+    /// Whether the first of them has begun.
+    is_inside: bool,
+}
+
+impl<T: Point> Long<'_, T> {
+    /// Where it begins or has ended next.
+    fn next(&self) -> Option<T> {
+        let &(first, last) = self.ranges.first()?;
+        if self.is_inside { last.next() } else { Some(first) }
+    }
+}
+
+impl<'s, T: Point> Ends<'s, T> {
+    fn new(sets: impl Iterator<Item = (u32, &'s [(T, T)])>) -> Self {
+        let (mut few, mut long) = (Vec::new(), Vec::new());
+        for (set, ranges) in sets {
+            if ranges.len() >= LONG && long.len() < LONG_MAX {
+                long.push(Long { set, ranges, is_inside: false });
+                continue;
+            }
+            few.reserve(2 * ranges.len());
+            for &(first, last) in ranges {
+                few.push((first, set));
+                few.extend(last.next().map(|after| (after, set)));
+            }
+        }
+        // Stable, because that sort is quick with long ascending stretches.
+        few.sort_by_key(|&(point, _)| point);
+        Self { few, taken: 0, long }
+    }
+
+    /// The next point at which a set begins or has ended.
+    fn next(&self) -> Option<T> {
+        self.long.iter().filter_map(Long::next).chain(self.next_of_few()).min()
+    }
+
+    fn next_of_few(&self) -> Option<T> {
+        self.few.get(self.taken).map(|&(point, _)| point)
+    }
+
+    /// Calls `each` with the sets that begin or have ended at the next point.
+    fn take_at(&mut self, point: T, mut each: impl FnMut(u32)) {
+        while let Some(&(_, set)) = self.few.get(self.taken).filter(|end| end.0 == point) {
+            each(set);
+            self.taken += 1;
+        }
+        for long in self.long.iter_mut().filter(|long| long.next() == Some(point)) {
+            each(long.set);
+            if long.is_inside {
+                long.ranges = &long.ranges[1..];
+            }
+            long.is_inside = !long.is_inside;
         }
     }
-    // Stable, because that sort is quick with long ascending stretches.
-    ends.sort_by_key(|&(point, _)| point);
-    ends
+
+    /// Takes ranges of a long set that lie before where any other begins or ends: where each
+    /// begins, and what is behind it. Such are most of a million lone addresses.
+    fn stretch(&mut self) -> Option<(u32, impl Iterator<Item = (T, T)> + use<'s, T>)> {
+        let nearest = (0..self.long.len()).min_by_key(|&place| {
+            let next = self.long[place].next();
+            (next.is_none(), next)
+        })?;
+        let others = self.long.iter().enumerate().filter(|(place, _)| *place != nearest);
+        let others = others.filter_map(|(_, long)| long.next()).chain(self.next_of_few()).min();
+        let long = self.long.get_mut(nearest).filter(|long| !long.is_inside)?;
+        let is_before = |&&(_, last): &&(T, T)| {
+            last < T::MAX && others.is_none_or(|others| last.next() < Some(others))
+        };
+        let count = long.ranges.iter().take_while(is_before).count();
+        let (stretch, rest) = long.ranges.split_at(count);
+        long.ranges = rest;
+        let behind = |&(first, last): &(T, T)| Some((first, last.next()?));
+        (count > 0).then(|| (long.set, stretch.iter().filter_map(behind)))
+    }
 }
 
 /// Adds to an ascending list what it has not, and takes out what it has.

@@ -2,9 +2,10 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::lists::word;
 use super::resolve::{Ranked, Resolved};
 use crate::ir::{Baseline, Interfaces, Policy, Rate, Rule, State};
-use crate::set::{Point, RangeSet};
+use crate::set::RangeSet;
 
 /// SHA-256 over what enforcement and counting depend on, in hexadecimal.
 ///
@@ -13,12 +14,16 @@ use crate::set::{Point, RangeSet};
 pub(super) fn of(policy: &Policy, resolved: &Resolved<'_>) -> String {
     let mut out = Writer::default();
     for set in resolved.addresses.values() {
-        ranges(&mut out, &set.v4, |out, point| out.bytes(&point.to_le_bytes()));
-        ranges(&mut out, &set.v6, |out, point| out.bytes(&point.to_le_bytes()));
+        narrow(&mut out, &set.v4);
+        out.number(set.v6.ranges().len());
+        for (first, last) in set.v6.ranges() {
+            out.bytes(&first.to_le_bytes());
+            out.bytes(&last.to_le_bytes());
+        }
     }
     for chain in &resolved.chains {
         for set in chain.services.values() {
-            ranges(&mut out, set, |out, point| out.bytes(&point.to_le_bytes()));
+            narrow(&mut out, set);
         }
         out.number(chain.rules.len());
         for ranked in &chain.rules {
@@ -30,11 +35,10 @@ pub(super) fn of(policy: &Policy, resolved: &Resolved<'_>) -> String {
     out.finish()
 }
 
-fn ranges<T: Point>(out: &mut Writer, set: &RangeSet<T>, point: impl Fn(&mut Writer, T)) {
+fn narrow(out: &mut Writer, set: &RangeSet<u32>) {
     out.number(set.ranges().len());
     for &(first, last) in set.ranges() {
-        point(out, first);
-        point(out, last);
+        out.bytes(&(u64::from(last) << 32 | u64::from(first)).to_le_bytes());
     }
 }
 
@@ -111,7 +115,7 @@ impl Writer {
     }
 
     fn number(&mut self, number: usize) {
-        self.bytes(&(number as u64).to_le_bytes());
+        self.bytes(&word(number).to_le_bytes());
     }
 
     fn text(&mut self, text: &str) {

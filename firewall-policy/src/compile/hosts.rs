@@ -21,36 +21,54 @@ const PROBES_MAX: u32 = 96;
 /// Keys of the filter above which it is no smaller than a bit for every /24.
 pub(super) const NETWORKS_MAX: u32 = 1 << 19;
 
-/// Takes lone addresses out of runs, with their classes: those between two runs of one
-/// class, which become one run. None if there are few.
-pub(super) fn take<T: Address>(runs: &mut Vec<Run<T>>) -> Vec<(T, u32)> {
-    let is_lone = |three: &&[Run<T>]| {
-        matches!(three, [before, lone, after]
-            if before.class == after.class && lone.first.next() == Some(after.first))
-    };
-    let found = runs.windows(3).filter(is_lone).count();
-    if found < HOSTS_MIN {
-        return Vec::new();
+/// Runs without lone addresses, which lie between two runs of one class.
+#[derive(Debug)]
+pub(super) struct Apart<T> {
+    runs: Vec<Run<T>>,
+    /// Each with its class, ascending.
+    lone: Vec<(T, u32)>,
+}
+
+impl<T: Address> Apart<T> {
+    pub(super) fn new() -> Self {
+        Self { runs: Vec::new(), lone: Vec::new() }
     }
-    let mut taken = Vec::with_capacity(found);
-    let mut left: Vec<Run<T>> = Vec::with_capacity(runs.len() - found);
-    let mut place = 0;
-    while let Some(&run) = runs.get(place) {
-        place += 1;
-        let (before, after) = (left.last(), runs.get(place));
-        if let (Some(before), Some(after)) = (before, after)
-            && before.class == after.class
-            && run.first.next() == Some(after.first)
+
+    /// Takes the next run.
+    pub(super) fn push(&mut self, run: Run<T>) {
+        if let [.., before, last] = self.runs[..]
+            && before.class == run.class
+            && last.first.next() == Some(run.first)
         {
-            taken.push((run.first, run.class));
             // What follows goes on with the run before.
-            place += 1;
+            self.runs.pop();
+            self.lone.push((last.first, last.class));
         } else {
-            left.push(run);
+            self.runs.push(run);
         }
     }
-    *runs = left;
-    taken
+
+    /// The runs, and lone addresses with their classes; none if there are few, which are runs
+    /// then.
+    pub(super) fn finish(self) -> (Vec<Run<T>>, Vec<(T, u32)>) {
+        let Self { runs, lone } = self;
+        if lone.len() >= HOSTS_MIN {
+            return (runs, lone);
+        }
+        let mut all = Vec::with_capacity(runs.len() + 2 * lone.len());
+        let mut lone = lone.into_iter().peekable();
+        for (place, &run) in runs.iter().enumerate() {
+            all.push(run);
+            let is_inside = |(host, _): &(T, u32)| {
+                runs.get(place + 1).is_none_or(|behind| *host < behind.first)
+            };
+            while let Some((first, class)) = lone.next_if(is_inside) {
+                all.push(Run { first, class });
+                all.extend(first.next().map(|first| Run { first, ..run }));
+            }
+        }
+        (all, Vec::new())
+    }
 }
 
 /// A table of lone addresses of one family.
@@ -81,9 +99,13 @@ impl Table {
         let shift = Host::shift(width);
         let (mut words, mask) = (vec![NONE; slots << shift], slots - 1);
         let mut longest = 0;
-        for &(address, class) in entries {
+        let begin = |address: T| {
+            quarter(hosts::hash(seed, Aligned::from_v6(address.aligned()))) as usize & mask
+        };
+        let shift_to_stretch = slots.ilog2().saturating_sub(STRETCHES.ilog2());
+        for (address, class) in by_stretch(entries, |address| begin(address) >> shift_to_stretch) {
             let aligned = Aligned::from_v6(address.aligned());
-            let first = quarter(hosts::hash(seed, aligned)) as usize;
+            let first = begin(address);
             let found = (0..PROBES_MAX as usize)
                 .find(|probe| words[(((first + probe) & mask) << shift) + width] == NONE)?;
             longest = longest.max(found);
@@ -101,6 +123,28 @@ impl Table {
     pub(super) fn mask(&self, width: usize) -> u32 {
         word(self.words.len() >> Host::shift(width)).saturating_sub(1)
     }
+}
+
+/// Stretches of a table, of which one is in the second-level cache while it is filled.
+const STRETCHES: usize = 64;
+
+/// Entries in the order of the stretches that they belong to.
+fn by_stretch<T: Copy>(entries: &[(T, u32)], stretch: impl Fn(T) -> usize) -> Vec<(T, u32)> {
+    let mut places = [0; STRETCHES];
+    for &(address, _) in entries {
+        places[stretch(address)] += 1;
+    }
+    let mut next = 0;
+    for place in &mut places {
+        (*place, next) = (next, next + *place);
+    }
+    let mut sorted = entries.to_vec();
+    for &entry in entries {
+        let place = &mut places[stretch(entry.0)];
+        sorted[*place] = entry;
+        *place += 1;
+    }
+    sorted
 }
 
 /// Words of 2 MiB.

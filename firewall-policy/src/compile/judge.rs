@@ -52,26 +52,25 @@ pub(super) struct Scratch {
     pub(super) rows: Vec<Row>,
 }
 
-/// What a rule asks beside its remote end.
+/// A rule that names an address set as remote end, and what it asks beside.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
-    services: Option<u32>,
+struct Naming {
+    rank: Rank,
+    /// First and one past the last of its columns; `None` for all.
+    columns: Option<(u32, u32)>,
     /// A local end, an interface, a VLAN or flags.
-    of_side: bool,
-}
-
-impl Asked {
-    fn of(rule: &Ranked<'_>) -> Self {
-        Self { services: rule.services, of_side: rule.local.is_some() || rule.asks_context() }
-    }
+    asks_side: bool,
 }
 
 /// One chain, ready to answer.
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
     rules: &'a [Ranked<'a>],
-    /// What a row asks of each rule, apart: rules are many, and far from each other.
-    asked: Vec<Asked>,
+    /// What a row asks of the rules of [`Self::rules_of_set`], in their order and apart: rules
+    /// are many, and far from each other.
+    naming: Vec<Naming>,
+    /// By rank, whether a rule counts requests.
+    counting: Vec<bool>,
     /// Cell by rank, the default's last; without the count kind.
     cells: Vec<u32>,
     services: ServiceClasses,
@@ -110,7 +109,8 @@ impl<'a> Judge<'a> {
         let classes = services.count();
         let mut judge = Self {
             rules: &ranks.rules,
-            asked: ranks.rules.iter().map(Asked::of).collect(),
+            naming: Vec::new(),
+            counting: ranks.rules.iter().map(|rule| !rule.counts.is_empty()).collect(),
             cells: cells(ranks, slots),
             columns: Vec::new(),
             spare: [addresses.spare, 0],
@@ -129,6 +129,8 @@ impl<'a> Judge<'a> {
         }
         judge.base = (0..judge.sides.asked()).map(|side| judge.base_of(side)).collect();
         judge.choose_columns();
+        judge.naming =
+            judge.rules_of_set.entries().iter().map(|&rank| judge.named_by(rank)).collect();
         reply::add(&mut judge);
         Ok(judge)
     }
@@ -215,10 +217,22 @@ impl<'a> Judge<'a> {
     }
 
     fn cell_of_class(&self, rank: Rank, class: u32) -> u32 {
-        let counts = self.rules.get(rank as usize).map_or(&[][..], |rule| &rule.counts);
-        let counted = counts.iter().find(|&&(set, _)| self.services.of_set.contains(set, class));
-        let kind = counted.map_or(0, |&(_, count)| kind(count));
-        self.cells[rank as usize] | kind << Cell::COUNT_SHIFT
+        let cell = self.cells[rank as usize];
+        if !self.counting.get(rank as usize).is_some_and(|counts| *counts) {
+            return cell;
+        }
+        let mut counts = self.rules[rank as usize].counts.iter();
+        let counted = counts.find(|&&(set, _)| self.services.of_set.contains(set, class));
+        cell | counted.map_or(0, |&(_, count)| kind(count)) << Cell::COUNT_SHIFT
+    }
+
+    fn named_by(&self, rank: Rank) -> Naming {
+        let rule = &self.rules[rank as usize];
+        let columns = rule.services.map(|set| {
+            let places = self.columns_of_set.places(set);
+            (word(places.start), word(places.end))
+        });
+        Naming { rank, columns, asks_side: rule.local.is_some() || rule.asks_context() }
     }
 
     /// The rules that name an address class as remote end.
@@ -271,19 +285,19 @@ impl<'a> Judge<'a> {
         row.rank = NOBODY;
         row.pairs.clear();
         for &set in self.addresses.of(class) {
-            for &rank in self.rules_of_set.of(set) {
+            for &Naming { rank, columns, asks_side } in &self.naming[self.rules_of_set.places(set)]
+            {
                 if rank > row.rank {
                     break;
                 }
-                let asked = self.asked[rank as usize];
-                if asked.of_side && !self.sides.admit(side, &self.rules[rank as usize]) {
+                if asks_side && !self.sides.admit(side, &self.rules[rank as usize]) {
                     continue;
                 }
-                let Some(services) = asked.services else {
+                let Some((first, end)) = columns else {
                     row.rank = rank;
                     continue;
                 };
-                for &column in self.columns_of_set.of(services) {
+                for &column in &self.columns_of_set.entries()[first as usize..end as usize] {
                     let best = &mut scratch.best[column as usize];
                     if *best == NOBODY {
                         scratch.touched.push(column);

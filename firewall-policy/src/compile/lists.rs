@@ -1,5 +1,7 @@
 //! Lists of numbers by number, in two allocations however many there are.
 
+use std::ops::Range;
+
 /// Lists of numbers, numbered from 0.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lists {
@@ -47,15 +49,20 @@ impl Lists {
         self.spans.len()
     }
 
-    /// Entries of all lists together.
-    pub(super) fn entries(&self) -> usize {
-        self.entries.len()
+    /// Entries of all lists, one behind the other.
+    pub(super) fn entries(&self) -> &[u32] {
+        &self.entries
+    }
+
+    /// Where the entries of a list stand among those.
+    pub(super) fn places(&self, list: u32) -> Range<usize> {
+        let (start, end) = self.spans[list as usize];
+        start as usize..end as usize
     }
 
     /// A list.
     pub(super) fn of(&self, list: u32) -> &[u32] {
-        let (start, end) = self.spans[list as usize];
-        &self.entries[start as usize..end as usize]
+        &self.entries[self.places(list)]
     }
 
     /// Whether an ascending list holds `entry`.

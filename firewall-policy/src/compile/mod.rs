@@ -70,7 +70,7 @@ use limit::Limit;
 use resolve::Resolved;
 use slots::Assignment;
 
-use crate::ir::{Action, Policy};
+use crate::ir::{Action, Chain, Policy};
 
 /// What of the host the tables depend on.
 #[derive(Clone, Debug)]
@@ -214,7 +214,7 @@ fn chosen(policy: &Policy, environment: &Environment, slots: &SlotTable) -> Vec<
     let (baseline, state) = (&policy.baseline, &policy.state);
     let counts = [&policy.ingress, &policy.egress]
         .into_iter()
-        .flat_map(|chain| chain.failsafe.iter().chain(&chain.deny).chain(&chain.allow))
+        .flat_map(Chain::rules)
         .flat_map(|rule| &rule.counts)
         .fold(0, |bits, (_, count)| bits | features::counts(judge::kind(*count)));
     let features = [

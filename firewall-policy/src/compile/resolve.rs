@@ -110,7 +110,7 @@ const LARGE: usize = 10_000;
 fn rules(chain: &Chain) -> impl Iterator<Item = (List, &Rule)> {
     let lists =
         [(List::Failsafe, &chain.failsafe), (List::Deny, &chain.deny), (List::Allow, &chain.allow)];
-    lists.into_iter().flat_map(|(list, rules)| rules.iter().map(move |rule| (list, rule)))
+    lists.into_iter().flat_map(|(list, rules)| rules.iter().map(move |rule| (list, &**rule)))
 }
 
 /// Numbers of the address sets of both chains: of each rule's remote and local end.

@@ -17,10 +17,10 @@ pub(super) const fn classes(count: usize) -> usize {
 
 /// The same for those that make the length of a row of cells. Rows whose distance is a
 /// multiple of many cache lines would displace each other in the cache, where one column
-/// of all of them is asked for.
+/// of all of them is asked for. Where nothing has a column, there are no cells.
 pub(super) const fn columns(count: usize) -> usize {
     let count = classes(count);
-    if count.is_multiple_of(LINE << 4) { count + LINE } else { count }
+    if count != 0 && count.is_multiple_of(LINE << 4) { count + LINE } else { count }
 }
 
 /// Words of a cache line.
@@ -50,6 +50,7 @@ mod tests {
 
     #[test]
     fn rows_do_not_displace_each_other() {
+        assert_eq!(columns(0), 0);
         for count in 1..10_000 {
             assert_ne!(columns(count) % 256, 0, "{count}");
         }

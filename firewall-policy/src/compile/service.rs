@@ -19,8 +19,10 @@ pub(super) struct ServiceClasses {
 impl ServiceClasses {
     pub(super) fn new(sets: &[&ServiceSet], seed: u32) -> Result<Self, CompileError> {
         let mut sweep = Sweep::new(sets.len(), seed);
-        let mut runs = sweep.divide((0..).zip(sets).map(|(number, set)| (number, set.ranges())))?;
-        runs.retain(|run| run.first < ServiceIndex::END);
+        let mut runs = Vec::new();
+        let numbered = (0..).zip(sets).map(|(number, set)| (number, set.ranges()));
+        sweep.divide(numbered, |run| runs.push(run))?;
+        runs.retain(|run: &Run<u32>| run.first < ServiceIndex::END);
         let members = sweep.into_members();
         Ok(Self { runs, of_set: members.inverted(sets.len()), count: members.len() })
     }

@@ -1,5 +1,7 @@
 //! Counter slots: which rule counts where, across generations.
 
+use std::cell::LazyCell;
+
 use firewall_common::abi::tables::Cell;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,9 @@ use crate::ir::Direction;
 
 /// Slots that removed rules may keep at least.
 const SLOTS_MIN: usize = 256;
+
+/// Slots behind the last one that are looked at before all are.
+const NEAR: usize = 8;
 
 /// Rule and request counter slots by rule.
 ///
@@ -72,7 +77,7 @@ pub(super) fn plan(table: &SlotTable, policy: &Resolved<'_>) -> Result<Plan, Com
     let [idle, idle_requests] = &table.idle;
     let (rule_names, slots) = assign(&table.rules, idle, &rules);
     let (request_names, request_slots) = assign(&table.requests, idle_requests, &counting);
-    let idle = [unused(&rule_names, &rules), unused(&request_names, &counting)];
+    let idle = [unused(rule_names.len(), &slots), unused(request_names.len(), &request_slots)];
     if rule_names.len() >= Cell::NO_SLOT as usize {
         return Err(CompileError::Rules { rules: rules.len() });
     }
@@ -95,26 +100,19 @@ pub(super) fn plan(table: &SlotTable, policy: &Resolved<'_>) -> Result<Plan, Com
     Ok(Plan { table, assignments })
 }
 
-/// Slots of names that nobody wants.
-fn unused(names: &[String], wanted: &[&String]) -> Vec<u32> {
-    if names.len() == wanted.len() {
-        return Vec::new();
+/// Those of so many slots that are given to nobody.
+fn unused(slots: usize, given: &[(u32, bool)]) -> Vec<u32> {
+    let mut is_given = vec![false; slots];
+    for &(slot, _) in given {
+        is_given[slot as usize] = true;
     }
-    let wanted: FoldSet<&String> = wanted.iter().copied().collect();
-    (0..).zip(names).filter(|(_, name)| !wanted.contains(name)).map(|(slot, _)| slot).collect()
+    (0..).zip(is_given).filter(|&(_, is_given)| !is_given).map(|(slot, _)| slot).collect()
 }
 
 /// Gives each wanted name a slot, and says whether it is newly given. Those of `idle` may
 /// be given to another name.
 fn assign(before: &[String], idle: &[u32], wanted: &[&String]) -> (Vec<String>, Vec<(u32, bool)>) {
-    // Of a policy in which other things have changed.
-    if before.len() == wanted.len() && before.iter().eq(wanted.iter().copied()) {
-        return (before.to_vec(), (0..word(before.len())).map(|slot| (slot, false)).collect());
-    }
     let mut names = before.to_vec();
-    let room = before.len() + wanted.len();
-    let mut known: FoldMap<&str, u32> = FoldMap::with_capacity_and_hasher(room, <_>::default());
-    known.extend(before.iter().map(String::as_str).zip(0..));
     let room = (2 * wanted.len()).max(SLOTS_MIN);
     // Popped from the end, so lowest last.
     let mut removed = Vec::new();
@@ -125,15 +123,21 @@ fn assign(before: &[String], idle: &[u32], wanted: &[&String]) -> (Vec<String>, 
     }
     let mut given: Vec<(u32, bool)> = Vec::with_capacity(wanted.len());
     let mut is_new = vec![false; before.len()];
+    // Behind a rule that was there before most often comes one that did: others are looked for
+    // by name, where there are any.
+    let (mut next, mut known) = (0, LazyCell::new(|| numbered(before, wanted.len())));
     for &name in wanted {
-        if let Some(&slot) = known.get(name.as_str()) {
+        let near = (next..).zip(names.iter().skip(next as usize).take(NEAR));
+        let near = near.filter(|&(_, it)| it == name).map(|(slot, _)| slot).next();
+        if let Some(slot) = near.or_else(|| known.get(&**name).copied()) {
+            next = slot + 1;
             // Behind the end is new, too: the same name a second time.
             given.push((slot, is_new.get(slot as usize).copied().unwrap_or(true)));
             continue;
         }
         let reused = if names.len() < room { None } else { removed.pop() };
         let slot = if let Some(slot) = reused {
-            known.remove(before[slot as usize].as_str());
+            known.remove(&*before[slot as usize]);
             names[slot as usize].clone_from(name);
             is_new[slot as usize] = true;
             slot
@@ -142,9 +146,18 @@ fn assign(before: &[String], idle: &[u32], wanted: &[&String]) -> (Vec<String>, 
             word(names.len() - 1)
         };
         known.insert(name, slot);
+        next = slot + 1;
         given.push((slot, true));
     }
     (names, given)
+}
+
+/// Slots by name, with room for more.
+fn numbered(names: &[String], more: usize) -> FoldMap<&str, u32> {
+    let room = names.len() + more;
+    let mut known = FoldMap::with_capacity_and_hasher(room, <_>::default());
+    known.extend(names.iter().map(String::as_str).zip(0..));
+    known
 }
 
 /// What a rule is known by for its whole life: `ingress web/http`.

@@ -34,7 +34,7 @@ pub(super) fn established(probe: &Probe, reason: Reason) -> String {
 pub(super) fn says(
     stage: Option<&Stage<'_>>,
     nearest: Option<&Near<'_>>,
-    rules: &[Rule],
+    rules: &[Box<Rule>],
     probe: &Probe,
     dropped: bool,
 ) -> Vec<String> {

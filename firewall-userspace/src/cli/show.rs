@@ -309,7 +309,7 @@ fn in_order(policy: &Policy) -> impl Iterator<Item = (Direction, List, &Rule)> {
         [List::Failsafe, List::Deny, List::Allow].into_iter().flat_map(move |list| {
             model::rules(policy.chain(direction), list)
                 .iter()
-                .map(move |rule| (direction, list, rule))
+                .map(move |rule| (direction, list, &**rule))
         })
     })
 }

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result};
 use firewall_common::abi::scratch::stage;
@@ -72,9 +73,13 @@ pub(super) fn put(maps: &Maps, object: &Object, names: &[&str]) -> Result<()> {
 
 /// What programs are made of: this build's object, and the maps that can be replaced.
 pub(super) fn made_of(maps: &Maps) -> Result<String> {
-    let mut hasher = DefaultHasher::new();
-    object::bytes().hash(&mut hasher);
+    // Of a megabyte, and asked for three times.
+    static OBJECT: LazyLock<u64> = LazyLock::new(|| {
+        let mut hasher = DefaultHasher::new();
+        object::bytes().hash(&mut hasher);
+        hasher.finish()
+    });
     let id = |name: &str| -> Result<u32> { sys::map_id(maps.fd(name)?) };
     let ids = (id("RULES")?, id("REQUESTS")?, id("FLOWS")?);
-    Ok(format!("{:016x}-{}-{}-{}", hasher.finish(), ids.0, ids.1, ids.2))
+    Ok(format!("{:016x}-{}-{}-{}", *OBJECT, ids.0, ids.1, ids.2))
 }

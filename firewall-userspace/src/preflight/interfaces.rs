@@ -195,9 +195,7 @@ fn occupied(loaded: &Loaded, (name, id, on): &(String, u32, String)) -> Diagnost
 /// Rules about VLANs that XDP does not see.
 fn stripped(loaded: &Loaded, seen: &Seen) -> Option<Diagnostic> {
     let name = seen.strips.first()?;
-    let rule = loaded.policy.ingress.failsafe.iter();
-    let mut rules = rule.chain(&loaded.policy.ingress.deny).chain(&loaded.policy.ingress.allow);
-    let rule = rules.find(|rule| !rule.vlans.is_empty())?;
+    let rule = loaded.policy.ingress.rules().find(|rule| !rule.vlans.is_empty())?;
     let message = format!("`vlan:` of rule `{}` cannot match on {name} of this host", rule.name);
     Some(
         Diagnostic::new(Code::VlanStripped, message)

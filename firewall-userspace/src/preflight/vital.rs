@@ -150,7 +150,7 @@ impl Asked<'_> {
             return None;
         }
         if !self.admitted().is_empty()
-            && let Some(rule) = self.chain.deny.iter().find(|rule| self.concerns(rule))
+            && let Some(rule) = self.denies().find(|rule| self.concerns(rule))
         {
             let message = format!("rule `{}` {denies}", rule.name);
             return Some(
@@ -185,7 +185,7 @@ impl Asked<'_> {
         let is_plain = |rule: &&Rule| {
             rule.interfaces.is_empty() && rule.vlans.is_empty() && rule.tcp_flags.is_none()
         };
-        let rules = self.chain.deny.iter().filter(|rule| self.concerns(rule)).filter(is_plain);
+        let rules = self.denies().filter(|rule| self.concerns(rule)).filter(is_plain);
         let denied: Vec<AddrSet> = rules.map(|rule| rule.remote.clone()).collect();
         let failsafe = self.chain.failsafe.iter().filter(|rule| self.concerns(rule));
         failsafe.fold(AddrSet::union_all(&denied), |denied, rule| denied.subtract(&rule.remote))
@@ -194,7 +194,11 @@ impl Asked<'_> {
     /// Denies that name the service.
     fn named(&self) -> impl Iterator<Item = &Rule> {
         let is_named = |rule: &&Rule| self.concerns(rule) && !rule.services.is_full();
-        self.chain.deny.iter().filter(is_named)
+        self.denies().filter(is_named)
+    }
+
+    fn denies(&self) -> impl Iterator<Item = &Rule> {
+        self.chain.deny.iter().map(|rule| &**rule)
     }
 
     fn concerns(&self, rule: &Rule) -> bool {

@@ -38,7 +38,7 @@ fn policy(rules: &[Rule], all_deny: bool) -> Result<Policy> {
     for (number, rule) in rules.iter().enumerate() {
         let chain = &mut policy.ingress;
         let list = if rule.deny || all_deny { &mut chain.deny } else { &mut chain.allow };
-        list.push(rule.written(number, &template));
+        list.push(rule.written(number, &template).into());
     }
     Ok(policy)
 }

@@ -55,16 +55,16 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Ours> 
 pub(super) fn rules(count: u32, egress: bool) -> Result<Policy> {
     let mut policy = read(&policy::rules(1, egress))?;
     let chain = if egress { &mut policy.egress } else { &mut policy.ingress };
-    let template = chain.allow.pop().context("no rule to copy")?;
+    let template = *chain.allow.pop().context("no rule to copy")?;
     chain.allow = (0..count)
         .map(|number| {
             let (first, port) = (policy::network(number), policy::port(number).into());
-            Rule {
+            Box::new(Rule {
                 name: format!("r{number}"),
                 remote: v4(vec![(first, first | 0xff)]),
                 services: ServiceSet::range(port, port),
                 ..template.clone()
-            }
+            })
         })
         .collect();
     Ok(policy)
@@ -76,12 +76,13 @@ pub(super) fn rules_and_set(count: u32, set: u32) -> Result<Policy> {
     let template = policy.ingress.allow.first().context("no rule to copy")?;
     let mut random = Random::new(0x5e7);
     let hosts = (0..set).map(|_| random.address()).map(|host| (host, host)).collect();
-    policy.ingress.deny.push(Rule {
+    let crowd = Rule {
         name: "crowd".into(),
         remote: v4(hosts),
         services: ServiceSet::full(),
-        ..template.clone()
-    });
+        ..(**template).clone()
+    };
+    policy.ingress.deny.push(crowd.into());
     Ok(policy)
 }
 

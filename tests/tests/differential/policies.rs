@@ -105,14 +105,15 @@ pub(crate) fn random(rng: &mut Rng, kind: Kind) -> Result<Policy> {
 ingress: { allow: [{ name: rule, from: any, service: http }] }
 ",
     )?;
-    let template = policy.ingress.allow.pop().context("a rule was written")?;
+    let template = *policy.ingress.allow.pop().context("a rule was written")?;
     for (way, chain) in [&mut policy.ingress, &mut policy.egress].into_iter().enumerate() {
         let mut number = 0;
         let mut rules = |rng: &mut Rng, most: usize| {
             let count = rng.below(most);
             let rules = (0..count).map(|_| {
                 number += 1;
-                Rule { name: format!("rule-{way}-{number}"), ..rule(rng, kind, &template) }
+                let name = format!("rule-{way}-{number}");
+                Box::new(Rule { name, ..rule(rng, kind, &template) })
             });
             rules.collect::<Vec<_>>()
         };
@@ -125,7 +126,8 @@ ingress: { allow: [{ name: rule, from: any, service: http }] }
     }
     if let Some(list) = kind.long_list {
         let name = "long-list".to_owned();
-        policy.ingress.deny.push(Rule { name, remote: long_list(rng, list), ..template });
+        let rule = Rule { name, remote: long_list(rng, list), ..template };
+        policy.ingress.deny.push(rule.into());
     }
     policy.baseline.non_ip_all = rng.once_in(2);
     policy.baseline.dhcp = !rng.once_in(3);
@@ -246,7 +248,7 @@ impl Places {
             }
         }
         for chain in [&policy.ingress, &policy.egress] {
-            for rule in chain.failsafe.iter().chain(&chain.deny).chain(&chain.allow) {
+            for rule in chain.rules() {
                 add(&rule.remote, &mut places.remotes);
                 if !rule.local.is_any() {
                     add(&rule.local, &mut places.locals);

@@ -51,7 +51,7 @@ fn policy_of(remotes: u32, locals: u32, asks_interface: bool) -> Result<Policy> 
 ingress: { allow: [{ name: rule, from: any, service: http }] }
 ",
     )?;
-    let template = policy.ingress.allow.pop().context("a rule was written")?;
+    let template = *policy.ingress.allow.pop().context("a rule was written")?;
     let rule = |number: u32| Rule {
         name: format!("rule-{number}"),
         remote: host(REMOTE, number),
@@ -59,7 +59,7 @@ ingress: { allow: [{ name: rule, from: any, service: http }] }
         services: ServiceSet::range(80 + number % 7, 80 + number % 7),
         ..template.clone()
     };
-    policy.ingress.allow = (0..remotes).map(rule).collect();
+    policy.ingress.allow = (0..remotes).map(rule).map(Box::new).collect();
     if let Some(first) = policy.ingress.allow.first_mut().filter(|_| asks_interface) {
         first.interfaces = vec!["eth0".to_owned()];
     }
@@ -126,18 +126,18 @@ fn half(of: u32) -> AddrSet {
 /// Rules both ways, with ends of these kinds in turn, each kind at its own port.
 fn with_ends(kinds: &[[bool; 2]]) -> Result<Policy> {
     let mut policy = policy_of(1, 1, false)?;
-    let template = policy.ingress.allow.pop().context("a rule was written")?;
+    let template = *policy.ingress.allow.pop().context("a rule was written")?;
     let rule = |number: u32| {
         let place = number as usize % kinds.len();
         let [remote, local] = kinds[place];
         let port = 80 + u32::try_from(place)?;
-        anyhow::Ok(Rule {
+        anyhow::Ok(Box::new(Rule {
             name: format!("rule-{number}"),
             remote: if remote { half(REMOTE) } else { host(REMOTE, number) },
             local: if local { half(LOCAL) } else { host(LOCAL, number % 7) },
             services: ServiceSet::range(port, port),
             ..template.clone()
-        })
+        }))
     };
     policy.ingress.allow = (0..RULES).map(rule).collect::<Result<_>>()?;
     policy.egress.allow.clone_from(&policy.ingress.allow);

@@ -152,7 +152,7 @@ fn places(policy: &Policy) -> [Vec<IpAddr>; 2] {
     let mut v4: Vec<u32> = vec![0, u32::MAX, 0x0a01_0203];
     let mut v6: Vec<u128> = vec![0, u128::MAX, 0x2001_0db8 << 96 | 7];
     for chain in [&policy.ingress, &policy.egress] {
-        for rule in chain.failsafe.iter().chain(&chain.deny).chain(&chain.allow) {
+        for rule in chain.rules() {
             for set in [&rule.remote, &rule.local] {
                 for &(a, b) in set.v4.ranges() {
                     v4.extend([a, b, a.saturating_sub(1), b.saturating_add(1), a ^ 0x100]);
@@ -376,7 +376,7 @@ fn ranks_are_failsafe_deny_allow() {
         chain(vec![rule("f")], vec![rule("d")], vec![rule("a")]),
         chain(vec![], vec![], vec![]),
     );
-    policy.egress.allow.push(rule("e"));
+    policy.egress.allow.push(rule("e").into());
     let resolved = resolve::Resolved::new(&policy);
     let lists: Vec<List> = resolved.chains[0].rules.iter().map(|rule| rule.list).collect();
     assert_eq!(lists, [List::Failsafe, List::Deny, List::Allow]);

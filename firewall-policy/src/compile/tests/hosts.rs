@@ -109,10 +109,8 @@ fn a_million_addresses_take_what_they_may() {
     let mut state = 9;
     let hosts = (0..1_000_000).map(|_| (random(&mut state) >> 32) as u32);
     let hosts = RangeSet::from_ranges(hosts.map(|host| (host, host)).collect());
-    policy
-        .ingress
-        .deny
-        .push(Rule { remote: AddrSet { v4: hosts, v6: RangeSet::empty() }, ..rule("crowd") });
+    let crowd = Rule { remote: AddrSet { v4: hosts, v6: RangeSet::empty() }, ..rule("crowd") };
+    policy.ingress.deny.push(crowd.into());
     let generation = compiled(&policy);
     assert!(generation.memory.table_bytes() < 110 << 20, "{:?}", generation.memory);
     assert!(generation.settings[Setting::HostProbes as usize] <= 96);

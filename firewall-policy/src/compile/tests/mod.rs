@@ -1,5 +1,6 @@
 //! Policies built by hand or at random, and the compiler held against the model.
 
+mod classes;
 mod equals_model;
 mod explain;
 mod hosts;
@@ -55,6 +56,8 @@ fn rule(name: &str) -> Rule {
 }
 
 fn chain(failsafe: Vec<Rule>, deny: Vec<Rule>, allow: Vec<Rule>) -> Chain {
+    let [failsafe, deny, allow] =
+        [failsafe, deny, allow].map(|rules| rules.into_iter().map(Box::new).collect());
     Chain { failsafe, deny, allow, default: Action::Drop, default_span: span() }
 }
 

@@ -79,7 +79,7 @@ fn counting_rules_have_request_slots() {
     use firewall_common::abi::tables::Setting;
     let mut policy = named(&["a", "b"]);
     let web = ServiceSet::range(80, 80);
-    policy.ingress.allow[1] =
+    *policy.ingress.allow[1] =
         Rule { services: web.clone(), counts: vec![(web, Count::Http1)], ..rule("b") };
     let mut table = SlotTable::default();
     let generation = compile(&policy, &environment(), &mut table).unwrap();
