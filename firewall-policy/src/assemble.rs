@@ -12,7 +12,7 @@ use crate::check::{counting, expiry, exposure, impossible, lifeline, shadow, vit
 use crate::codes::Code;
 use crate::compile::parallel;
 use crate::diagnostic::{Diagnostic, Sink};
-use crate::fold::FoldSet;
+use crate::fold;
 use crate::ir::{self, Action, Direction, Policy};
 use crate::load::{Loaded, Named, Names};
 use crate::schema::file::Kind;
@@ -385,19 +385,23 @@ fn rule_names<'u>(
 }
 
 /// Whether a name is given to two rules of one direction, or built in: seldom, and
-/// then which file sees what has to be looked at.
+/// then which file sees what has to be looked at. Two names of one hash are taken for one,
+/// and looked at in vain.
 fn is_doubtful(units: &Units, whole: &Book<'_>) -> bool {
     [Direction::Ingress, Direction::Egress].into_iter().any(|direction| {
         let failsafe = &whole.of(direction).failsafe;
         let chains: Vec<&Chain> = units.all.iter().map(|unit| unit.chain(direction)).collect();
-        let count = chains.iter().map(|chain| chain.deny.len() + chain.allow.len()).sum::<usize>();
-        let mut known = FoldSet::with_capacity_and_hasher(count + failsafe.len(), <_>::default());
         let written = chains.iter().flat_map(|chain| chain.deny.iter().chain(&chain.allow));
-        let mut all = written.chain(failsafe.iter().map(|rule| rule.written));
-        all.any(|rule| {
-            let name = rule.name.value.as_str();
-            references::is_built_in(name) || !known.insert(name)
-        })
+        let all = written.chain(failsafe.iter().map(|rule| rule.written));
+        let mut built_in = false;
+        let mut hashes: Vec<u64> = all
+            .map(|rule| {
+                built_in |= references::is_built_in(&rule.name.value);
+                fold::hash(&rule.name.value)
+            })
+            .collect();
+        hashes.sort_unstable();
+        built_in || hashes.windows(2).any(|two| two[0] == two[1])
     })
 }
 

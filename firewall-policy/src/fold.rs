@@ -21,6 +21,11 @@ impl Default for Fold {
     }
 }
 
+/// The hash of a name.
+pub(crate) fn hash(name: &str) -> u64 {
+    BuildHasherDefault::<Fold>::default().hash_one(name)
+}
+
 impl Fold {
     fn mix(&mut self, value: u64) {
         let product = u128::from(self.0 ^ value ^ 0x9e37_79b9_7f4a_7c15) * 0xd1b5_4a32_d192_ed03;

@@ -82,7 +82,8 @@ pub(super) const SECTIONS: [Section; 12] = [
         id: "load",
         title: "Loading a policy",
         about: "`firewall apply`, each of its parts and the whole process, the quickest of three. \
-                Policies are YAML in files below 1 MiB, the set a group of hosts in several. \
+                Policies are YAML in files below 1 MiB, the set a group of hosts in several; \
+                before them twelve rules were in force, or what the row names. \
                 Create and fill: the tables. Verify: loading the programs. Keep: the copy of the \
                 files for the next boot.",
     },

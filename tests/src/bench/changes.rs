@@ -24,24 +24,36 @@ const RULES: [(u32, &str); 4] = [
 /// Section `load`.
 pub(super) fn load(bench: &mut Bench<'_>) -> Result<()> {
     measure::unpin()?;
+    let small = policy::ports;
     for (count, row) in RULES {
-        parts(bench, row, || policy::rules(count, false))?;
+        parts(bench, row, small, || policy::rules(count, false))?;
     }
-    parts(bench, "1,000 rules, with a test", || policy::tested(policy::rules(1_000, false)))?;
-    parts(bench, "100,000 rules + 1M set", || policy::rules_and_set(100_000, 1_000_000))?;
+    let tested = || policy::tested(policy::rules(1_000, false));
+    parts(bench, "1,000 rules, with a test", small, tested)?;
+    let large = |rules| policy::rules_and_set(rules, 1_000_000);
+    parts(bench, "100,000 rules + 1M set", small, || large(100_000))?;
+    let row = "100,000 rules + 1M set, one more rule";
+    parts(bench, row, || large(100_000), || large(100_001))?;
     measure::pin(bench.cpu)
 }
 
-/// Times of one policy, as `firewall apply` tells them: the quickest of three.
-fn parts(bench: &mut Bench<'_>, row: &str, files: impl Fn() -> Files) -> Result<()> {
+/// Times of one policy behind another, as `firewall apply` tells them: the quickest of three.
+fn parts(
+    bench: &mut Bench<'_>,
+    row: &str,
+    before: impl Fn() -> Files,
+    files: impl Fn() -> Files,
+) -> Result<()> {
     if !bench.wants("load", row) {
         return Ok(());
     }
     bench.settle("load");
-    let files = files();
+    let (before, files) = (before(), files());
     let mut quickest: Vec<(&str, f64)> = Vec::new();
     for _ in 0..3 {
-        let ours = Ours::new(bench.pair, "load", &policy::ports())?;
+        let ours = Ours::new(bench.pair, "load", &before)?;
+        // In both slots, as on a host that has been up for a while.
+        ours.apply(&before)?;
         let Applied { wall, document } = ours.apply(&files)?;
         let part = |name: &str| document["times_us"][name].as_f64().unwrap_or(f64::NAN) / 1e3;
         let parts = [
