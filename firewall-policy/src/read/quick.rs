@@ -11,10 +11,10 @@ mod networks;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Entry, Node, Scalar, Value};
+use crate::fold::FoldSet;
 use crate::source::{Source, Span};
 use crate::text::all_bytes;
 
@@ -375,7 +375,7 @@ fn is_bracket(byte: u8) -> bool {
 fn are_different(entries: &[Entry<'_>]) -> bool {
     let keys = || entries.iter().map(|entry| &*entry.key.text);
     if entries.len() > FEW {
-        let mut known = HashSet::with_capacity(entries.len());
+        let mut known = FoldSet::with_capacity_and_hasher(entries.len(), <_>::default());
         return keys().all(|key| known.insert(key));
     }
     keys().enumerate().all(|(place, key)| keys().take(place).all(|known| known != key))

@@ -97,7 +97,7 @@ pub(super) fn output(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
         let rules = || in_a_row(count, Side::Out);
         let make = || {
             let head = "type filter hook output priority 0; policy accept;";
-            Script::nft(&format!("table ip bench {{ chain c {{ {head}\n{}}} }}\n", rules()))
+            Script::nft(&format!("table ip bench {{\nchain c {{ {head}\n{}}}\n}}\n", rules()))
         };
         peers.add(NFT, &format!("nft output, {words} rules in a row"), make)?;
         let make = || Script::restore("iptables-legacy-restore", &filter(count, Side::Out));
