@@ -3,7 +3,7 @@
 
 use super::classes::{Run, Sweep};
 use super::error::CompileError;
-use super::hosts::Apart;
+use super::hosts::{Apart, HOSTS_MIN};
 use super::lists::{Lists, word};
 use super::room;
 use crate::set::AddrSet;
@@ -37,7 +37,7 @@ impl AddressClasses {
         let sets_v6 = dividing().map(|(number, set)| (number, set.v6.ranges()));
         sweep.divide(sets_v6, |run| apart_v6.push(run))?;
         let ((mut v4, mut hosts_v4), (mut v6, mut hosts_v6)) =
-            (apart_v4.finish(), apart_v6.finish());
+            (apart_v4.finish(HOSTS_MIN), apart_v6.finish(HOSTS_MIN));
         let mut members = sweep.into_members();
         let common = most_common(&v4, members.len());
         if common != 0 {

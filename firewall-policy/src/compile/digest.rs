@@ -13,6 +13,7 @@ use crate::set::RangeSet;
 /// Sets come first, each distinct one once; rules name them by number.
 pub(super) fn of(policy: &Policy, resolved: &Resolved<'_>) -> String {
     let mut out = Writer::default();
+    out.number(resolved.addresses.values().len());
     for set in resolved.addresses.values() {
         narrow(&mut out, &set.v4);
         out.number(set.v6.ranges().len());
@@ -22,6 +23,7 @@ pub(super) fn of(policy: &Policy, resolved: &Resolved<'_>) -> String {
         }
     }
     for chain in &resolved.chains {
+        out.number(chain.services.values().len());
         for set in chain.services.values() {
             narrow(&mut out, set);
         }
@@ -38,6 +40,7 @@ pub(super) fn of(policy: &Policy, resolved: &Resolved<'_>) -> String {
 fn narrow(out: &mut Writer, set: &RangeSet<u32>) {
     out.number(set.ranges().len());
     for &(first, last) in set.ranges() {
+        // One write instead of two, for a million of them.
         out.bytes(&(u64::from(last) << 32 | u64::from(first)).to_le_bytes());
     }
 }

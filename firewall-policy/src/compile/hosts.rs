@@ -13,7 +13,7 @@ use super::trie::Address;
 
 /// Lone addresses from which on they have a table: with fewer, what the trie takes for
 /// them stays in the second-level cache.
-const HOSTS_MIN: usize = 8192;
+pub(super) const HOSTS_MIN: usize = 8192;
 
 /// Steps to a slot, at most; more double the table.
 const PROBES_MAX: u32 = 96;
@@ -48,11 +48,11 @@ impl<T: Address> Apart<T> {
         }
     }
 
-    /// The runs, and lone addresses with their classes; none if there are few, which are runs
-    /// then.
-    pub(super) fn finish(self) -> (Vec<Run<T>>, Vec<(T, u32)>) {
+    /// The runs, and lone addresses with their classes; none if there are fewer than `least`,
+    /// which are runs then.
+    pub(super) fn finish(self, least: usize) -> (Vec<Run<T>>, Vec<(T, u32)>) {
         let Self { runs, lone } = self;
-        if lone.len() >= HOSTS_MIN {
+        if lone.len() >= least {
             return (runs, lone);
         }
         let mut all = Vec::with_capacity(runs.len() + 2 * lone.len());

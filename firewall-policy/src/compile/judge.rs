@@ -54,7 +54,7 @@ pub(super) struct Scratch {
 
 /// A rule that names an address set as remote end, and what it asks beside.
 #[derive(Clone, Copy, Debug)]
-struct Naming {
+struct Asked {
     rank: Rank,
     /// First and one past the last of its columns; `None` for all.
     columns: Option<(u32, u32)>,
@@ -68,7 +68,7 @@ pub(super) struct Judge<'a> {
     rules: &'a [Ranked<'a>],
     /// What a row asks of the rules of [`Self::rules_of_set`], in their order and apart: rules
     /// are many, and far from each other.
-    naming: Vec<Naming>,
+    asked: Vec<Asked>,
     /// By rank, whether a rule counts requests.
     counting: Vec<bool>,
     /// Cell by rank, the default's last; without the count kind.
@@ -109,7 +109,7 @@ impl<'a> Judge<'a> {
         let classes = services.count();
         let mut judge = Self {
             rules: &ranks.rules,
-            naming: Vec::new(),
+            asked: Vec::new(),
             counting: ranks.rules.iter().map(|rule| !rule.counts.is_empty()).collect(),
             cells: cells(ranks, slots),
             columns: Vec::new(),
@@ -129,8 +129,8 @@ impl<'a> Judge<'a> {
         }
         judge.base = (0..judge.sides.asked()).map(|side| judge.base_of(side)).collect();
         judge.choose_columns();
-        judge.naming =
-            judge.rules_of_set.entries().iter().map(|&rank| judge.named_by(rank)).collect();
+        judge.asked =
+            judge.rules_of_set.entries().iter().map(|&rank| judge.asked_of(rank)).collect();
         reply::add(&mut judge);
         Ok(judge)
     }
@@ -226,13 +226,13 @@ impl<'a> Judge<'a> {
         cell | counted.map_or(0, |&(_, count)| kind(count)) << Cell::COUNT_SHIFT
     }
 
-    fn named_by(&self, rank: Rank) -> Naming {
+    fn asked_of(&self, rank: Rank) -> Asked {
         let rule = &self.rules[rank as usize];
         let columns = rule.services.map(|set| {
             let places = self.columns_of_set.places(set);
             (word(places.start), word(places.end))
         });
-        Naming { rank, columns, asks_side: rule.local.is_some() || rule.asks_context() }
+        Asked { rank, columns, asks_side: rule.local.is_some() || rule.asks_context() }
     }
 
     /// The rules that name an address class as remote end.
@@ -285,8 +285,7 @@ impl<'a> Judge<'a> {
         row.rank = NOBODY;
         row.pairs.clear();
         for &set in self.addresses.of(class) {
-            for &Naming { rank, columns, asks_side } in &self.naming[self.rules_of_set.places(set)]
-            {
+            for &Asked { rank, columns, asks_side } in &self.asked[self.rules_of_set.places(set)] {
                 if rank > row.rank {
                     break;
                 }

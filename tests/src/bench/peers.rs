@@ -1,7 +1,7 @@
 //! What Debian's packages offer beside us, set up by the book.
 //!
 //! Every set holds the same rules as ours: a /24 and a port each. The frames match
-//! none, so that all is searched, and are dropped at the end.
+//! none, so that all is searched, and are dropped at the end; what is sent passes.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use firewall_policy::ir::Direction;
 
 use super::Bench;
 use super::bpf;
@@ -47,73 +48,62 @@ impl Drop for Up<'_> {
     }
 }
 
-/// Where rules of netfilter stand.
-#[derive(Clone, Copy)]
-enum Side {
-    /// Frames that come in, by their source.
-    In,
-    /// Packets that this host sends, by where they go.
-    Out,
-}
-
-impl Side {
-    /// What nftables and iptables call the remote end.
-    const fn remote(self) -> [&'static str; 2] {
-        match self {
-            Self::In => ["saddr", "-s"],
-            Self::Out => ["daddr", "-d"],
-        }
-    }
-}
-
 /// Netfilter's ways of holding the same rules, for frames that come in.
 pub(super) fn netfilter(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
     // Without native XDP, frames of veth reach NAPI only so.
     bench.pair.server.sh(&format!("ethtool -K {INTERFACE} gro on"))?;
     let mut peers = Peers { bench, section: "veth", found: Vec::new() };
+    let ingress = |rules| move || Script::nft(&chain(Direction::Ingress, rules));
     for (count, words) in [(10, "10"), (100, "100"), (1_000, "1,000")] {
-        let make = || Script::nft(&ingress("", &in_a_row(count, Side::In)));
-        peers.add(NFT, &format!("nft ingress, {words} rules in a row"), make)?;
+        let row = format!("nft ingress, {words} rules in a row");
+        peers.add(&NFT, &row, ingress(Rules::InARow(count)))?;
     }
-    peers.add(NFT, "nft ingress, vmap of 1,000", || Script::nft(&concatenated(1_000, true)))?;
-    let row = "nft ingress, concatenated set of 1,000";
-    peers.add(NFT, row, || Script::nft(&concatenated(1_000, false)))?;
-    peers.add(NFT, "nft ingress, interval set of 10,000", || Script::nft(&intervals(10_000)))?;
+    peers.add(&NFT, "nft ingress, vmap of 1,000", ingress(Rules::Map(1_000)))?;
+    peers.add(&NFT, "nft ingress, concatenated set of 1,000", ingress(Rules::Set(1_000)))?;
+    peers.add(&NFT, "nft ingress, interval set of 10,000", ingress(Rules::Networks(10_000)))?;
     for (count, words) in [(100, "100"), (1_000, "1,000")] {
-        let make = || Script::restore("iptables-legacy-restore", &filter(count, Side::In));
-        peers.add(LEGACY, &format!("iptables-legacy INPUT, {words} rules"), make)?;
+        let make = || Script::restore("iptables-legacy-restore", &input(count));
+        peers.add(&LEGACY, &format!("iptables-legacy INPUT, {words} rules"), make)?;
     }
-    let make = || Script::restore("iptables-nft-restore", &filter(100, Side::In));
-    peers.add(IPTABLES_NFT, "iptables-nft INPUT, 100 rules", make)?;
-    peers.add(IPSET, "ipset hash:net,port of 1,000", || ipset(1_000, true))?;
-    peers.add(IPSET, "ipset hash:ip of 100,000", || ipset(100_000, false))?;
+    let make = || Script::restore("iptables-nft-restore", &input(100));
+    peers.add(&IPTABLES_NFT, "iptables-nft INPUT, 100 rules", make)?;
+    peers.add(&IPSET, "ipset hash:net,port of 1,000", || ipset(1_000, true))?;
+    peers.add(&IPSET, "ipset hash:ip of 100,000", || ipset(100_000, false))?;
     Ok(peers.found)
 }
 
-/// The same for packets that this host sends, which pass at the end.
+/// The same for datagrams that this host sends, which pass at the end.
 pub(super) fn output(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
     let mut peers = Peers { bench, section: "socket", found: Vec::new() };
+    let output = |rules| move || Script::nft(&chain(Direction::Egress, rules));
     for (count, words) in [(10, "10"), (100, "100"), (1_000, "1,000")] {
-        let rules = || in_a_row(count, Side::Out);
-        let make = || {
-            let head = "type filter hook output priority 0; policy accept;";
-            Script::nft(&format!("table ip bench {{\nchain c {{ {head}\n{}}}\n}}\n", rules()))
-        };
-        peers.add(NFT, &format!("nft output, {words} rules in a row"), make)?;
-        let make = || Script::restore("iptables-legacy-restore", &filter(count, Side::Out));
-        peers.add(LEGACY, &format!("iptables-legacy OUTPUT, {words} rules"), make)?;
+        let row = format!("nft output, {words} rules in a row");
+        peers.add(&NFT, &row, output(Rules::InARow(count)))?;
     }
+    peers.add(&NFT, "nft output, vmap of 1,000", output(Rules::Map(1_000)))?;
     Ok(peers.found)
 }
 
-/// A command, the package that has it, and what takes away what it has made.
-type Tool = [&'static str; 3];
-const NFT: Tool = ["nft", "nftables", "nft flush ruleset"];
-const LEGACY_DOWN: &str = "for t in raw filter; do iptables-legacy -t $t -F; done; \
-                           if command -v ipset; then ipset destroy; fi";
-const LEGACY: Tool = ["iptables-legacy", "iptables", LEGACY_DOWN];
-const IPSET: Tool = ["ipset", "ipset", LEGACY_DOWN];
-const IPTABLES_NFT: Tool = ["iptables-nft", "iptables", "iptables-nft -F; nft flush ruleset"];
+/// What sets a peer up, and takes away what that has made.
+struct Tool {
+    command: &'static str,
+    package: &'static str,
+    down: &'static str,
+}
+
+const NFT: Tool = Tool { command: "nft", package: "nftables", down: "nft flush ruleset" };
+const LEGACY: Tool = Tool {
+    command: "iptables-legacy",
+    package: "iptables",
+    down: "for t in raw filter; do iptables-legacy -t $t -F; done; \
+           if command -v ipset; then ipset destroy; fi",
+};
+const IPSET: Tool = Tool { command: "ipset", package: "ipset", down: LEGACY.down };
+const IPTABLES_NFT: Tool = Tool {
+    command: "iptables-nft",
+    package: "iptables",
+    down: "iptables-nft -F; nft flush ruleset",
+};
 
 /// Peers of a section. What is not installed is noted as skipped.
 struct Peers<'a, 'b> {
@@ -123,18 +113,17 @@ struct Peers<'a, 'b> {
 }
 
 impl Peers<'_, '_> {
-    fn add(&mut self, tool: Tool, row: &str, make: impl Fn() -> Script) -> Result<()> {
-        let [command, package, down] = tool;
+    fn add(&mut self, tool: &Tool, row: &str, make: impl FnOnce() -> Script) -> Result<()> {
         if !self.bench.wants(self.section, row) {
             return Ok(());
         }
-        if let Err(error) = gate::tool(command, package) {
+        if let Err(error) = gate::tool(tool.command, tool.package) {
             self.bench.book.skip(self.section, row, &error);
             return Ok(());
         }
         let host = self.bench.pair.server.clone();
         let up = make().write(&host, row)?;
-        self.found.push(Peer { row: row.to_owned(), host, up, down });
+        self.found.push(Peer { row: row.to_owned(), host, up, down: tool.down });
         Ok(())
     }
 }
@@ -171,70 +160,91 @@ fn rule(number: u32) -> (Ipv4Addr, u16) {
     (policy::network(number).into(), policy::port(number))
 }
 
-/// A chain where frames enter the machine, before anything else of netfilter.
-fn ingress(sets: &str, rules: &str) -> String {
-    format!(
-        "table netdev bench {{\n{sets}chain c {{ type filter hook ingress device {INTERFACE} \
-         priority 0; policy accept;\n{rules}ip daddr {SERVER4} drop\n}}\n}}\n"
-    )
+/// How nftables holds so many rules.
+#[derive(Clone, Copy)]
+enum Rules {
+    InARow(u32),
+    /// Verdicts by network and port.
+    Map(u32),
+    /// Networks and ports.
+    Set(u32),
+    /// Networks alone.
+    Networks(u32),
 }
 
-/// Rules in a row, that drop.
-fn in_a_row(count: u32, side: Side) -> String {
-    let ([remote, _], mut rules) = (side.remote(), String::new());
+/// A chain where frames enter the machine, before anything else of netfilter, and TCP
+/// segments are dropped at the end; or one through which datagrams leave it.
+fn chain(direction: Direction, rules: Rules) -> String {
+    let (remote, protocol) = match direction {
+        Direction::Ingress => ("saddr", "tcp"),
+        Direction::Egress => ("daddr", "udp"),
+    };
+    let (set, rules) = match rules {
+        Rules::InARow(count) => (String::new(), in_a_row(count, remote, protocol)),
+        Rules::Map(count) => (
+            concatenated("map", count, " : verdict", " : drop"),
+            format!("ip {remote} . {protocol} dport vmap @s\n"),
+        ),
+        Rules::Set(count) => (
+            concatenated("set", count, "", ""),
+            format!("ip {remote} . {protocol} dport @s counter drop\n"),
+        ),
+        Rules::Networks(count) => (networks(count), format!("ip {remote} @s counter drop\n")),
+    };
+    match direction {
+        Direction::Ingress => format!(
+            "table netdev bench {{\n{set}chain c {{ type filter hook ingress device {INTERFACE} \
+             priority 0; policy accept;\n{rules}ip daddr {SERVER4} drop\n}}\n}}\n"
+        ),
+        Direction::Egress => format!(
+            "table ip bench {{\n{set}chain c {{ type filter hook output priority 0; \
+             policy accept;\n{rules}}}\n}}\n"
+        ),
+    }
+}
+
+fn in_a_row(count: u32, remote: &str, protocol: &str) -> String {
+    let mut rules = String::new();
     for number in 0..count {
         let (network, port) = rule(number);
-        let _ = writeln!(rules, "ip {remote} {network}/24 tcp dport {port} counter drop");
+        let _ = writeln!(rules, "ip {remote} {network}/24 {protocol} dport {port} counter drop");
     }
     rules
 }
 
-fn concatenated(count: u32, verdicts: bool) -> String {
+fn concatenated(kind: &str, count: u32, of: &str, verdict: &str) -> String {
     let element = |number| {
         let (network, port) = rule(number);
-        let verdict = if verdicts { " : drop" } else { "" };
         format!("{network}/24 . {port}{verdict}")
     };
     let elements = (0..count).map(element).collect::<Vec<_>>().join(", ");
-    let (kind, of, rule) = if verdicts {
-        ("map", " : verdict", "ip saddr . tcp dport vmap @s\n")
-    } else {
-        ("set", "", "ip saddr . tcp dport @s counter drop\n")
-    };
-    let set = format!(
+    format!(
         "{kind} s {{ type ipv4_addr . inet_service{of}; flags interval; elements = {{ {elements} }} }}\n"
-    );
-    ingress(&set, rule)
+    )
 }
 
-fn intervals(count: u32) -> String {
+fn networks(count: u32) -> String {
     let mut networks: Vec<u32> = (0..count).map(policy::network).collect();
     networks.sort_unstable();
     networks.dedup();
     let elements: Vec<_> =
         networks.into_iter().map(|network| format!("{}/24", Ipv4Addr::from(network))).collect();
-    let set = format!(
+    format!(
         "set s {{ type ipv4_addr; flags interval; elements = {{ {} }} }}\n",
         elements.join(", ")
-    );
-    ingress(&set, "ip saddr @s counter drop\n")
+    )
 }
 
-/// `iptables-restore`'s text: rules in a row that drop; what comes in otherwise is dropped
-/// as well.
-fn filter(count: u32, side: Side) -> String {
+/// `iptables-restore`'s text: rules in a row in INPUT, the rest of ours dropped.
+fn input(count: u32) -> String {
     let mut text =
         "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n".to_owned();
-    let (chain, rest) = match side {
-        Side::In => ("INPUT", format!("-A INPUT -i {INTERFACE} -j DROP\n")),
-        Side::Out => ("OUTPUT", String::new()),
-    };
-    let [_, remote] = side.remote();
     for number in 0..count {
         let (network, port) = rule(number);
-        let _ = writeln!(text, "-A {chain} {remote} {network}/24 -p tcp --dport {port} -j DROP");
+        let _ = writeln!(text, "-A INPUT -s {network}/24 -p tcp --dport {port} -j DROP");
     }
-    text + &rest + "COMMIT\n"
+    let _ = writeln!(text, "-A INPUT -i {INTERFACE} -j DROP\nCOMMIT");
+    text
 }
 
 /// A set in front of a drop of everything, in `raw`, where a set is cheapest.

@@ -1,5 +1,6 @@
 //! Section `socket`: what the egress hook adds to sending through a socket.
 
+use std::fmt::Write as _;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
@@ -12,7 +13,7 @@ use super::instruments;
 use super::measure::{self, Spread};
 use super::ours::Ours;
 use super::peers::{self, Peer};
-use super::policy;
+use super::policy::{self, FIRST_PORT};
 use super::wire::INTERFACE;
 use crate::firewall::settle;
 use crate::packet::{CLIENT4, SERVER4};
@@ -23,30 +24,30 @@ const BATCH: usize = 64;
 const DATAGRAMS: u32 = 64 * 1_000;
 /// Bytes of each.
 const PAYLOAD: usize = 18;
-/// Where they go: nobody listens, and the client's kernel is told not to answer.
-const PORT: u16 = 9;
+/// Where they go, a port that rules name for other addresses: nobody listens, and the
+/// client's kernel is told not to answer.
+const PORT: u16 = FIRST_PORT;
 
 /// Section `socket`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     const SECTION: &str = "socket";
     // Received and dropped early, so that what is timed is sending.
-    bench.pair.client.sh(
-        "nft 'table netdev sink { chain c { type filter hook ingress device eth0 priority 0; \
-         udp dport 9 drop; }; }'",
-    )?;
+    bench.pair.client.sh(&format!(
+        "nft 'table netdev sink {{ chain c {{ type filter hook ingress device eth0 priority 0; \
+         udp dport {PORT} drop; }}; }}'"
+    ))?;
     let socket = UdpSocket::bind((SERVER4, 0))?;
     socket.connect((CLIENT4, PORT))?;
     let allow = |rules: u32| {
         let mut files = policy::rules(rules, true);
         for (path, text) in &mut files {
+            *text = text.replace("{ tcp: ", "{ udp: ");
             if path == "rules/bench.yaml" {
                 // XDP on a veth makes each packet that is sent there larger: its room in front.
                 let interfaces = format!("[{INTERFACE}], ingress-hook: tc");
                 *text = text.replace("[none0]", &interfaces);
-                text.push_str(
-                    "services: { sink: { udp: 9 } }\negress:\n  allow:\n    \
-                     - { name: sink, to: any, service: sink }\n",
-                );
+                let rule = format!("{{ name: sink, to: {CLIENT4}, service: p{PORT} }}");
+                let _ = write!(text, "egress:\n  allow:\n    - {rule}\n");
             }
         }
         files

@@ -48,14 +48,22 @@ proptest! {
     }
 
     #[test]
-    fn few_lone_addresses_are_runs_again(sets in sets()) {
+    fn lone_addresses_keep_their_class(sets in sets(), least in 0_usize..20) {
         let (runs, _) = divided(&sets);
         let mut apart = Apart::new();
         for run in &runs {
             apart.push(*run);
         }
-        let (again, lone) = apart.finish();
-        prop_assert!(lone.is_empty());
-        prop_assert_eq!(again, runs);
+        let (left, lone) = apart.finish(least);
+        prop_assert!(lone.is_empty() || lone.len() >= least);
+        if lone.is_empty() {
+            prop_assert_eq!(&left, &runs);
+        }
+        prop_assert!(left.is_sorted_by(|a, b| a.first < b.first && a.class != b.class));
+        for point in (0..60).map(point) {
+            let found = lone.iter().find(|(address, _)| *address == point);
+            let class = found.map_or_else(|| class_of(&left, point), |(_, class)| *class);
+            prop_assert_eq!(class, class_of(&runs, point));
+        }
     }
 }

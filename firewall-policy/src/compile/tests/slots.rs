@@ -114,3 +114,28 @@ fn the_hash_is_of_the_meaning() {
     }
     assert_eq!(compiled(&policy).short_hash().len(), 7);
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_rule_keeps_its_slot_whatever_comes_and_goes(
+        generations in proptest::collection::vec(proptest::collection::vec(0_u32..40, 0..12), 1..6),
+    ) {
+        let mut table = SlotTable::default();
+        let mut before: std::collections::HashMap<String, u32> = <_>::default();
+        for names in generations {
+            let names: Vec<String> = names.iter().map(|name| format!("r{name}")).collect();
+            let policy = named(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            let slots = slots_of(&policy, &mut table);
+            for (place, (name, slot, is_new)) in slots.iter().enumerate() {
+                let same = slots.iter().filter(|(other, ..)| other == name);
+                proptest::prop_assert!(same.clone().all(|(_, other, _)| other == slot));
+                let others = slots.iter().filter(|(other, ..)| other != name);
+                proptest::prop_assert!(others.clone().all(|(_, other, _)| other != slot));
+                // Nothing runs out here: who was there before counts on.
+                proptest::prop_assert_eq!(before.get(name), Some(slot).filter(|_| !is_new));
+                proptest::prop_assert_eq!(&slots[place].0, &format!("test/{}", names[place]));
+            }
+            before.extend(slots.into_iter().map(|(name, slot, _)| (name, slot)));
+        }
+    }
+}
