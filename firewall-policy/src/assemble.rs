@@ -391,17 +391,14 @@ fn is_doubtful(units: &Units, whole: &Book<'_>) -> bool {
     [Direction::Ingress, Direction::Egress].into_iter().any(|direction| {
         let failsafe = &whole.of(direction).failsafe;
         let chains: Vec<&Chain> = units.all.iter().map(|unit| unit.chain(direction)).collect();
-        let written = chains.iter().flat_map(|chain| chain.deny.iter().chain(&chain.allow));
-        let all = written.chain(failsafe.iter().map(|rule| rule.written));
-        let mut built_in = false;
-        let mut hashes: Vec<u64> = all
-            .map(|rule| {
-                built_in |= references::is_built_in(&rule.name.value);
-                fold::hash(&rule.name.value)
-            })
-            .collect();
+        let names = || {
+            let written = chains.iter().flat_map(|chain| chain.deny.iter().chain(&chain.allow));
+            let all = written.chain(failsafe.iter().map(|rule| rule.written));
+            all.map(|rule| rule.name.value.as_str())
+        };
+        let mut hashes: Vec<u64> = names().map(fold::hash).collect();
         hashes.sort_unstable();
-        built_in || hashes.windows(2).any(|two| two[0] == two[1])
+        hashes.windows(2).any(|two| two[0] == two[1]) || names().any(references::is_built_in)
     })
 }
 

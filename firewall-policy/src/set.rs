@@ -64,23 +64,33 @@ fn by_digits(ranges: &mut Vec<(u32, u32)>) {
     let mut from = std::mem::take(ranges);
     let mut to = vec![(0, 0); from.len()];
     for shift in [0, DIGIT, 2 * DIGIT, 3 * DIGIT] {
-        let digit = |first: u32| (first >> shift & ((1 << DIGIT) - 1)) as usize;
-        let mut places = [0; 1 << DIGIT];
-        for &(first, _) in &from {
-            places[digit(first)] += 1;
-        }
-        let mut next = 0;
-        for place in &mut places {
-            (*place, next) = (next, next + *place);
-        }
-        for &range in &from {
-            let place = &mut places[digit(range.0)];
-            to[*place] = range;
-            *place += 1;
-        }
+        let digit = |&(first, _): &(u32, u32)| (first >> shift & ((1 << DIGIT) - 1)) as usize;
+        distribute::<_, { 1 << DIGIT }>(&from, &mut to, digit);
         std::mem::swap(&mut from, &mut to);
     }
     *ranges = from;
+}
+
+/// Writes entries in the order of a key below `KEYS`, those of one key in the order in which
+/// they come: a counting sort.
+pub(crate) fn distribute<E: Copy, const KEYS: usize>(
+    from: &[E],
+    to: &mut [E],
+    key: impl Fn(&E) -> usize,
+) {
+    let mut places = [0; KEYS];
+    for entry in from {
+        places[key(entry)] += 1;
+    }
+    let mut next = 0;
+    for place in &mut places {
+        (*place, next) = (next, next + *place);
+    }
+    for entry in from {
+        let place = &mut places[key(entry)];
+        to[*place] = *entry;
+        *place += 1;
+    }
 }
 
 /// A set of integers: sorted, disjoint, non-adjacent inclusive ranges.

@@ -3,9 +3,10 @@
 
 use super::classes::{Run, Sweep};
 use super::error::CompileError;
-use super::hosts::{Apart, HOSTS_MIN};
+use super::hosts::{Apart, Divided, HOSTS_MIN};
 use super::lists::{Lists, word};
 use super::room;
+use super::trie::Address;
 use crate::set::AddrSet;
 
 /// Address classes and where they lie.
@@ -31,13 +32,10 @@ impl AddressClasses {
     pub(super) fn new(sets: &[&AddrSet], seed: u32) -> Result<Self, CompileError> {
         let dividing = || (0..).zip(sets).filter(|(_, set)| !set.is_any());
         let mut sweep = Sweep::new(sets.len(), seed);
-        let (mut apart_v4, mut apart_v6) = (Apart::new(), Apart::new());
-        let sets_v4 = dividing().map(|(number, set)| (number, set.v4.ranges()));
-        sweep.divide(sets_v4, |run| apart_v4.push(run))?;
-        let sets_v6 = dividing().map(|(number, set)| (number, set.v6.ranges()));
-        sweep.divide(sets_v6, |run| apart_v6.push(run))?;
-        let ((mut v4, mut hosts_v4), (mut v6, mut hosts_v6)) =
-            (apart_v4.finish(HOSTS_MIN), apart_v6.finish(HOSTS_MIN));
+        let (mut v4, mut hosts_v4) =
+            divide(&mut sweep, dividing().map(|(number, set)| (number, set.v4.ranges())))?;
+        let (mut v6, mut hosts_v6) =
+            divide(&mut sweep, dividing().map(|(number, set)| (number, set.v6.ranges())))?;
         let mut members = sweep.into_members();
         let common = most_common(&v4, members.len());
         if common != 0 {
@@ -111,6 +109,16 @@ impl AddressClasses {
         let runs = self.v4.iter().zip(lasts);
         runs.filter(|(run, _)| run.class != 0).map(|(run, last)| (run.first, last))
     }
+}
+
+/// The runs of a family, and its lone addresses with their classes.
+fn divide<'s, T: Address + 's>(
+    sweep: &mut Sweep,
+    sets: impl Iterator<Item = (u32, &'s [(T, T)])>,
+) -> Result<Divided<T>, CompileError> {
+    let mut apart = Apart::new();
+    sweep.divide(sets, |run| apart.push(run))?;
+    Ok(apart.finish(HOSTS_MIN))
 }
 
 /// The class of most addresses; the lowest of several.

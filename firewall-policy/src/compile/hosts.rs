@@ -10,6 +10,7 @@ use super::address::AddressClasses;
 use super::classes::Run;
 use super::lists::word;
 use super::trie::Address;
+use crate::set::distribute;
 
 /// Lone addresses from which on they have a table: with fewer, what the trie takes for
 /// them stays in the second-level cache.
@@ -20,6 +21,9 @@ const PROBES_MAX: u32 = 96;
 
 /// Keys of the filter above which it is no smaller than a bit for every /24.
 pub(super) const NETWORKS_MAX: u32 = 1 << 19;
+
+/// Runs, and lone addresses with their classes.
+pub(super) type Divided<T> = (Vec<Run<T>>, Vec<(T, u32)>);
 
 /// Runs without lone addresses, which lie between two runs of one class.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ impl<T: Address> Apart<T> {
 
     /// The runs, and lone addresses with their classes; none if there are fewer than `least`,
     /// which are runs then.
-    pub(super) fn finish(self, least: usize) -> (Vec<Run<T>>, Vec<(T, u32)>) {
+    pub(super) fn finish(self, least: usize) -> Divided<T> {
         let Self { runs, lone } = self;
         if lone.len() >= least {
             return (runs, lone);
@@ -103,7 +107,11 @@ impl Table {
             quarter(hosts::hash(seed, Aligned::from_v6(address.aligned()))) as usize & mask
         };
         let shift_to_stretch = slots.ilog2().saturating_sub(STRETCHES.ilog2());
-        for (address, class) in by_stretch(entries, |address| begin(address) >> shift_to_stretch) {
+        let mut sorted = entries.to_vec();
+        distribute::<_, STRETCHES>(entries, &mut sorted, |&(address, _)| {
+            begin(address) >> shift_to_stretch
+        });
+        for (address, class) in sorted {
             let aligned = Aligned::from_v6(address.aligned());
             let first = begin(address);
             let found = (0..PROBES_MAX as usize)
@@ -127,25 +135,6 @@ impl Table {
 
 /// Stretches of a table, of which one is in the second-level cache while it is filled.
 const STRETCHES: usize = 64;
-
-/// Entries in the order of the stretches that they belong to.
-fn by_stretch<T: Copy>(entries: &[(T, u32)], stretch: impl Fn(T) -> usize) -> Vec<(T, u32)> {
-    let mut places = [0; STRETCHES];
-    for &(address, _) in entries {
-        places[stretch(address)] += 1;
-    }
-    let mut next = 0;
-    for place in &mut places {
-        (*place, next) = (next, next + *place);
-    }
-    let mut sorted = entries.to_vec();
-    for &entry in entries {
-        let place = &mut places[stretch(entry.0)];
-        sorted[*place] = entry;
-        *place += 1;
-    }
-    sorted
-}
 
 /// Words of 2 MiB.
 const ENOUGH: usize = 1 << 19;

@@ -69,7 +69,7 @@ pub(super) struct Judge<'a> {
     /// What a row asks of the rules of [`Self::rules_of_set`], in their order and apart: rules
     /// are many, and far from each other.
     asked: Vec<Asked>,
-    /// By rank, whether a rule counts requests.
+    /// By rank, whether a rule counts requests: apart as well, since few do and each cell asks.
     counting: Vec<bool>,
     /// Cell by rank, the default's last; without the count kind.
     cells: Vec<u32>,

@@ -53,14 +53,10 @@ pub(super) fn netfilter(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
     // Without native XDP, frames of veth reach NAPI only so.
     bench.pair.server.sh(&format!("ethtool -K {INTERFACE} gro on"))?;
     let mut peers = Peers { bench, section: "veth", found: Vec::new() };
-    let ingress = |rules| move || Script::nft(&chain(Direction::Ingress, rules));
-    for (count, words) in [(10, "10"), (100, "100"), (1_000, "1,000")] {
-        let row = format!("nft ingress, {words} rules in a row");
-        peers.add(&NFT, &row, ingress(Rules::InARow(count)))?;
+    let others = [Rules::Set(1_000), Rules::Networks(10_000)];
+    for rules in NFT_RULES.into_iter().chain(others) {
+        peers.nft(Direction::Ingress, rules)?;
     }
-    peers.add(&NFT, "nft ingress, vmap of 1,000", ingress(Rules::Map(1_000)))?;
-    peers.add(&NFT, "nft ingress, concatenated set of 1,000", ingress(Rules::Set(1_000)))?;
-    peers.add(&NFT, "nft ingress, interval set of 10,000", ingress(Rules::Networks(10_000)))?;
     for (count, words) in [(100, "100"), (1_000, "1,000")] {
         let make = || Script::restore("iptables-legacy-restore", &input(count));
         peers.add(&LEGACY, &format!("iptables-legacy INPUT, {words} rules"), make)?;
@@ -75,12 +71,9 @@ pub(super) fn netfilter(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
 /// The same for datagrams that this host sends, which pass at the end.
 pub(super) fn output(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
     let mut peers = Peers { bench, section: "socket", found: Vec::new() };
-    let output = |rules| move || Script::nft(&chain(Direction::Egress, rules));
-    for (count, words) in [(10, "10"), (100, "100"), (1_000, "1,000")] {
-        let row = format!("nft output, {words} rules in a row");
-        peers.add(&NFT, &row, output(Rules::InARow(count)))?;
+    for rules in NFT_RULES {
+        peers.nft(Direction::Egress, rules)?;
     }
-    peers.add(&NFT, "nft output, vmap of 1,000", output(Rules::Map(1_000)))?;
     Ok(peers.found)
 }
 
@@ -112,7 +105,20 @@ struct Peers<'a, 'b> {
     found: Vec<Peer>,
 }
 
+/// How nftables holds rules in either direction.
+const NFT_RULES: [Rules; 4] =
+    [Rules::InARow(10), Rules::InARow(100), Rules::InARow(1_000), Rules::Map(1_000)];
+
 impl Peers<'_, '_> {
+    fn nft(&mut self, direction: Direction, rules: Rules) -> Result<()> {
+        let hook = match direction {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "output",
+        };
+        let row = format!("nft {hook}, {}", rules.words());
+        self.add(&NFT, &row, || Script::nft(&chain(direction, rules)))
+    }
+
     fn add(&mut self, tool: &Tool, row: &str, make: impl FnOnce() -> Script) -> Result<()> {
         if !self.bench.wants(self.section, row) {
             return Ok(());
@@ -170,6 +176,21 @@ enum Rules {
     Set(u32),
     /// Networks alone.
     Networks(u32),
+}
+
+impl Rules {
+    fn words(self) -> String {
+        let number = |count: u32| match (count / 1_000, count % 1_000) {
+            (0, few) => few.to_string(),
+            (thousands, rest) => format!("{thousands},{rest:03}"),
+        };
+        match self {
+            Self::InARow(count) => format!("{} rules in a row", number(count)),
+            Self::Map(count) => format!("vmap of {}", number(count)),
+            Self::Set(count) => format!("concatenated set of {}", number(count)),
+            Self::Networks(count) => format!("interval set of {}", number(count)),
+        }
+    }
 }
 
 /// A chain where frames enter the machine, before anything else of netfilter, and TCP
