@@ -14,10 +14,11 @@ use core::hint::cold_path;
 use crate::abi::flow::FlowKey;
 use crate::abi::tables::{Cell, Setting};
 use crate::ban;
-use crate::flow::UDP_PORTS;
+use crate::flow::{TICK_SHIFT, UDP_PORTS};
 use crate::frame::{Frame, Header as _};
 use crate::packet::{Address, Family};
 use crate::parse::ethertype;
+use crate::passes::Moment;
 use crate::pipeline::{Arrival, World};
 use crate::policy::{self, Tables, Tuple};
 use crate::service::{ServiceIndex, proto};
@@ -101,10 +102,47 @@ fn account<W: World + Tables, P: Common>(
     packet: &P,
     arrival: &Arrival,
 ) -> Result<(Verdict, Decision), Rest> {
+    if arrival.direction == Direction::Egress
+        && let Some(cell) = passed_lately(world, packet, arrival)?
+    {
+        return Ok((Verdict::Pass, counted(world, packet, arrival, passes(cell))));
+    }
     match packet.sound_service(arrival.length) {
         Some(service) => decide(world, packet, arrival, service),
         None => rest(),
     }
+}
+
+/// What the policy said of a packet of ours when one of the same flow was let out a moment ago.
+#[inline(always)]
+fn passed_lately<W: World, P: Common>(
+    world: &mut W,
+    packet: &P,
+    arrival: &Arrival,
+) -> Result<Option<Cell>, Rest> {
+    let (key, moment) = (packet.key(), moment(world));
+    let hash = key.hash();
+    let Some(pass) = world.pass(hash) else { return rest() };
+    let cell = pass.of(&key, hash, moment);
+    Ok(cell.filter(|_| packet.sound_in_a_flow(arrival.length)))
+}
+
+/// Notes that a packet of ours was let out, unless there is more to do for the next one.
+#[inline(always)]
+fn note_pass<W: World, P: Common>(world: &mut W, packet: &P, cell: Cell) {
+    if rarely(cell.has(Cell::SAMPLE | Cell::COUNT)) {
+        return;
+    }
+    let (key, moment) = (packet.key(), moment(world));
+    let hash = key.hash();
+    if let Some(pass) = world.pass(hash) {
+        pass.note(&key, hash, moment, cell);
+    }
+}
+
+#[inline(always)]
+fn moment<W: World>(world: &W) -> Moment {
+    Moment { word: world.control_word(), tick: world.jiffies() >> TICK_SHIFT }
 }
 
 /// Counts a packet that is decided. Each end of the way does so by itself: what it knows of the
@@ -202,6 +240,7 @@ fn egress<W: World + Tables, P: Common>(
     cell: Cell,
 ) -> Result<(Verdict, Decision), Rest> {
     if !packet.opens_tcp() && goes_on(world, packet)? {
+        note_pass(world, &packet.again(), cell);
         return Ok((Verdict::Pass, counted(world, packet, arrival, passes(cell))));
     }
     if cell.has(Cell::ALLOW) { Err(Rest::Any) } else { dropped(world, packet, arrival, cell) }

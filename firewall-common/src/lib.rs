@@ -19,6 +19,7 @@
 //! | [`lines`] | the first rule that holds, where both ends are networks by the thousand |
 //! | [`baseline`] | built-in rules that keep a host alive |
 //! | [`flow`] | flows this host opened, and replies |
+//! | [`passes`] | what a CPU let out a moment ago |
 //! | [`fragment`], [`guard`] | fragments; rates of what is admitted unasked |
 //! | [`request`] | requests per second from packets |
 //! | [`verdict`] | every reason to pass or drop |
@@ -40,6 +41,7 @@ pub mod lines;
 pub mod opening;
 pub mod packet;
 pub mod parse;
+pub mod passes;
 pub mod pipeline;
 pub mod policy;
 pub mod question;

@@ -25,6 +25,7 @@ use crate::guard::{self, Guard};
 use crate::opening;
 use crate::packet::{Address, Family, Fragment, Network, Packet};
 use crate::parse;
+use crate::passes::Pass;
 use crate::policy::{Settings, Tables};
 use crate::question::{self, Answers, Questions};
 use crate::request;
@@ -76,6 +77,11 @@ pub trait World: Settings + Bans {
         }
         opened
     }
+    /// This CPU's place for a flow with that hash among what it let out; without, the whole pipeline
+    /// judges.
+    fn pass(&mut self, hash: u64) -> Option<&mut Pass>;
+    /// The control word: another one after each swap.
+    fn control_word(&self) -> u64;
     /// A word of `FLOW_PORTS`; `None` if every flow is to be looked up.
     fn flow_port(&mut self, index: u32) -> Option<&mut u32>;
     /// Whether the kernel has a TCP socket, other than a listening one, for a

@@ -15,6 +15,7 @@ use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
+use firewall_common::passes::{self, Pass};
 use firewall_common::verdict::Decision;
 use firewall_common::{fragment, guard, request};
 
@@ -54,6 +55,12 @@ pub(crate) static FLOW_RATES: Array<u64> = Array::with_max_entries(1, 0);
 pub(crate) static FLOW_PORTS: Array<[u32; FLOW_PORTS_LEN]> = Array::with_max_entries(1, 0);
 
 const FLOW_PORTS_LEN: usize = firewall_common::abi::flow::FLOW_PORTS as usize;
+
+/// What a CPU let out a moment ago: one value, a row per CPU. Of the programs of one slot; written here.
+#[map]
+pub(crate) static PASSES: Array<[Pass; PASSES_LEN]> = Array::with_max_entries(1, 0);
+
+const PASSES_LEN: usize = passes::PLACES as usize;
 
 /// Which sources a ban may hold for. Shared; written by user space.
 #[map]

@@ -12,6 +12,7 @@ use firewall_common::flow::Clock;
 use firewall_common::flow::table::{Opened, Part, Slots};
 use firewall_common::lines::Classes;
 use firewall_common::packet::{Address, Family, Packet};
+use firewall_common::passes::{self, Pass};
 use firewall_common::pipeline::{Arrival, World};
 use firewall_common::policy::{MISSING, Settings, Tables};
 use firewall_common::request;
@@ -328,6 +329,22 @@ impl<H: Hook, S: Generation> World for Kernel<'_, H, S> {
     #[inline(always)]
     fn open_flow(&mut self, key: &FlowKey, slot: u32) -> Opened {
         flows::open(key, slot, self.setting(Setting::Generation))
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, hash: u64) -> Option<&mut Pass> {
+        let cpu = self.this_cpu()?;
+        // SAFETY: the value has a row for each CPU.
+        let row = unsafe { maps::value(&maps::PASSES).add(cpu.number as usize) };
+        // SAFETY: a row has as many places as these bits can name.
+        let place = unsafe { row.cast::<Pass>().add(passes::place(hash)) };
+        // SAFETY: as above; no other CPU writes this row.
+        Some(unsafe { &mut *place })
+    }
+
+    #[inline(always)]
+    fn control_word(&self) -> u64 {
+        control().word
     }
 
     #[inline(always)]

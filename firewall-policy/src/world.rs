@@ -44,6 +44,7 @@ use firewall_common::ban::{self, Bans, filter_bits};
 use firewall_common::flow::Clock;
 use firewall_common::flow::table::{self, Slots};
 use firewall_common::packet::{Address, Packet};
+use firewall_common::passes::{self, Pass};
 use firewall_common::pipeline::{self, Arrival, World};
 use firewall_common::policy::{Context, MISSING, Settings, Tables};
 use firewall_common::request::{Entry, Metric};
@@ -79,6 +80,8 @@ pub struct HostWorld {
     pub counted: Counted,
     /// What is let in for a while.
     pub openings: [Opening; OPENINGS],
+    passes: Vec<Pass>,
+    control_word: u64,
     bans: Buckets,
     /// Empty as long as nobody is banned.
     ban_filter: Vec<u64>,
@@ -143,6 +146,8 @@ impl HostWorld {
             requests: HashMap::new(),
             counted: Counted::default(),
             openings: [Opening::FREE; OPENINGS],
+            passes: vec![Pass::default(); passes::PLACES as usize],
+            control_word: 0,
             bans: Buckets(Vec::new()),
             ban_filter: Vec::new(),
             ban_lengths: [0; 3],
@@ -175,6 +180,25 @@ impl HostWorld {
         let seen = clock.before(silent);
         let flow = Flow { seen, opened: seen, slot: 0, flags };
         assert!(self.flows.insert(&key, &flow, &clock), "the table of flows is full");
+    }
+
+    /// Puts another policy in force.
+    pub fn enforce(&mut self, generation: &Generation) {
+        self.words.clone_from(&generation.words);
+        self.settings = generation.settings;
+        self.settings[Setting::Hz as usize] = HZ;
+        self.forget_passes();
+    }
+
+    /// Forgets what it let out a moment ago.
+    pub fn forget_passes(&mut self) {
+        self.control_word += 1;
+    }
+
+    /// Forgets every flow.
+    pub fn forget_flows(&mut self) {
+        self.flows.clear();
+        self.forget_passes();
     }
 
     /// Bans a network until a time in nanoseconds.
@@ -277,6 +301,14 @@ impl World for HostWorld {
 
     fn jiffies(&self) -> u64 {
         self.now.0 / (1_000_000_000 / u64::from(HZ))
+    }
+
+    fn pass(&mut self, hash: u64) -> Option<&mut Pass> {
+        self.passes.get_mut(passes::place(hash))
+    }
+
+    fn control_word(&self) -> u64 {
+        self.control_word
     }
 
     fn flow_port(&mut self, index: u32) -> Option<&mut u32> {

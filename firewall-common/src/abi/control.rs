@@ -37,6 +37,7 @@ assert_layout!(Control, 64, 64);
 /// | 16-23 | slot of the previous one, or [`Word::PASS_ALL`] |
 /// | 24 | drop on ingress where the chosen slot holds no program |
 /// | 25 | drop on egress where the chosen slot holds no program |
+/// | 32-63 | number of the word: what was kept under one is nobody's under the next |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word(pub u64);
 
@@ -47,6 +48,7 @@ impl Word {
     pub const PASS_ALL: u8 = 0xff;
     const CLOSED_INGRESS: u64 = 1 << 24;
     const CLOSED_EGRESS: u64 = 1 << 25;
+    const NUMBER_SHIFT: u32 = 32;
 
     /// Composes a word.
     #[must_use]
@@ -60,6 +62,14 @@ impl Word {
             word |= Self::CLOSED_EGRESS;
         }
         Self(word)
+    }
+
+    /// The same, as it follows another one: with the next number.
+    #[must_use]
+    pub const fn after(self, before: Self) -> Self {
+        let said = self.0 & ((1 << Self::NUMBER_SHIFT) - 1);
+        let number = (before.0 >> Self::NUMBER_SHIFT).wrapping_add(1);
+        Self(said | number << Self::NUMBER_SHIFT)
     }
 
     /// Slot of the generation that judges whatever the clock says; [`Word::PASS_ALL`] if every

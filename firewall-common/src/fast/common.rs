@@ -5,6 +5,7 @@ use core::hint::cold_path;
 use crate::frame::Header;
 use crate::packet::{Address, Family, tcp};
 use crate::parse::{ethertype, possible_flags};
+use crate::passes::Key;
 use crate::service::{ServiceIndex, proto};
 
 /// A packet that may be a common one: its fields, read where they are needed.
@@ -16,8 +17,12 @@ pub(super) trait Common: Sized {
     const FAMILY: Family;
     /// Where the transport header starts.
     const TRANSPORT: u32;
+    /// Both addresses.
+    type Ends: IntoIterator<Item = u64> + Copy;
 
     fn again(&self) -> Self;
+    /// The flow: fields as they lie there, so that none need be turned around.
+    fn key(&self) -> Key<Self::Ends>;
     fn source(&self) -> Address;
     fn destination(&self) -> Address;
     fn protocol(&self) -> u8;
@@ -46,19 +51,38 @@ pub(super) trait Common: Sized {
             return None;
         }
         if self.is_whole(proto::TCP) {
-            let sound = !rarely(self.tcp_offset() < 5 << 4)
-                && !rarely(!possible_flags(self.tcp_flags_byte()))
-                && !rarely(self.tcp_headers() > end);
-            sound.then_some(service(proto::TCP, destination_port))
+            self.is_sound_tcp(end).then_some(service(proto::TCP, destination_port))
         } else if self.is_whole(proto::UDP) {
-            let datagram = u32::from(self.udp_length());
-            let sound = !rarely(datagram < 8)
-                && !rarely(Self::TRANSPORT + datagram > end)
-                && !rarely(is_dhcp(source_port, destination_port));
+            let sound = self.is_sound_udp(end) && !rarely(is_dhcp(source_port, destination_port));
             sound.then_some(service(proto::UDP, destination_port))
         } else {
             None
         }
+    }
+
+    /// The same of a packet that opens nothing, where one of the same [`key`](Self::key) was sound.
+    #[inline(always)]
+    fn sound_in_a_flow(&self, length: u32) -> bool {
+        let end = self.end();
+        let sound = if self.protocol() == proto::TCP {
+            self.is_sound_tcp(end) && !rarely(self.opens_tcp())
+        } else {
+            self.is_sound_udp(end)
+        };
+        sound && !rarely(end > length)
+    }
+
+    #[inline(always)]
+    fn is_sound_tcp(&self, end: u32) -> bool {
+        !rarely(self.tcp_offset() < 5 << 4)
+            && !rarely(!possible_flags(self.tcp_flags_byte()))
+            && !rarely(self.tcp_headers() > end)
+    }
+
+    #[inline(always)]
+    fn is_sound_udp(&self, end: u32) -> bool {
+        let datagram = u32::from(self.udp_length());
+        !rarely(datagram < 8) && !rarely(Self::TRANSPORT + datagram > end)
     }
 
     /// [`headers`](Self::headers) of TCP.
@@ -162,8 +186,16 @@ macro_rules! fields {
 impl<H: Header> Common for V4<H> {
     const FAMILY: Family = Family::V4;
     const TRANSPORT: u32 = 34;
+    type Ends = [u64; 1];
 
     fields!(34);
+
+    #[inline(always)]
+    fn key(&self) -> Key<[u64; 1]> {
+        let kind = self.0.u32::<20>().to_be() & Self::FRAGMENT_AND_PROTOCOL.to_be();
+        let ports = self.0.u32::<34>().to_be();
+        Key { ends: [self.0.u64::<26>().to_be()], rest: u64::from(kind) << 32 | u64::from(ports) }
+    }
 
     #[inline(always)]
     fn source(&self) -> Address {
@@ -201,8 +233,18 @@ impl<H: Header> Common for V4<H> {
 impl<H: Header> Common for V6<H> {
     const FAMILY: Family = Family::V6;
     const TRANSPORT: u32 = 54;
+    type Ends = [u64; 4];
 
     fields!(54);
+
+    #[inline(always)]
+    fn key(&self) -> Key<[u64; 4]> {
+        let ends = [self.0.u64::<22>(), self.0.u64::<30>(), self.0.u64::<38>(), self.0.u64::<46>()];
+        // A bit where version 4 has the time to live, which is in no key.
+        let kind = (u32::from(self.protocol()) | 1 << 8).to_be();
+        let ports = self.0.u32::<54>().to_be();
+        Key { ends: ends.map(u64::to_be), rest: u64::from(kind) << 32 | u64::from(ports) }
+    }
 
     #[inline(always)]
     fn source(&self) -> Address {

@@ -20,7 +20,7 @@ use aya_obj::generated::{bpf_insn, bpf_map_type, bpf_prog_type};
 use aya_obj::{Function, Object as Parsed, ProgramSection};
 use firewall_common::abi::tables::Setting;
 
-use super::maps::NAMES;
+use super::maps::{MMAPABLE, NAMES};
 use super::program::{self, Records, Source};
 use super::sys::{self, Shape};
 
@@ -84,7 +84,7 @@ impl Object {
                 Some(path) => sys::open(&path)?.with_context(|| {
                     format!("the map {name} is not pinned at {}", path.display())
                 })?,
-                None => create(name, map)?,
+                None => create(name, map, settings)?,
             };
             descriptors.insert(name.clone(), fd);
         }
@@ -211,16 +211,21 @@ fn load_btf(parsed: &mut Parsed) -> Result<OwnedFd> {
 }
 
 /// A map of this object's own: scratch memory, or the compiler's constants.
-fn create(name: &str, map: &aya_obj::Map) -> Result<OwnedFd> {
+fn create(name: &str, map: &aya_obj::Map, settings: &Settings) -> Result<OwnedFd> {
     let kind =
         bpf_map_type::try_from(map.map_type()).ok().context("a map of a type unknown here")?;
-    let shape = Shape {
+    let mut shape = Shape {
         kind,
         key: map.key_size(),
         value: map.value_size(),
         entries: map.max_entries(),
         flags: map.map_flags(),
     };
+    if name == "PASSES" {
+        let cpus = settings.get(Setting::Cpus as usize).copied().unwrap_or_default().max(1);
+        // Whole pages, and so whole cache lines.
+        (shape.value, shape.flags) = (shape.value * cpus, MMAPABLE);
+    }
     // Names of maps have no dots before Linux 5.17.
     let fd = sys::create_map(name.trim_start_matches('.'), &shape)
         .with_context(|| format!("could not create the map {name}"))?;

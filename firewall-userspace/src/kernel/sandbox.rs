@@ -111,6 +111,7 @@ pub struct Ledger {
 /// A generation with maps of its own.
 #[derive(Debug)]
 pub struct Sandbox {
+    control: Mapping,
     maps: Maps,
     loaded: Loaded,
     outcomes: Counters,
@@ -149,6 +150,7 @@ impl Sandbox {
             outcomes: Counters::open(&maps, "CPUS", false)?,
             rules: Counters::open(&maps, "RULES", false)?,
             requests: Counters::open(&maps, "REQUESTS", false)?,
+            control,
             maps,
             loaded,
         })
@@ -322,6 +324,8 @@ impl Sandbox {
     /// If it cannot be opened.
     pub fn forget_flows(&self) -> Result<()> {
         self.flows()?.clear();
+        let word = Word(self.control.word(WORD));
+        self.control.set_word(WORD, word.after(word).0);
         Ok(())
     }
 

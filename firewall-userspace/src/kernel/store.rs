@@ -141,7 +141,7 @@ impl Store {
     /// Stores the control word: for all hooks and CPUs at once.
     pub(super) fn set_word(&self, word: Word) {
         // Behind it stands what was written to tables just now.
-        self.control.publish_word(WORD, word.0);
+        self.control.publish_word(WORD, word.after(self.word()).0);
     }
 
     /// Metadata of the generation that judges now; `None` if every packet passes.

@@ -1,8 +1,10 @@
 //! What a packet costs in a loaded program: sections `run` and `egress`.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::Result;
+use firewall_common::abi::flow::Flow as Entry;
 
 use super::Bench;
 use super::bpf::Kind;
@@ -12,7 +14,7 @@ use super::peers;
 use super::policy::{self, FIRST_PORT, OPEN_PORTS};
 use super::range::{FEW, FEW_FLOWS, MANY, MANY_FLOWS, Range, Verdict};
 use super::synthetic;
-use super::traffic::{Flow, Flow6, Random};
+use super::traffic::{Flow, Flow6, Local, Random};
 use crate::packet::{SERVER4, flags};
 use crate::pair::Pair;
 
@@ -233,7 +235,16 @@ pub(super) fn egress(bench: &mut Bench<'_>) -> Result<()> {
         let next = Flow { flags: flags::ACK, ..first };
         // The bench looks at every verdict before it times: this opens the flow.
         range.hot(&format!("{row}, hit, SYN again"), &program, &first.frame(), pass)?;
-        range.hot(&format!("{row}, hit, flow known"), &program, &next.frame(), pass)?;
+        let known = format!("{row}, hit, flow known");
+        range.hot(&known, &program, &next.frame(), pass)?;
+        // More flows than a CPU remembers.
+        let mut others = (30_000..).map(|source_port| Flow { source_port, ..next });
+        let mut table = ours.store()?.flows()?;
+        for flow in others.clone().take(FEW_FLOWS) {
+            table.write(&flow.key(Local::Sender), Entry::REPLIED, 0, Duration::ZERO)?;
+        }
+        let records = flows(FEW_FLOWS, || others.next().unwrap_or(next))?;
+        range.vary((&known, FEW), &program, (&records, &next.frame()), pass)?;
         kept.push(ours);
     }
     range.measure(bench)?;

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use firewall_common::abi::ban::Ban;
-use firewall_common::abi::flow::{Flow as Entry, FlowKey};
-use firewall_common::packet::Address;
+use firewall_common::abi::flow::Flow as Entry;
 use firewall_userspace::kernel::bans;
 
 use super::Bench;
@@ -16,7 +15,7 @@ use super::ours::Ours;
 use super::packets::flows;
 use super::policy;
 use super::range::{MANY_FLOWS, Range, Verdict};
-use super::traffic::{Echo, Flow, Random};
+use super::traffic::{Echo, Flow, Local, Random};
 use crate::packet::{CLIENT4, SERVER4, flags};
 
 /// Section `state`.
@@ -55,25 +54,9 @@ fn established(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> 
     if !bench.wants("state", hit) && !bench.wants("state", miss) {
         return Ok(());
     }
-    let half = |address| {
-        let Address { hi, lo } = Address::from_v4(address);
-        [hi, lo]
-    };
-    let key = |number| {
-        let flow = answer(number);
-        FlowKey {
-            local: half(flow.destination),
-            remote: half(flow.source),
-            local_port: flow.port,
-            remote_port: flow.source_port,
-            protocol: 6,
-            family: 4,
-            reserved: 0,
-        }
-    };
     let mut table = ours.store()?.flows()?;
     for number in 0..FLOWS {
-        table.write(&key(number), Entry::REPLIED, 0, Duration::ZERO)?;
+        table.write(&answer(number).key(Local::Receiver), Entry::REPLIED, 0, Duration::ZERO)?;
     }
 
     let mut random = Random::new(5);

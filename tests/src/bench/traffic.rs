@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+use firewall_common::abi::flow::FlowKey;
+use firewall_common::packet::Address;
+
 use crate::packet::{CLIENT4, Frame, Icmp, Ipv4, Ipv6, SERVER4, Tcp, flags};
 
 /// `IPPROTO_TCP`.
@@ -56,6 +59,13 @@ pub(super) fn usable(number: u32) -> u32 {
     first << 24 | number & 0x00ff_ffff
 }
 
+/// Whose flow it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Local {
+    Sender,
+    Receiver,
+}
+
 /// A TCP packet from outside, as a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flow {
@@ -83,6 +93,29 @@ impl Flow {
         let header = Ipv4::between(self.source.into(), self.destination.into());
         let tcp = Tcp { flags: self.flags, ..Tcp::between(self.source_port, self.port) };
         Frame::ethernet().ipv4(header).tcp(tcp).padded()
+    }
+
+    /// Its flow, seen from its sender or from its receiver.
+    pub(super) fn key(&self, local: Local) -> FlowKey {
+        let from = (self.source, self.source_port);
+        let to = (self.destination, self.port);
+        let ((local, local_port), (remote, remote_port)) = match local {
+            Local::Sender => (from, to),
+            Local::Receiver => (to, from),
+        };
+        let address = |address| {
+            let Address { hi, lo } = Address::from_v4(address);
+            [hi, lo]
+        };
+        FlowKey {
+            local: address(local),
+            remote: address(remote),
+            local_port,
+            remote_port,
+            protocol: TCP,
+            family: 4,
+            reserved: 0,
+        }
     }
 
     /// The record that turns the frame of any flow into this one's: `Fields::V4`.

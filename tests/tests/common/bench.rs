@@ -86,7 +86,7 @@ impl Bench {
             self.fragments.set_word(slot as usize, 0);
         }
         self.kernel.forget_flows()?;
-        self.host.flows.clear();
+        self.host.forget_flows();
         self.kernel.lift_bans()?;
         self.host.lift_bans();
         if self.host.openings[0].until_ns != 0 {

@@ -165,6 +165,21 @@ fn a_request_of_this_host_counts_on_its_egress_rule() -> Result<()> {
 }
 
 #[test]
+fn each_request_of_a_flow_that_is_known_counts() -> Result<()> {
+    COUNTING.story(twins(|ends| {
+        let segment = |payload: &[u8]| {
+            let header = Tcp { flags: flags::ACK, ..Tcp::between(40_000, 80) };
+            ends.leaves().tcp(header).payload(payload)
+        };
+        [
+            Case::new("the first", EGRESS, segment(GET), suspect("to-web").opens()),
+            Case::new("a bare acknowledgement", EGRESS, segment(b""), allowed("to-web")),
+            Case::new("the second", EGRESS, segment(GET), suspect("to-web")),
+        ]
+    }))
+}
+
+#[test]
 fn what_is_dropped_is_no_request() -> Result<()> {
     COUNTING.table(twins(|ends| {
         let other = ends.from([203, 0, 113, 99], "2001:db8:9::99");

@@ -296,6 +296,39 @@ fn a_full_table_refuses_new_flows_and_keeps_the_others() -> Result<()> {
     Ok(())
 }
 
+/// That the memory is used at all shows where the table of flows has lost what it had.
+#[test]
+fn what_was_let_out_is_remembered_for_a_tick_and_until_a_swap() -> Result<()> {
+    let bench = SITE.lock()?;
+    let mut host = HostWorld::new(&bench.generation);
+    host.now = Nanos::from_secs(1);
+    for ends in [V4, V6].map(upstream) {
+        let leaves = |flags, data: &[u8]| {
+            ends.leaves().tcp(Tcp { flags, ..Tcp::between(1, 8091) }).payload(data).bytes()
+        };
+        let judge = |host: &mut HostWorld, flags, data: &[u8]| {
+            let frame = leaves(flags, data);
+            host.judge(&egress(&frame), &frame).reason
+        };
+        let begin = |host: &mut HostWorld| {
+            host.forget_flows();
+            host.write_flow(ends.flow(6, 1, 8091), 0, Duration::ZERO);
+            ensure!(judge(host, ACK, b"") == Reason::Established, "it was not remembered");
+            host.flows.clear();
+            Ok(())
+        };
+        begin(&mut host)?;
+        ensure!(judge(&mut host, ACK | PSH, b"data") == Reason::Established, "it is forgotten");
+        ensure!(judge(&mut host, SYN, b"") == Reason::DefaultDrop, "a SYN is of no flow");
+        host.forget_passes();
+        ensure!(judge(&mut host, ACK, b"") == Reason::DefaultDrop, "a swap");
+        begin(&mut host)?;
+        host.now = Nanos(host.now.0 + 40_000_000);
+        ensure!(judge(&mut host, ACK, b"") == Reason::DefaultDrop, "a tick");
+    }
+    Ok(())
+}
+
 #[test]
 fn flows_beyond_what_one_cpu_may_open_in_a_second_are_dropped_and_counted() -> Result<()> {
     let mut bench = SITE.lock()?;

@@ -7,6 +7,7 @@
 //! | [`segments`] | of connections that exist, whose requests are counted |
 //! | [`captures`] | of real and hostile networks, from files |
 //! | [`order`] | the same under policies whose rules are permuted |
+//! | [`passes`] | again and again, where the host remembers what it let out and where not |
 //! | [`sizes`] | few, under policies of every size and form |
 //!
 //! What both machines decide is compared frame by frame; every counter and every
@@ -26,6 +27,7 @@ mod captures;
 mod frames;
 mod order;
 mod pair;
+mod passes;
 mod policies;
 mod random;
 mod rng;
