@@ -124,13 +124,13 @@ fn passed_lately<W: World, P: Common>(
     let hash = key.hash();
     let Some(pass) = world.pass(hash) else { return rest() };
     let cell = pass.of(&key, hash, moment);
-    Ok(cell.filter(|_| packet.sound_in_a_flow(arrival.length)))
+    Ok(cell.filter(|_| packet.goes_on(arrival.length)))
 }
 
-/// Notes that a packet of ours was let out, unless there is more to do for the next one.
+/// Notes that a packet of ours was let out, unless requests of the next one are to be counted.
 #[inline(always)]
 fn note_pass<W: World, P: Common>(world: &mut W, packet: &P, cell: Cell) {
-    if rarely(cell.has(Cell::SAMPLE | Cell::COUNT)) {
+    if rarely(cell.has(Cell::COUNT)) {
         return;
     }
     let (key, moment) = (packet.key(), moment(world));

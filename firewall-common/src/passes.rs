@@ -21,14 +21,15 @@ pub const fn place(hash: u64) -> usize {
 
 /// A packet that passed; one cache line.
 ///
-/// A writer that is overtaken by another on its CPU, as `PREEMPT_RT` allows, can leave a mix of two
-/// keys. It is nobody's: the seal is of one of them.
+/// Who writes or reads one may be overtaken on his CPU by another, as `PREEMPT_RT` allows. A mix of two
+/// is nobody's: the seal is of one of them.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pass {
     ends: [u64; 4],
     rest: u64,
-    /// The key's hash and the control word.
+    /// Of the key's hash, the control word and the cell. A place that nobody has written fits nothing:
+    /// no control word is 0.
     seal: u64,
     tick: u64,
     cell: u64,
@@ -49,7 +50,7 @@ pub struct Moment {
 pub struct Key<E> {
     /// Both addresses: one word for IPv4, four for IPv6.
     pub ends: E,
-    /// Both ports and the protocol, which differs by family; never 0.
+    /// Both ports and the protocol, and which family.
     pub rest: u64,
 }
 
@@ -75,7 +76,7 @@ impl Pass {
         moment: Moment,
     ) -> Option<Cell> {
         let same = self.rest == key.rest
-            && self.seal == hash ^ moment.word
+            && self.seal == hash ^ moment.word ^ self.cell
             && self.tick == moment.tick
             && self.ends.into_iter().zip(key.ends).all(|(one, other)| one == other);
         same.then_some(Cell(self.cell as u32))
@@ -94,8 +95,50 @@ impl Pass {
             *place = word;
         }
         self.rest = key.rest;
-        self.seal = hash ^ moment.word;
-        self.tick = moment.tick;
         self.cell = cell.0.into();
+        self.seal = hash ^ moment.word ^ self.cell;
+        self.tick = moment.tick;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Moment = Moment { word: 1 << 32 | 1 << 8 | 1, tick: 7 };
+    const V4: Key<[u64; 1]> = Key { ends: [1], rest: 6 << 32 | 0x50 };
+    const V6: Key<[u64; 4]> = Key { ends: [1, 2, 3, 4], rest: 1 << 40 | 6 << 32 | 0x50 };
+
+    fn of<E: IntoIterator<Item = u64> + Copy>(pass: &Pass, key: &Key<E>) -> Option<u32> {
+        pass.of(key, key.hash(), MOMENT).map(|cell| cell.0)
+    }
+
+    #[test]
+    fn a_pass_is_of_one_flow_at_one_moment() {
+        let mut pass = Pass::default();
+        assert_eq!((of(&pass, &V4), of(&pass, &V6)), (None, None), "nobody's");
+        pass.note(&V6, V6.hash(), MOMENT, Cell(5));
+        assert_eq!((of(&pass, &V4), of(&pass, &V6)), (None, Some(5)));
+        pass.note(&V4, V4.hash(), MOMENT, Cell(9));
+        assert_eq!((of(&pass, &V4), of(&pass, &V6)), (Some(9), None));
+        for other in [Key { rest: V4.rest ^ 1, ..V4 }, Key { ends: [3], ..V4 }] {
+            assert_eq!(of(&pass, &other), None, "{other:?}");
+        }
+        for other in
+            [Moment { tick: 8, ..MOMENT }, Moment { word: MOMENT.word ^ 1 << 32, ..MOMENT }]
+        {
+            assert!(pass.of(&V4, V4.hash(), other).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_mix_of_two_is_nobodys() {
+        let (mut one, mut other) = (Pass::default(), Pass::default());
+        one.note(&V4, V4.hash(), MOMENT, Cell(9));
+        let key = Key { ends: [8], rest: V4.rest ^ 7 };
+        other.note(&key, key.hash(), MOMENT, Cell(5));
+        assert_eq!(of(&Pass { cell: other.cell, ..one }, &V4), None);
+        let mix = Pass { rest: other.rest, ..one };
+        assert_eq!(of(&mix, &Key { rest: key.rest, ..V4 }), None);
     }
 }

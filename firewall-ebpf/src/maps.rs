@@ -1,10 +1,10 @@
 //! Every map, with size, key, value, writer, reader and what a full one does.
 //!
-//! User space creates all of them and hands them to the loader by pin, so the
+//! User space creates all of them, and hands most to the loader by pin, so the
 //! sizes here are only the smallest the verifier needs: see
 //! `firewall-userspace/src/kernel/maps.rs` for the real ones. Maps marked
-//! *shared* outlive generations and the agent; `TABLES` belongs to one
-//! generation.
+//! *shared* outlive generations and the agent; `TABLES` and `PASSES` belong to
+//! one generation.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};

@@ -147,7 +147,7 @@ impl HostWorld {
             counted: Counted::default(),
             openings: [Opening::FREE; OPENINGS],
             passes: vec![Pass::default(); passes::PLACES as usize],
-            control_word: 0,
+            control_word: 1,
             bans: Buckets(Vec::new()),
             ban_filter: Vec::new(),
             ban_lengths: [0; 3],

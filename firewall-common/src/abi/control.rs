@@ -115,3 +115,21 @@ impl Word {
         self.0 & Self::CLOSED_EGRESS != 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_has_another_number_and_says_the_same() {
+        let word = Word::new(1, 0, true, [true, false]);
+        let mut before = Word(0);
+        for _ in 0..3 {
+            let next = word.after(before);
+            assert_ne!(next, before);
+            assert_eq!(next.0 & 0xffff_ffff, word.0);
+            before = next;
+        }
+        assert_eq!(word.after(Word(u64::MAX)), word, "numbers begin again");
+    }
+}

@@ -60,16 +60,16 @@ pub(super) trait Common: Sized {
         }
     }
 
-    /// The same of a packet that opens nothing, where one of the same [`key`](Self::key) was sound.
+    /// Whether it is sound, and could answer, where one of the same [`key`](Self::key) was sound.
     #[inline(always)]
-    fn sound_in_a_flow(&self, length: u32) -> bool {
+    fn goes_on(&self, length: u32) -> bool {
         let end = self.end();
         let sound = if self.protocol() == proto::TCP {
-            self.is_sound_tcp(end) && !rarely(self.opens_tcp())
+            self.is_sound_tcp(end)
         } else {
             self.is_sound_udp(end)
         };
-        sound && !rarely(end > length)
+        sound && !rarely(end > length) && !rarely(!self.could_answer())
     }
 
     #[inline(always)]

@@ -210,7 +210,7 @@ fn load_btf(parsed: &mut Parsed) -> Result<OwnedFd> {
     program::load_btf(&btf).context("the kernel refuses the object's BTF")
 }
 
-/// A map of this object's own: scratch memory, or the compiler's constants.
+/// A map of this object's own: what its programs remember, scratch memory, or the compiler's constants.
 fn create(name: &str, map: &aya_obj::Map, settings: &Settings) -> Result<OwnedFd> {
     let kind =
         bpf_map_type::try_from(map.map_type()).ok().context("a map of a type unknown here")?;
@@ -223,7 +223,7 @@ fn create(name: &str, map: &aya_obj::Map, settings: &Settings) -> Result<OwnedFd
     };
     if name == "PASSES" {
         let cpus = settings.get(Setting::Cpus as usize).copied().unwrap_or_default().max(1);
-        // Whole pages, and so whole cache lines.
+        // What can be mapped begins on a page, and so each place on a cache line.
         (shape.value, shape.flags) = (shape.value * cpus, MMAPABLE);
     }
     // Names of maps have no dots before Linux 5.17.

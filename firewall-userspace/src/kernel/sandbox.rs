@@ -318,7 +318,7 @@ impl Sandbox {
         self.flows()?.write(&key, flags, 0, silent)
     }
 
-    /// Empties the flow table.
+    /// Empties the flow table, and forgets what was let out a moment ago.
     ///
     /// # Errors
     /// If it cannot be opened.

@@ -17,7 +17,7 @@ use crate::ends::{Ends, V4, V6, twins};
 use crate::ledger::{Case, EGRESS, INGRESS, allowed, denied, drop, pass};
 use crate::shared::{SITE, abuse, stranger, upstream};
 
-use flags::{ACK, FIN, PSH, RST, SYN};
+use flags::{ACK, FIN, PSH, RST, SYN, URG};
 
 /// A segment of the upstream server to the port that this host has opened.
 fn answer(ends: Ends, flags: u8) -> Frame {
@@ -296,6 +296,19 @@ fn a_full_table_refuses_new_flows_and_keeps_the_others() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_could_be_no_answer_is_none_whatever_was_let_out_before() -> Result<()> {
+    SITE.story(twins(|ends| {
+        let case = |what, flags, expected| Case::new(what, EGRESS, served(ends, flags), expected);
+        [
+            case("an answer", ACK, pass(Reason::Established)),
+            case("without ACK", PSH, drop(Reason::DefaultDrop)),
+            case("of urgent data", URG, drop(Reason::DefaultDrop)),
+            case("a request", SYN, drop(Reason::DefaultDrop)),
+        ]
+    }))
+}
+
 /// That the memory is used at all shows where the table of flows has lost what it had.
 #[test]
 fn what_was_let_out_is_remembered_for_a_tick_and_until_a_swap() -> Result<()> {
@@ -327,6 +340,29 @@ fn what_was_let_out_is_remembered_for_a_tick_and_until_a_swap() -> Result<()> {
         ensure!(judge(&mut host, ACK, b"") == Reason::DefaultDrop, "a tick");
     }
     Ok(())
+}
+
+#[test]
+fn the_kernel_remembers_it_too() -> Result<()> {
+    let mut bench = SITE.lock()?;
+    for ends in [V4, V6].map(upstream) {
+        let frame = ends.leaves().tcp(Tcp { flags: ACK, ..Tcp::between(1, 8091) }).bytes();
+        let mut remembers = || {
+            bench.reset()?;
+            bench.kernel.write_flow(ends.flow(6, 1, 8091), 0, Duration::ZERO)?;
+            ensure!(bench.kernel.run(Hook::TcEgress, &frame, 1)? == Verdict::Pass, "unknown");
+            bench.kernel.flows()?.clear();
+            let remembered = bench.kernel.run(Hook::TcEgress, &frame, 1)? == Verdict::Pass;
+            bench.kernel.forget_flows()?;
+            let forgotten = bench.kernel.run(Hook::TcEgress, &frame, 1)? == Verdict::Drop;
+            ensure!(forgotten, "it passes under another control word");
+            anyhow::Ok(remembered)
+        };
+        // A tick may end in between, or the thread go to another CPU.
+        let mut tries = (0..100).map(|_| remembers());
+        ensure!(tries.try_fold(false, |any, one| one.map(|one| any | one))?, "it never does");
+    }
+    bench.reset()
 }
 
 #[test]

@@ -257,6 +257,7 @@ fn transport(rng: &mut Rng, frame: Frame, talk: &Talk, leaves: bool, outer: bool
                 RST,
                 RST | ACK,
                 ACK | URG,
+                PSH,
                 SYN,
                 SYN | FIN,
                 0,

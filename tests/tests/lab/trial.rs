@@ -1,5 +1,6 @@
 //! A policy on trial: the kernel takes it back unless somebody confirms it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use firewall_tests::traffic::conversation::connects;
 use firewall_tests::traffic::echo::Echo;
 use firewall_tests::traffic::{PATIENCE, REFUSAL};
 
-use crate::support::{policy, wait_until};
+use crate::support::{policy, store, wait_until};
 
 const WEB: &str = "name: web, from: any, service: web";
 const MORE: &str = "name: more, from: any, service: alternative";
@@ -55,11 +56,16 @@ fn a_confirmed_policy_stays_and_a_rejected_one_goes() -> Result<()> {
     let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
     let agent = firewall.agent()?;
     let alternative = pair::server(8080)[0];
+    // What a CPU let out under one word holds for no other.
+    let word = || store(&firewall, |store| Ok(store.word().0));
+    let mut words = vec![word()?];
 
     firewall.write(&policy(&[WEB, MORE], &[]))?;
     firewall.refused(&["apply", "--confirm-within", "1m"], 3)?;
+    words.push(word()?);
     assert!(connects(&client, None, alternative, PATIENCE)?);
     assert!(firewall.check(&["rollback"])?.contains("rolled back from generation 2"));
+    words.push(word()?);
     assert!(!connects(&client, None, alternative, REFUSAL)?);
     wait_until("the agent knows", PATIENCE, || {
         Ok(agent.log().contains("generation 1 ")
@@ -67,9 +73,13 @@ fn a_confirmed_policy_stays_and_a_rejected_one_goes() -> Result<()> {
     })?;
 
     firewall.refused(&["apply", "--confirm-within", "2s"], 3)?;
+    words.push(word()?);
     firewall.refused(&["confirm", "2-none"], 1)?;
     firewall.refused(&["confirm", "--dry-run"], 2)?;
     assert!(firewall.check(&["confirm"])?.contains("generation 2"));
+    words.push(word()?);
+    let distinct: BTreeSet<_> = words.iter().collect();
+    assert_eq!(distinct.len(), words.len(), "{words:x?}");
     std::thread::sleep(Duration::from_millis(2500));
     assert!(connects(&client, None, alternative, PATIENCE)?, "a confirmed policy gave way");
     assert!(firewall.check(&["confirm"])?.starts_with("nothing to do"));
