@@ -143,6 +143,8 @@ impl Lost {
         let here = Conversation::tcp(server, None, to)?;
         let there = listener.accept()?.0;
         there.set_nodelay(true)?;
+        // Who has just sent is remembered for a tick without the table.
+        std::thread::sleep(A_TICK);
         store(firewall, |store| {
             let mut table = store.flows()?;
             for (key, _) in table.iter() {
@@ -155,6 +157,9 @@ impl Lost {
         Ok(Self { here, there })
     }
 }
+
+/// 32 jiffies, at HZ=100.
+const A_TICK: Duration = Duration::from_millis(320);
 
 fn flow_count(firewall: &Firewall) -> Result<usize> {
     store(firewall, |store| Ok(store.flow_usage()?.0))

@@ -23,7 +23,7 @@ enum Moment {
     After(u64),
     /// As soon as a file of the new generation, or a shared one, is pinned.
     Pinned(&'static str),
-    /// As soon as a file of the generation that gives way is not pinned any more.
+    /// As soon as a file of the generation that gives way is not pinned any more, or another is.
     Unpinned(&'static str),
     /// As soon as the new policy is in force, before it could say so.
     Switched,
@@ -143,7 +143,7 @@ fn killed(firewall: &Firewall, policy: &str, moment: Moment) -> Result<()> {
             }
         }
         Moment::Unpinned(_) => {
-            while place.as_ref().is_some_and(Place::is_complete) {
+            while place.as_ref().is_some_and(|it| it.is_complete() && it.is_as_before()) {
                 patience()?;
                 yield_now();
             }
