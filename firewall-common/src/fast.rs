@@ -124,7 +124,7 @@ fn passed_lately<W: World, P: Common>(
     let hash = key.hash();
     let Some(pass) = world.pass(hash) else { return rest() };
     let cell = pass.of(&key, hash, moment);
-    Ok(cell.filter(|_| packet.goes_on(arrival.length)))
+    Ok(cell.filter(|_| packet.is_sound_answer(arrival.length)))
 }
 
 /// Notes that a packet of ours was let out, unless requests of the next one are to be counted.
@@ -140,6 +140,7 @@ fn note_pass<W: World, P: Common>(world: &mut W, packet: &P, cell: Cell) {
     }
 }
 
+/// Now, and what is in force.
 #[inline(always)]
 fn moment<W: World>(world: &W) -> Moment {
     Moment { word: world.control_word(), tick: world.jiffies() >> TICK_SHIFT }

@@ -9,8 +9,9 @@
 
 use crate::abi::tables::Cell;
 
-/// Places of a CPU: a power of two, 16 KiB.
+/// Places of a CPU, 64 bytes each.
 pub const PLACES: u32 = 256;
+const _: () = assert!(PLACES.is_power_of_two());
 
 /// The place of a hash in a CPU's row.
 #[inline(always)]
@@ -19,7 +20,8 @@ pub const fn place(hash: u64) -> usize {
     (hash >> (64 - PLACES.ilog2())) as usize
 }
 
-/// A packet that passed; one cache line.
+/// A packet that passed; one cache line. No part of the ABI: it is written and read by the programs of
+/// one slot alone.
 ///
 /// Who writes or reads one may be overtaken on his CPU by another, as `PREEMPT_RT` allows. A mix of two
 /// is nobody's: the seal is of one of them.

@@ -79,9 +79,13 @@ pub trait World: Settings + Bans {
     }
     /// This CPU's place for a flow with that hash among what it let out; without, the whole pipeline
     /// judges.
-    fn pass(&mut self, hash: u64) -> Option<&mut Pass>;
-    /// The control word: another one after each swap.
-    fn control_word(&self) -> u64;
+    fn pass(&mut self, _hash: u64) -> Option<&mut Pass> {
+        None
+    }
+    /// The control word: another one after each swap, never 0 where anything is remembered.
+    fn control_word(&self) -> u64 {
+        0
+    }
     /// A word of `FLOW_PORTS`; `None` if every flow is to be looked up.
     fn flow_port(&mut self, index: u32) -> Option<&mut u32>;
     /// Whether the kernel has a TCP socket, other than a listening one, for a

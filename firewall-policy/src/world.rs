@@ -121,7 +121,9 @@ pub fn egress(frame: &[u8]) -> Arrival {
     arrival(Direction::Egress, frame)
 }
 
-fn arrival(direction: Direction, frame: &[u8]) -> Arrival {
+/// How a frame comes or goes, as above.
+#[must_use]
+pub fn arrival(direction: Direction, frame: &[u8]) -> Arrival {
     let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     Arrival { direction, ifindex: 0, tag: Context::UNTAGGED, segments: 1, length }
 }

@@ -62,7 +62,7 @@ pub(super) trait Common: Sized {
 
     /// Whether it is sound, and could answer, where one of the same [`key`](Self::key) was sound.
     #[inline(always)]
-    fn goes_on(&self, length: u32) -> bool {
+    fn is_sound_answer(&self, length: u32) -> bool {
         let end = self.end();
         let sound = if self.protocol() == proto::TCP {
             self.is_sound_tcp(end)
@@ -72,6 +72,7 @@ pub(super) trait Common: Sized {
         sound && !rarely(end > length) && !rarely(!self.could_answer())
     }
 
+    /// Whether offset, flags and options of TCP are possible in a packet that ends there.
     #[inline(always)]
     fn is_sound_tcp(&self, end: u32) -> bool {
         !rarely(self.tcp_offset() < 5 << 4)
@@ -79,6 +80,7 @@ pub(super) trait Common: Sized {
             && !rarely(self.tcp_headers() > end)
     }
 
+    /// Whether the length of UDP is.
     #[inline(always)]
     fn is_sound_udp(&self, end: u32) -> bool {
         let datagram = u32::from(self.udp_length());

@@ -7,7 +7,6 @@ use firewall_common::abi::tables::Setting;
 use firewall_common::ban::Bans;
 use firewall_common::flow::table::Slots;
 use firewall_common::packet::{Address, Packet};
-use firewall_common::passes::Pass;
 use firewall_common::pipeline::{self, Arrival, World};
 use firewall_common::policy::{Context, MISSING, Settings, Tables};
 use firewall_common::request::{Entry, Metric};
@@ -136,14 +135,6 @@ impl World for Model {
 
     fn jiffies(&self) -> u64 {
         self.now().0 / (1_000_000_000 / u64::from(HZ))
-    }
-
-    fn pass(&mut self, _: u64) -> Option<&mut Pass> {
-        None
-    }
-
-    fn control_word(&self) -> u64 {
-        0
     }
 
     fn flow_port(&mut self, _: u32) -> Option<&mut u32> {

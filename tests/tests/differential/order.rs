@@ -120,10 +120,7 @@ fn agree(
     let mut frames = Frames::new(Places::of(of));
     for number in 0..count {
         let (direction, frame) = frames.next(rng);
-        let arrival = match direction {
-            Direction::Ingress => world::ingress(&frame),
-            Direction::Egress => world::egress(&frame),
-        };
+        let arrival = world::arrival(direction, &frame);
         let judge = |world: &mut HostWorld| {
             world.now = firewall_common::time::Nanos(clock::monotonic_ns());
             world.guards.clear();

@@ -59,10 +59,7 @@ impl Two {
 }
 
 fn judge(host: &mut HostWorld, direction: Direction, frame: &[u8], segments: u32) -> Decision {
-    let arrival = match direction {
-        Direction::Ingress => world::ingress(frame),
-        Direction::Egress => world::egress(frame),
-    };
+    let arrival = world::arrival(direction, frame);
     host.judge(&Arrival { ifindex: 1, segments, ..arrival }, frame)
 }
 

@@ -10,7 +10,6 @@ use crate::flow;
 use crate::flow::table::Slots;
 use crate::flow::table::tests::Memory;
 use crate::packet::{Address, Fragment, Packet, tcp};
-use crate::passes::Pass;
 use crate::pipeline::World;
 use crate::policy::Settings;
 use crate::question::Answers;
@@ -97,14 +96,6 @@ impl World for Host {
 
     fn flow_rate(&mut self) -> Option<&mut u64> {
         unreachable!()
-    }
-
-    fn pass(&mut self, _: u64) -> Option<&mut Pass> {
-        None
-    }
-
-    fn control_word(&self) -> u64 {
-        0
     }
 
     fn flow_port(&mut self, _: u32) -> Option<&mut u32> {
