@@ -93,21 +93,38 @@ pub const FILTER_WORDS: u32 = 1 << 18;
 
 /// Which of the two tables is in force, and its size; as one word, so that no packet
 /// sees one with the other's.
+///
+/// | bits | meaning |
+/// | --- | --- |
+/// | 0-31 | buckets; 0 = there is no table |
+/// | 32 | which of the two |
+/// | 33-63 | number of the table: who has opened one sees by the word whether it is in force still |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableWord(pub u64);
 
 impl TableWord {
-    /// Composes a word.
+    const WHICH_SHIFT: u32 = 32;
+    const NUMBER_SHIFT: u32 = 33;
+
+    /// The word of the first table.
     #[must_use]
     pub const fn new(which: u32, buckets: u32) -> Self {
-        Self((which as u64 & 1) << 32 | buckets as u64)
+        Self((which as u64 & 1) << Self::WHICH_SHIFT | buckets as u64)
+    }
+
+    /// The word of the table that takes this one's place: the other of the two, with the next
+    /// number.
+    #[must_use]
+    pub const fn next(self, buckets: u32) -> Self {
+        let number = (self.0 >> Self::NUMBER_SHIFT).wrapping_add(1);
+        Self(number << Self::NUMBER_SHIFT | Self::new(self.which() ^ 1, buckets).0)
     }
 
     /// 0 or 1.
     #[inline(always)]
     #[must_use]
     pub const fn which(self) -> u32 {
-        (self.0 >> 32 & 1) as u32
+        (self.0 >> Self::WHICH_SHIFT & 1) as u32
     }
 
     /// Buckets of the table; 0 = there is none.

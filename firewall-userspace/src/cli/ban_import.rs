@@ -99,7 +99,7 @@ pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
     let batch: Vec<_> = wanted.iter().map(|one| bans::key(one.address, one.length)).collect();
     let mut table = store.bans()?;
     let Added { new, renewed } = if arguments.dry_run {
-        table.would_add(&batch)?
+        table.would_add(&batch, &ban)?
     } else {
         table.insert_all(&batch, &ban)?
     };

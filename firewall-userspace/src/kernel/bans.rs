@@ -30,6 +30,7 @@ use self::batch::{Batch, WORTH_A_THREAD};
 use self::table::{ROOM_MIN, TABLES, Table, buckets, entries, name, room, shape};
 use super::maps::Maps;
 use super::sys::{self, Mapping};
+use crate::report::units;
 
 /// Under which the table that was in force when the maps were opened is known to them:
 /// where there are no pins, there is no other.
@@ -52,6 +53,16 @@ pub struct Bans {
     directory: PathBuf,
     table: Table,
 }
+
+/// A table that is to take another one's place.
+struct Rebuilt {
+    table: Table,
+    /// What is to be announced of the networks that it was made for.
+    announced: Announced,
+    /// How many of those the other one did not hold.
+    new: usize,
+}
+
 /// How a batch of bans came out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Added {
@@ -84,7 +95,7 @@ pub(super) fn prepare(maps: &Maps) -> Result<OwnedFd> {
     let word = TableWord(control.word(TABLE));
     if word.buckets() != 0 {
         let fd = sys::open(&directory.join(name(word)))?;
-        return fd.context("the table of bans is not pinned");
+        return fd.context(NOT_PINNED);
     }
     control.set_word(SEED, sys::random()?);
     let table = Table::create(TableWord::new(0, buckets(0)))?;
@@ -112,6 +123,20 @@ fn lock(directory: &Path) -> Result<Option<File>> {
     Ok(Some(file))
 }
 
+const NOT_PINNED: &str = "the table of bans is not pinned";
+
+/// The table in force; `None` if it is not pinned. Who holds no lock may find another one under
+/// its name: then the word is another, too.
+fn in_force(control: &Mapping, directory: &Path) -> Result<Option<Table>> {
+    loop {
+        let word = TableWord(control.word(TABLE));
+        let fd = sys::open(&directory.join(name(word)))?;
+        if TableWord(control.word(TABLE)) == word {
+            return fd.map(|fd| Table::map(fd, word)).transpose();
+        }
+    }
+}
+
 fn control(maps: &Maps) -> Result<Mapping> {
     let fd = maps.fd("CONTROL")?;
     Mapping::at_best(fd, size_of::<Control>()).context("could not map the control word")
@@ -125,17 +150,15 @@ impl Bans {
     pub fn open(maps: &Maps) -> Result<Self> {
         let directory = maps.directory().to_path_buf();
         let control = control(maps)?;
-        let word = TableWord(control.word(TABLE));
         let fd = maps.fd("BAN_FILTER")?;
         let size = FILTER_WORDS as usize * 8;
         let filter = Mapping::at_best(fd, size).context("could not map the filter of bans")?;
-        let fd = if let Some(fd) = sys::open(&directory.join(name(word)))? {
-            fd
+        let table = if let Some(table) = in_force(&control, &directory)? {
+            table
         } else {
-            let fd = maps.fd(TABLE_NAME).context("the table of bans is not pinned")?;
-            sys::duplicate(&fd)?
+            let fd = maps.fd(TABLE_NAME).context(NOT_PINNED)?;
+            Table::map(sys::duplicate(&fd)?, TableWord(control.word(TABLE)))?
         };
-        let table = Table::map(fd, word)?;
         Ok(Self { maps: sys::duplicate(&maps.fd("BANS")?)?, control, filter, directory, table })
     }
 
@@ -147,13 +170,15 @@ impl Bans {
         let _lock = self.write()?;
         // First: a ban that is not announced is met by no packet, whoever is killed here.
         announce(ban::hash(self.seed(), &key), &key, &self.filter, &self.control);
-        let (word, is_full) = (self.table.word, self.table.count() >= room(self.table.word));
+        let word = self.table.word;
+        let is_full =
+            self.table.count() >= room(word) && self.table.writer(self.seed()).find(&key).is_none();
         if is_full || !self.table.insert(&key, &ban, self.seed()) {
             // Where there is no room for this one there will soon be none for others,
             // which do not come in order.
             let least = if is_full { 0 } else { word.buckets() + word.buckets() / 4 };
-            let (larger, _) = self.rebuilt(&[key], &ban, least)?;
-            self.replace(larger)?;
+            let larger = self.rebuilt(&[key], &ban, least)?;
+            self.replace(larger.table)?;
         }
         Ok(())
     }
@@ -166,10 +191,7 @@ impl Bans {
     /// If there is no room for all.
     pub fn insert_all(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Added> {
         let _lock = self.write()?;
-        let before = self.table.count() as usize;
-        let (table, announced) = self.rebuilt(keys, ban, 0)?;
-        // Whoever was killed before he counted has left the number too low, or too high.
-        let new = (table.count() as usize).saturating_sub(before).min(keys.len());
+        let Rebuilt { table, announced, new } = self.rebuilt(keys, ban, 0)?;
         announced.publish(&self.filter, &self.control);
         self.replace(table)?;
         Ok(Added { new, renewed: keys.len() - new })
@@ -178,10 +200,12 @@ impl Bans {
     /// What [`insert_all`](Self::insert_all) would say.
     ///
     /// # Errors
-    /// If the table cannot be opened.
-    pub fn would_add(&mut self, keys: &[BanKey]) -> Result<Added> {
+    /// If there is no room for all.
+    pub fn would_add(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Added> {
         self.refresh()?;
-        let new = Batch::new(keys, &NONE, self.seed()).new_in(&self.table);
+        let batch = Batch::new(keys, ban, self.seed());
+        self.has_room(keys.len(), &batch)?;
+        let new = batch.new_in(&self.table);
         Ok(Added { new, renewed: keys.len() - new })
     }
 
@@ -275,8 +299,8 @@ impl Bans {
         announced.publish_only(&self.filter, &self.control);
         // After a wave of bans their memory is given back.
         if left.len().max(ROOM_MIN) * 8 < room(self.table.word) as usize {
-            let (smaller, _) = self.rebuilt(&[], &NONE, 0)?;
-            self.replace(smaller)?;
+            let smaller = self.rebuilt(&[], &NONE, 0)?;
+            self.replace(smaller.table)?;
         }
         Ok(ended.len())
     }
@@ -294,30 +318,26 @@ impl Bans {
 
     /// Turns to the table in force, if it is another now.
     fn refresh(&mut self) -> Result<()> {
-        let word = TableWord(self.control.word(TABLE));
-        if word != self.table.word {
-            let path = self.directory.join(name(word));
-            let fd = sys::open(&path)?.context("the table of bans is not pinned")?;
-            self.table = Table::map(fd, word)?;
+        if TableWord(self.control.word(TABLE)) != self.table.word {
+            self.table = in_force(&self.control, &self.directory)?.context(NOT_PINNED)?;
         }
         Ok(())
     }
 
-    /// Another table with the bans of this one, these networks, and room for more, of so
-    /// many buckets at least; and what is to be announced of the networks.
-    fn rebuilt(&self, keys: &[BanKey], ban: &Ban, least: u32) -> Result<(Table, Announced)> {
+    /// Another table with the bans of this one that have not ended, these networks, and room for
+    /// more, of so many buckets at least.
+    fn rebuilt(&self, keys: &[BanKey], ban: &Ban, least: u32) -> Result<Rebuilt> {
         self.forget_other()?;
         let count = self.table.count() as usize;
         // Room for as many again, unless they come all at once.
         let wanted = (count + keys.len()).max(2 * count).min(CAPACITY as usize);
-        let which = self.table.word.which() ^ 1;
         let mut size = buckets(wanted).max(least);
         let prepare = || {
             let batch = Batch::new(keys, ban, self.seed());
             let announced = batch.announced();
             (batch, announced)
         };
-        let create = |size| Table::create(TableWord::new(which, size));
+        let create = |size| Table::create(self.table.word.next(size));
         let ((batch, announced), mut table) = if keys.len() < WORTH_A_THREAD {
             let prepared = prepare();
             // Nobody makes a table for the one ban that does not fit.
@@ -328,28 +348,31 @@ impl Bans {
             let (prepared, table) = parallel::both(true, prepare, || create(size));
             (prepared, table?)
         };
-        while !batch.fill(&table, &self.table) {
+        let new = loop {
+            if let Some(new) = batch.fill(&table, &self.table) {
+                break new;
+            }
             self.has_room(keys.len(), &batch)?;
             size += size / 4;
             table = create(size)?;
-        }
+        };
         if table.count() > CAPACITY {
             self.has_room(keys.len(), &batch)?;
         }
-        Ok((table, announced))
+        Ok(Rebuilt { table, announced, new })
     }
 
     /// Refuses a batch of so many networks, some of them perhaps known, if there would be
-    /// too many.
+    /// too many. Bans that have ended leave room.
     fn has_room(&self, networks: usize, batch: &Batch) -> Result<()> {
-        let (count, capacity) = (self.table.count() as usize, CAPACITY as usize);
-        if count + networks > capacity {
-            let new = batch.new_in(&self.table);
-            if count + new > capacity {
-                bail!(
-                    "the table of bans holds {CAPACITY}: {count} are there, {new} more would not fit"
-                );
-            }
+        let capacity = CAPACITY as usize;
+        if self.table.count() as usize + networks <= capacity {
+            return Ok(());
+        }
+        let (held, new) = (batch.held_by(&self.table), batch.new_in(&self.table));
+        if held + new > capacity {
+            let [capacity, held, new] = [capacity, held, new].map(|part| units::count(part as u64));
+            bail!("the table of bans holds {capacity}: {held} are there, {new} more do not fit");
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! Bans: they cut what runs, end by themselves, and never hit the way in.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use firewall_tests::firewall::Firewall;
+use firewall_tests::lab::firewall_binary;
 use firewall_tests::pair::{self, ADMIN, CLIENT, Pair, STRANGER};
 use firewall_tests::traffic::conversation::{Conversation, connects};
 use firewall_tests::traffic::echo::Echo;
@@ -99,6 +101,46 @@ fn a_ban_ends_by_itself_even_without_an_agent() -> Result<()> {
     assert!(connects(&client, Some(STRANGER[0]), to, PATIENCE)?, "it does not come back");
     assert!(start.elapsed() >= Duration::from_millis(900), "after {:?}", start.elapsed());
     assert_eq!(firewall.check(&["ban", "list"])?, "no bans\n", "an ended ban is listed");
+    Ok(())
+}
+
+#[test]
+fn nobody_loses_a_ban_to_others_who_add_some() -> Result<()> {
+    let Pair { server, lab: _lab, .. } = Pair::new("three")?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    firewall.check(&["ban", "add", "100.64.0.1"])?;
+    let ban = firewall_binary()?.display().to_string() + " ban";
+    // All have opened the table before the first of them has put another in its place; with the
+    // third it is again one of that name and size.
+    let mut script = vec![
+        "flock /sys/fs/bpf/firewall/v4/maps sleep 1 &".to_owned(),
+        "sleep 0.3".to_owned(),
+        format!("{ban} add 100.64.0.2 &"),
+    ];
+    script.extend((1..=4).map(|list| format!("seq -f 100.64.{list}.%g 10 | {ban} import - &")));
+    server.sh(&(script.join("\n") + "\nwait"))?;
+    let list = firewall.json(&["ban", "list"])?;
+    assert_eq!(list["bans"].as_array().map(Vec::len), Some(42), "{list}");
+    Ok(())
+}
+
+#[test]
+fn what_has_ended_leaves_room_even_without_an_agent() -> Result<()> {
+    let Pair { server, lab: _lab, .. } = Pair::new("room")?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    let most = 1_u32 << 20;
+    let crowd = |first: u32, count: u32| {
+        let addresses = (first..first + count).map(|n| Ipv4Addr::from((64 << 24) + n).to_string());
+        server.write("/tmp/crowd", addresses.collect::<Vec<_>>().join("\n"))?;
+        firewall.run(&["ban", "import", "/tmp/crowd", "--for", "3s"])
+    };
+    assert!(crowd(0, most)?.stdout.contains(": 1,048,576 new"));
+    let said = firewall.refused(&["ban", "add", "100.64.0.1"], 1)?;
+    assert!(said.contains("holds 1,048,576: 1,048,576 are there, 1 more do not fit"), "{said}");
+    firewall.check(&["ban", "add", "64.0.0.7", "--for", "3s"])?;
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(crowd(most, 10)?.stdout.contains(": 10 new, 0 renewed"));
+    assert_eq!(firewall.json(&["ban", "stats"])?["bans"], 10);
     Ok(())
 }
 

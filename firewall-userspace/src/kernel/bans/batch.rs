@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use firewall_common::abi::ban::{Ban, BanKey, PROBES};
+use firewall_common::abi::ban::{Ban, BanKey, PROBES, UNIT_SHIFT};
 use firewall_common::ban::write::{Entry, NO_END, Placed, Unplaced};
 use firewall_common::ban::{self, first_bucket};
 use firewall_policy::compile::parallel;
@@ -30,6 +30,8 @@ type Record = [u64; 4];
 pub(super) struct Batch {
     records: Vec<Record>,
     seed: u64,
+    /// When they begin, in the table's units: what ended before is not kept.
+    now: u32,
     until: u32,
     note: Note,
 }
@@ -53,7 +55,9 @@ impl Batch {
                 [hash, key.hi, key.lo, u64::from(key.length) << 32 | u64::from(key.family)];
             *next += 1;
         }
-        let mut batch = Self { records, seed, until: ban::units(ban.until_ns), note: note(ban) };
+        let now = u32::try_from(ban.since_ns >> UNIT_SHIFT).unwrap_or(u32::MAX);
+        let until = ban::units(ban.until_ns);
+        let mut batch = Self { records, seed, now, until, note: note(ban) };
         batch.sort_parts();
         batch
     }
@@ -83,24 +87,41 @@ impl Batch {
         announced
     }
 
+    /// Whether a ban holds still when they begin.
+    const fn keeps(&self, entry: &Entry) -> bool {
+        entry.until > self.now
+    }
+
+    /// How many bans of a table hold still.
+    pub(super) fn held_by(&self, table: &Table) -> usize {
+        table.writer(self.seed).entries().filter(|entry| self.keeps(entry)).count()
+    }
+
     /// How many of them a table does not have.
     pub(super) fn new_in(&self, table: &Table) -> usize {
         let count = |parts: Range<usize>| {
             let writer = table.writer(self.seed);
+            let held = |record| writer.find(&key_of(record)).and_then(|place| writer.entry(place));
             let different = self.of(parts).chunk_by(|one, other| one == other);
-            different.filter(|same| writer.find(&key_of(&same[0])).is_none()).count()
+            let is_new = |record| held(record).is_none_or(|entry| !self.keeps(&entry));
+            different.filter(|same| is_new(&same[0])).count()
         };
         parallel::all(shares_of(self.records.len()), count).into_iter().sum()
     }
 
-    /// Fills a new table with the bans of another and these. False if there is no room
-    /// for one of them.
-    pub(super) fn fill(&self, table: &Table, former: &Table) -> bool {
+    /// Fills a new table with the bans of another that hold still, and these: how many of them
+    /// that one did not have. `None` if there is no room for one.
+    pub(super) fn fill(&self, table: &Table, former: &Table) -> Option<usize> {
         self.fill_by(table, former, shares_of(former.count() as usize + self.records.len()))
     }
 
     /// The same, by one thread for each share of the parts.
-    pub(super) fn fill_by(&self, table: &Table, former: &Table, shares: Vec<Range<usize>>) -> bool {
+    pub(super) fn fill_by(
+        &self,
+        table: &Table,
+        former: &Table,
+        shares: Vec<Range<usize>>,
+    ) -> Option<usize> {
         let count = shares.len();
         let filled = parallel::all(shares, |mut parts: Range<usize>| {
             let own = if count == 1 { ALL } else { table.own(&parts) };
@@ -109,14 +130,15 @@ impl Batch {
         });
         let mut rest = Fill::new(self, table, former, ALL);
         for share in filled {
-            let Some(share) = share else { return false };
-            rest.new += share.new;
+            let share = share?;
+            rest.placed += share.placed;
+            rest.kept += share.kept;
             if !share.beyond.into_iter().all(|one| rest.write(one)) {
-                return false;
+                return None;
             }
         }
-        table.set_count(rest.new);
-        true
+        table.set_count(rest.placed);
+        Some((rest.placed - rest.kept) as usize)
     }
 
     /// The records of some parts.
@@ -143,14 +165,17 @@ struct Fill<'b> {
     former: &'b Table,
     /// The buckets that are one's own.
     own: Range<u32>,
-    new: u32,
+    /// Networks that have a place.
+    placed: u32,
+    /// Those among them that the former table had.
+    kept: u32,
     /// What does not belong there; in the order in which it came.
     beyond: Vec<One<'b>>,
 }
 
 impl<'b> Fill<'b> {
     fn new(batch: &'b Batch, table: &'b Table, former: &'b Table, own: Range<u32>) -> Self {
-        Self { batch, table, former, own, new: 0, beyond: Vec::new() }
+        Self { batch, table, former, own, placed: 0, kept: 0, beyond: Vec::new() }
     }
 
     /// Writes the bans of a part in the order of their hashes: then none stands far behind
@@ -165,7 +190,7 @@ impl<'b> Fill<'b> {
                     return false;
                 }
             }
-            let entry = writer.entry(place);
+            let entry = writer.entry(place).filter(|entry| self.batch.keeps(entry));
             if !entry.is_none_or(|entry| self.write(One::Former(hash, entry))) {
                 return false;
             }
@@ -207,11 +232,14 @@ impl<'b> Fill<'b> {
             }
             Err(Unplaced::NoRoom) => return false,
         };
-        if let One::Former(_, Entry { hits: hits @ 1.., .. }) = one {
-            writer.set_hits(placed.place(), hits);
+        if let One::Former(_, entry) = one {
+            self.kept += 1;
+            if entry.hits != 0 {
+                writer.set_hits(placed.place(), entry.hits);
+            }
         }
         if let Placed::New(place) = placed {
-            self.new += 1;
+            self.placed += 1;
             self.table.set_note(
                 place,
                 &match one {

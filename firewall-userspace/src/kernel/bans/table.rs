@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya_obj::generated::bpf_map_type;
-use firewall_common::abi::ban::{Ban, BanKey, Bucket, SLOTS, TableWord, UNIT_SHIFT};
+use firewall_common::abi::ban::{Ban, BanKey, Bucket, CAPACITY, SLOTS, TableWord, UNIT_SHIFT};
 use firewall_common::ban;
 use firewall_common::ban::write::{Entry, Memory, Writer};
 
@@ -174,7 +174,8 @@ pub(super) fn buckets(bans: usize) -> u32 {
     u32::try_from(bans.max(ROOM_MIN) * 3 / 2 / SLOTS as usize + 1).unwrap_or(u32::MAX)
 }
 
-/// Bans that a table takes before it is replaced: three of four places.
+/// Bans that a table takes before it is replaced: three of four places, and never more than there
+/// can be.
 pub(super) fn room(word: TableWord) -> u32 {
-    word.buckets() * SLOTS / 4 * 3
+    (word.buckets() * SLOTS / 4 * 3).min(CAPACITY)
 }
