@@ -8,7 +8,8 @@
 //! ```
 //!
 //! It is YAML like what it was copied from, never read while anything is pinned,
-//! and replaced by one rename, so that a crash leaves the old copy or the new one.
+//! and replaced by one rename, so that a crash leaves the old copy or the new one. A copy has
+//! its name when it is whole: what a full disk or a crash leaves has another.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ use crate::paths;
 
 /// Name of the link to the copy that a boot takes.
 const LINK: &str = "confirmed";
+/// Name of a copy that is being written.
+const UNFINISHED: &str = "unfinished";
 /// Digits of a policy's hash in the name of its copy.
 const DIGITS: usize = 12;
 
@@ -74,21 +77,38 @@ pub(crate) fn last() -> Result<Option<Confirmed>> {
 /// # Errors
 /// If it cannot be written; the copy before it stays.
 pub(crate) fn keep(origin: &Origin, hash: &str) -> Result<Kept> {
-    let directory = paths::state().join(format!("{}{}", prefix(hash), clock::unix_ms()));
-    let write = || -> io::Result<()> {
-        make_directory(&directory)?;
-        let mut files = Vec::new();
-        for (path, bytes) in content(origin) {
-            let file = directory.join(path);
-            make_directory(file.parent().unwrap_or(&directory))?;
-            files.push(write_file(&file, &bytes)?);
-        }
-        // All at once: then a file system has one transaction to wait for.
-        files.push(File::open(&directory)?);
-        files.iter().try_for_each(File::sync_all)
+    let state = paths::state();
+    let directory = state.join(format!("{}{}", prefix(hash), clock::unix_ms()));
+    let unfinished = state.join(UNFINISHED);
+    let remove = || match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     };
-    write().with_context(|| format!("could not write {}", directory.display()))?;
+    let write = || {
+        remove()?;
+        write_copy(&unfinished, origin)?;
+        fs::rename(&unfinished, &directory)
+    };
+    if let Err(error) = write() {
+        // The disk may be full, and be so for what is to come.
+        let _left = remove();
+        return Err(error).with_context(|| format!("could not write {}", directory.display()));
+    }
     Ok(Kept(directory))
+}
+
+/// Writes a copy, down to the disk.
+fn write_copy(directory: &Path, origin: &Origin) -> io::Result<()> {
+    make_directory(directory)?;
+    let mut files = Vec::new();
+    for (path, bytes) in content(origin) {
+        let file = directory.join(path);
+        make_directory(file.parent().unwrap_or(directory))?;
+        files.push(write_file(&file, &bytes)?);
+    }
+    // All at once: then a file system has one transaction to wait for.
+    files.push(File::open(directory)?);
+    files.iter().try_for_each(File::sync_all)
 }
 
 /// A copy that no boot takes yet.

@@ -121,6 +121,27 @@ fn a_copy_that_cannot_be_used_gives_way_to_the_files() -> Result<()> {
 }
 
 #[test]
+fn what_did_not_fit_on_the_disk_is_not_booted() -> Result<()> {
+    let host = Fixture::new("boot-full")?;
+    let server = &host.pair.server;
+    server.sh("mount -t tmpfs -o size=64k tmpfs /var/lib/firewall")?;
+    host.firewall.check(&["apply"])?;
+    let long = format!("# {}\n", "much ".repeat(12)).repeat(2_000);
+    host.firewall.write(&(policy(&[WEB, MORE], &[]) + &long))?;
+    let said = host.firewall.refused(&["apply", "--confirm-within", "1m"], 1)?;
+    assert!(said.contains("No space left on device"), "{said}");
+    let said = host.firewall.refused(&["confirm"], 1)?;
+    assert!(said.contains("the next boot enforces what was kept before"), "{said}");
+    assert!(host.is_open()?, "the new policy is not in force");
+    let left = server.sh("ls /var/lib/firewall")?;
+    assert_eq!(left.lines().count(), 2, "{left}");
+    let said = host.reboot()?;
+    assert!(said.contains("exit status: 0"), "{said}");
+    assert!(!host.is_open()? && host.serves()?, "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_boot_needs_no_address_and_no_interface() -> Result<()> {
     let Pair { server, client, lab } = Pair::new("boot-early")?;
     let _closed = Echo::tcp(&server, 8080)?;
