@@ -81,14 +81,21 @@ impl Clock {
         self.now.saturating_sub(then)
     }
 
-    /// The word of a flow after a packet of it; the same if there is nothing to note: a
-    /// busy flow is noted once a second.
+    /// Ticks for which nothing is noted of a busy flow: a second, less where one falls idle
+    /// after that.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unnoted(&self) -> u64 {
+        if self.tcp > 1 && self.udp > 1 { self.ticks(1) } else { self.ticks(1) / 4 }
+    }
+
+    /// The word of a flow after a packet of it; the same if there is nothing to note.
     #[inline(always)]
     #[must_use]
     pub const fn touched(&self, word: Word, answers: bool) -> Word {
         if answers && !word.replied() {
             word.seen_at(self.now, Flow::REPLIED)
-        } else if self.since(word.seen()) > self.ticks(1) {
+        } else if self.since(word.seen()) > self.unnoted() {
             word.seen_at(self.now, 0)
         } else {
             word
@@ -213,6 +220,19 @@ pub const fn embedded_key(inner: &Embedded, family: u8, direction: Direction) ->
         protocol: inner.protocol,
         family,
         reserved: 0,
+    }
+}
+
+/// Whether a packet that this host sends can open a flow: of ICMP an echo request alone.
+/// No other message has an answer that a flow admits, and what answers one from outside must
+/// write no entry.
+#[inline(always)]
+#[must_use]
+pub const fn could_open(packet: &Packet) -> bool {
+    match packet.protocol {
+        proto::ICMP => packet.destination_port == ECHO_V4,
+        proto::ICMPV6 => packet.destination_port == ECHO_V6,
+        _ => true,
     }
 }
 

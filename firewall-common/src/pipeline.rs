@@ -335,6 +335,9 @@ pub(crate) fn open<W: World>(
     packet: &Packet,
     answers: Answers,
 ) -> Result<bool, Reason> {
+    if !flow::could_open(packet) {
+        return Ok(false);
+    }
     let key = flow::key(packet, Direction::Egress);
     if world.sees_flow(&key, Some(Direction::Egress)) {
         return Ok(false);

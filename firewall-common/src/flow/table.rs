@@ -262,7 +262,7 @@ pub fn see<S: Slots>(slots: &mut S, key: [u64; 5], part: Part, clock: &Clock) ->
 enum Found {
     /// It is not there.
     No,
-    /// It is in force, and has been noted within the second.
+    /// It is in force, and was noted a moment ago.
     Busy,
     /// It is in force: its place, and the word of it.
     At(u32, Word),
@@ -302,11 +302,11 @@ fn find<S: Slots>(
     Found::No
 }
 
-/// None if a live flow was seen within a second, and there is nothing to note of this packet;
-/// else some ones. No flow may be silent for less.
+/// None if a live flow was [noted](Clock::unnoted) a moment ago, and there is nothing to note of
+/// this packet; else some ones. No flow may be silent for less.
 #[inline(always)]
 fn if_notable<S: Slots>(slots: &S, word: Word, part: Part, clock: &Clock) -> u64 {
-    let old = if_less(slots, clock.ticks(1), clock.now.wrapping_sub(word.seen()));
+    let old = if_less(slots, clock.unnoted(), clock.now.wrapping_sub(word.seen()));
     let answers = if_zero(slots, part.0 ^ Direction::Ingress as u64);
     old | answers & u64::from(!word.flags() & Flow::REPLIED)
 }

@@ -47,10 +47,13 @@ impl Pins {
             name.is_some_and(|number| number.parse::<u32>().is_ok()) && *path != self.0
         };
         let others = entries.map(|entry| entry.path()).filter(is_version);
-        let is_attached = |path: &PathBuf| {
-            fs::read_dir(path.join("links")).is_ok_and(|mut links| links.next().is_some())
-        };
-        others.filter(is_attached).collect()
+        others.filter(|version| has_links(version)).collect()
+    }
+
+    /// Whether anything is attached.
+    #[must_use]
+    pub fn has_links(&self) -> bool {
+        has_links(&self.0)
     }
 
     /// The whole directory.
@@ -88,4 +91,8 @@ impl Pins {
     pub fn generation(&self, slot: u8) -> PathBuf {
         self.0.join(format!("gen-{slot}"))
     }
+}
+
+fn has_links(version: &Path) -> bool {
+    fs::read_dir(version.join("links")).is_ok_and(|mut links| links.next().is_some())
 }

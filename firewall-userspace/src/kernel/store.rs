@@ -27,6 +27,7 @@ use super::pins::Pins;
 use super::seed;
 use super::stages;
 use super::sys::{self, Mapping};
+use crate::failure::Failure;
 
 /// The pinned firewall of this host.
 #[derive(Debug)]
@@ -42,10 +43,19 @@ impl Store {
     /// Opens what is pinned; `None` if this host has no firewall yet.
     ///
     /// # Errors
-    /// If the pins may not be read.
+    /// If the pins may not be read, or some are gone and links go on judging.
     pub fn open(pins: &Pins) -> Result<Option<Self>> {
-        let Some(maps) = Maps::open(|name| pins.map(name))? else { return Ok(None) };
-        Self::with(pins.clone(), maps).map(Some)
+        match Maps::open(|name| pins.map(name))? {
+            Some(maps) => Self::with(pins.clone(), maps).map(Some),
+            None if pins.has_links() => {
+                let directory = pins.directory().display();
+                Err(Failure::new(format!("a map in {directory} was removed"))
+                    .detail("what is attached goes on judging, and nobody can change it any more")
+                    .help(format!("rm -r {directory}    opens this host; then firewall apply"))
+                    .into())
+            }
+            None => Ok(None),
+        }
     }
 
     /// Opens what is pinned and creates the rest: shared maps and root programs.

@@ -15,7 +15,7 @@ use firewall_userspace::kernel::sandbox::Hook;
 
 use crate::ends::{Ends, V4, V6, twins};
 use crate::ledger::{Case, EGRESS, INGRESS, allowed, denied, drop, pass};
-use crate::shared::{SITE, abuse, stranger, upstream};
+use crate::shared::{SITE, Shared, abuse, stranger, upstream};
 
 use flags::{ACK, FIN, PSH, RST, SYN, URG};
 
@@ -257,6 +257,46 @@ fn an_echo_of_this_host_is_answered_by_its_identifier() -> Result<()> {
             ),
             Case::new(
                 "another identifier",
+                INGRESS,
+                ends.reply(ends.arrives(), 8),
+                drop(Reason::DefaultDrop),
+            ),
+        ]
+    }))
+}
+
+#[test]
+fn no_other_message_opens_a_flow() -> Result<()> {
+    // Nor can who is answered fill the table.
+    static TALKS: Shared = Shared::new(
+        "services: { time: { icmp: [13, 14], icmpv6: [139, 140] } }
+egress: { allow: [{ name: time, to: any, service: time }] }
+ingress: { allow: [{ name: asked, from: any, service: time }] }
+",
+    );
+    TALKS.story(twins(|ends| {
+        [
+            Case::new("we ask", EGRESS, ends.message(ends.leaves(), (13, 139), 7), allowed("time")),
+            Case::new(
+                "no echo answers it",
+                INGRESS,
+                ends.reply(ends.arrives(), 7),
+                drop(Reason::DefaultDrop),
+            ),
+            Case::new(
+                "we are asked",
+                INGRESS,
+                ends.message(ends.arrives(), (13, 139), 8),
+                allowed("asked"),
+            ),
+            Case::new(
+                "we answer",
+                EGRESS,
+                ends.message(ends.leaves(), (14, 140), 8),
+                allowed("time"),
+            ),
+            Case::new(
+                "nor does one answer that",
                 INGRESS,
                 ends.reply(ends.arrives(), 8),
                 drop(Reason::DefaultDrop),

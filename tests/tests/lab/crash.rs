@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use firewall_tests::firewall::Firewall;
 use firewall_tests::host::Host;
 use firewall_tests::pair::{self, Pair};
-use firewall_tests::traffic::REFUSAL;
 use firewall_tests::traffic::conversation::{Conversation, connects};
 use firewall_tests::traffic::echo::Echo;
+use firewall_tests::traffic::{PATIENCE, REFUSAL};
 
 use crate::support::{policy, wait_until};
 
@@ -87,6 +87,25 @@ fn a_frozen_agent_is_no_condition_either() -> Result<()> {
     wait_until("it answers again", Duration::from_secs(5), || {
         Ok(firewall.check(&["status"])?.contains("process"))
     })?;
+    Ok(())
+}
+
+#[test]
+fn a_host_that_judges_without_its_pins_is_not_called_open() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("halved")?;
+    let _servers = (Echo::tcp(&server, 80)?, Echo::tcp(&server, 8080)?);
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    server.sh("rm /sys/fs/bpf/firewall/v4/maps/EVENTS")?;
+    assert!(!connects(&client, None, pair::server(8080)[0], REFUSAL)?, "it does not judge");
+    for command in [&["status"][..], &["apply"], &["detach", "--all"], &["ban", "list"]] {
+        let said = firewall.refused(command, 1)?;
+        assert!(said.contains("what is attached goes on judging"), "{command:?}: {said}");
+    }
+    // The way out that they name.
+    server.sh("rm -r /sys/fs/bpf/firewall/v4")?;
+    assert!(connects(&client, None, pair::server(8080)[0], PATIENCE)?);
+    firewall.check(&["apply"])?;
+    assert!(!connects(&client, None, pair::server(8080)[0], REFUSAL)?);
     Ok(())
 }
 

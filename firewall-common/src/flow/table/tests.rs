@@ -133,6 +133,25 @@ fn a_flow_is_found_by_its_whole_key_and_by_nothing_else() {
 }
 
 #[test]
+fn a_flow_in_use_never_falls_idle() {
+    for (hz, idle) in [100, 250, 300, 1000].into_iter().flat_map(|hz| [(hz, 1), (hz, 2)]) {
+        let memory = &mut Memory::new(1024);
+        let mut clock = Clock { now: 1 << 20, hz, tcp: idle, udp: idle };
+        let flows = [proto::TCP, proto::UDP].map(|protocol| key_of(protocol, 5));
+        for flow in &flows {
+            assert!(opened(memory, flow, &clock));
+        }
+        // A packet in each tick, then one in two.
+        for tick in 0..200 {
+            clock.now += 1 + tick / 100;
+            for flow in &flows {
+                assert!(sees(memory, flow, Direction::Egress, &clock), "{hz} Hz, {idle} s");
+            }
+        }
+    }
+}
+
+#[test]
 fn words_give_back_what_they_were_made_of() {
     let word = Word::new(u64::MAX, State::Live, Class::Icmp as u64, Flow::SEEDED, 0x1ff, 1 << 33);
     assert_eq!((word.state(), word.class(), word.flags()), (State::Live, Class::Icmp as u64, 2));
