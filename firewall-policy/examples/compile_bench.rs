@@ -58,6 +58,7 @@ fn report(name: &str, policy: &Policy) {
             generation_slot: 0,
             seed,
             budget: Budget::USUAL,
+            told: None,
         };
         let start = Instant::now();
         let generation = compile(policy, &environment, &mut SlotTable::default());

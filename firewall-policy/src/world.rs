@@ -20,6 +20,7 @@
 //! # let environment = compile::Environment {
 //! #     interfaces: Vec::new(), cpus: 1, generation_slot: 0, seed: 1,
 //! #     budget: compile::Budget::USUAL,
+//! #     told: None,
 //! # };
 //! # let slots = &mut compile::SlotTable::default();
 //! # let generation = compile::compile(&policy, &environment, slots).unwrap();

@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use firewall_policy::codes::Code;
-use firewall_policy::compile::{self, Budget, CompileError, Environment, Generation, SlotTable};
+use firewall_policy::compile::{
+    self, Budget, CompileError, Environment, Generation, Settings, SlotTable,
+};
 use firewall_policy::diagnostic::{Diagnostic, Report};
 use firewall_policy::directory::Directory;
 use firewall_policy::ir::{Chain, Policy, Rule};
@@ -116,14 +118,15 @@ fn options(own: &[IpAddr]) -> Options {
     }
 }
 
-/// Compiles a policy for this host.
+/// Compiles a policy for this host and a slot: its random number, and what its programs were
+/// told.
 ///
 /// # Errors
 /// If it does not fit; says what to do.
 pub(crate) fn compile(
     policy: &Policy,
     generation_slot: u8,
-    seed: u32,
+    (seed, told): (u32, Option<Settings>),
     slots: &mut SlotTable,
 ) -> Result<Generation> {
     let environment = Environment {
@@ -132,6 +135,7 @@ pub(crate) fn compile(
         generation_slot: generation_slot.into(),
         seed,
         budget: Budget::USUAL,
+        told,
     };
     compile::compile(policy, &environment, slots).context("the policy does not fit")
 }
@@ -184,7 +188,7 @@ mod tests {
         let subject = Subject::File("rules/web.yaml".into());
         let loaded = firewall_policy::load(&files, &subject, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
-        let error = compile(&loaded.policy, 0, 1, &mut SlotTable::default()).unwrap_err();
+        let error = compile(&loaded.policy, 0, (1, None), &mut SlotTable::default()).unwrap_err();
         let text = too_large(&loaded, error).unwrap().render(Style::Plain);
         // How much depends on the number of CPUs.
         let example = Code::TooLarge.example();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use firewall_common::abi::tables::Setting;
 use firewall_policy::Loaded;
 use firewall_policy::compile::{Generation, SlotTable};
 use firewall_policy::ir::{Action, Policy};
@@ -45,9 +46,12 @@ impl Ready {
         let slots = before.as_mut().map(|meta| std::mem::take(&mut meta.slots));
         let mut slots = slots.unwrap_or_default();
         let free = store.map_or(0, Store::free_slot);
-        let [fresh, _] = sys::halves(sys::random()?);
-        let seed = store.map_or(Ok(None), |store| store.seed_of(free))?.unwrap_or(fresh);
-        let generation = candidate::compile(policy, free, seed, &mut slots)?;
+        let told = store.map_or(Ok(None), |store| store.told(free))?;
+        let seed = match &told {
+            Some(told) => told[Setting::Seed as usize],
+            None => sys::halves(sys::random()?)[0],
+        };
+        let generation = candidate::compile(policy, free, (seed, told), &mut slots)?;
         Ok(Self { generation, slots, before })
     }
 

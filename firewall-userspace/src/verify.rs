@@ -220,7 +220,8 @@ tests:
         let loaded = firewall_policy::load(&files, &subject, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
         let generation =
-            crate::candidate::compile(&loaded.policy, 0, 1, &mut SlotTable::default()).unwrap();
+            crate::candidate::compile(&loaded.policy, 0, (1, None), &mut SlotTable::default())
+                .unwrap();
         let verified = run(&loaded, &mut Engine::model(&generation)).unwrap();
         let text: Vec<String> =
             verified.failures.iter().map(|failure| failure.render(Style::Plain)).collect();
@@ -289,7 +290,8 @@ tests:
         let loaded = firewall_policy::load(&files, &Subject::Host, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
         let generation =
-            crate::candidate::compile(&loaded.policy, 0, 1, &mut SlotTable::default()).unwrap();
+            crate::candidate::compile(&loaded.policy, 0, (1, None), &mut SlotTable::default())
+                .unwrap();
         run(&loaded, &mut Engine::model(&generation)).unwrap()
     }
 

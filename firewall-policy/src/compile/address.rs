@@ -1,11 +1,13 @@
 //! Address classes: one division of both families by all address sets of both
 //! chains, as remote and as local end.
 
+use firewall_common::abi::tables::Setting;
+
 use super::classes::{Run, Sweep};
 use super::error::CompileError;
 use super::hosts::{Apart, Divided, HOSTS_MIN};
 use super::lists::{Lists, word};
-use super::room;
+use super::room::Room;
 use super::trie::Address;
 use crate::set::AddrSet;
 
@@ -29,7 +31,7 @@ pub(super) struct AddressClasses {
 
 impl AddressClasses {
     /// Divides by sets; those that hold every address divide nothing.
-    pub(super) fn new(sets: &[&AddrSet], seed: u32) -> Result<Self, CompileError> {
+    pub(super) fn new(sets: &[&AddrSet], seed: u32, room: Room<'_>) -> Result<Self, CompileError> {
         let dividing = || (0..).zip(sets).filter(|(_, set)| !set.is_any());
         let mut sweep = Sweep::new(sets.len(), seed);
         let (mut v4, mut hosts_v4) =
@@ -54,7 +56,7 @@ impl AddressClasses {
                 renumber(class);
             }
         }
-        let spare = room::classes(members.len()) - members.len();
+        let spare = room.classes(Setting::AddressClasses, members.len()) - members.len();
         for _ in 0..spare {
             members.push(&[]);
         }

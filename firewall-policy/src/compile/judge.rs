@@ -10,7 +10,7 @@
 //! Only service classes whose verdict depends on anything have a column; for the
 //! others the service table holds the cell itself.
 
-use firewall_common::abi::tables::{Cell, ServiceWord};
+use firewall_common::abi::tables::{Cell, ServiceWord, Setting};
 
 use super::address::AddressClasses;
 use super::context::Contexts;
@@ -19,11 +19,11 @@ use super::generation::List;
 use super::lists::{Lists, word};
 use super::reply;
 use super::resolve::{Rank, Ranked, Ranks};
-use super::room;
+use super::room::Room;
 use super::service::ServiceClasses;
 use super::sides::Sides;
 use super::slots::Assignment;
-use crate::ir::{Action, Count, Log};
+use crate::ir::{Action, Count, Direction, Log};
 
 /// No rule.
 pub(super) const NOBODY: Rank = Rank::MAX;
@@ -101,12 +101,16 @@ impl<'a> Judge<'a> {
         address_sets: usize,
         contexts: &'a Contexts,
         slots: &[Assignment],
-        seed: u32,
+        (seed, room): (u32, Room<'_>),
     ) -> Result<Self, CompileError> {
         let services = ServiceClasses::new(ranks.services.values(), seed)?;
         let named = (0..).zip(&ranks.rules).filter_map(|(rank, rule)| Some((rule.remote?, rank)));
         let rules_of_set = Lists::from_pairs(address_sets, named);
         let classes = services.count();
+        let [columns, locals] = match ranks.direction {
+            Direction::Ingress => [Setting::ServiceClassesIngress, Setting::LocalClassesIngress],
+            Direction::Egress => [Setting::ServiceClassesEgress, Setting::LocalClassesEgress],
+        };
         let mut judge = Self {
             rules: &ranks.rules,
             asked: Vec::new(),
@@ -118,7 +122,7 @@ impl<'a> Judge<'a> {
             columns_of_set: Lists::default(),
             addresses: &addresses.members,
             rules_of_set,
-            sides: Sides::new(&ranks.rules, &addresses.members, contexts),
+            sides: Sides::new(&ranks.rules, &addresses.members, contexts, (room, locals)),
             base: Vec::new(),
             uneven: Vec::new(),
             services,
@@ -128,7 +132,7 @@ impl<'a> Judge<'a> {
             return Err(CompileError::Combinations { sides, services: classes });
         }
         judge.base = (0..judge.sides.asked()).map(|side| judge.base_of(side)).collect();
-        judge.choose_columns();
+        judge.choose_columns(|count| room.columns(columns, count));
         judge.asked =
             judge.rules_of_set.entries().iter().map(|&rank| judge.asked_of(rank)).collect();
         reply::add(&mut judge);
@@ -348,7 +352,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Gives a column to each service class on which sides or addresses differ.
-    fn choose_columns(&mut self) {
+    fn choose_columns(&mut self, with_room: impl Fn(usize) -> usize) {
         let mut depends = vec![false; self.services.count()];
         for base in &self.base {
             for (class, depends) in depends.iter_mut().enumerate() {
@@ -381,7 +385,7 @@ impl<'a> Judge<'a> {
             self.column_of[class] = word(self.columns.len());
             self.columns.push(word(class));
         }
-        let spare = room::columns(self.columns.len()) - self.columns.len();
+        let spare = with_room(self.columns.len()) - self.columns.len();
         let first = self.columns.first().copied().unwrap_or_default();
         self.columns.extend(std::iter::repeat_n(first, spare));
         self.spare[1] = spare;

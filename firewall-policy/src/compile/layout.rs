@@ -10,7 +10,7 @@ use super::hosts::{self, Filter, NETWORKS_MAX};
 use super::judge::Judge;
 use super::lists::word;
 use super::parallel;
-use super::room;
+use super::room::Room;
 use super::trie::{self, Address as _, ROOT, Tally};
 
 /// Sections begin at a cache line: a compare record never straddles two.
@@ -29,9 +29,9 @@ pub(super) struct Section {
 }
 
 impl Section {
-    /// Number of the first word; 0 if there is none.
+    /// Number of the first word; 0 if there is none, nor room.
     fn first(self) -> u32 {
-        if self.words == 0 { 0 } else { word(self.first) }
+        if self.room == 0 { 0 } else { word(self.first) }
     }
 
     /// Bytes of the section, with its room.
@@ -46,20 +46,31 @@ impl Section {
 }
 
 /// Where the next section begins.
-#[derive(Default)]
-struct Place {
+struct Place<'r> {
     next: usize,
+    room: Room<'r>,
 }
 
-impl Place {
+impl Place<'_> {
     /// A section that is as long for every policy, or doubles.
     fn fixed(&mut self, words: usize) -> Section {
         self.take(words, words)
     }
 
-    /// A section that a rule more makes longer.
-    fn growing(&mut self, words: usize) -> Section {
-        self.take(words, room::section(words))
+    /// A section that a rule more makes longer, and where it begins is what a setting says.
+    fn growing(&mut self, beginning: Setting, words: usize) -> Section {
+        self.take(words, self.room.section(beginning, words))
+    }
+
+    /// The same for either direction.
+    fn both(&mut self, beginnings: [Setting; 2], words: [usize; 2]) -> [Section; 2] {
+        let [ingress, egress] = beginnings;
+        [self.growing(ingress, words[0]), self.growing(egress, words[1])]
+    }
+
+    /// Blocks, of which a policy may have none.
+    fn blocks(&mut self, words: usize) -> Section {
+        self.take(words, self.room.perhaps_empty(Setting::Blocks, words))
     }
 
     fn take(&mut self, words: usize, room: usize) -> Section {
@@ -79,6 +90,7 @@ pub(super) struct Parts<'a> {
     /// Request slot by rule slot; empty if nothing counts requests.
     pub(super) request_slots: &'a [u32],
     pub(super) seed: u32,
+    pub(super) room: Room<'a>,
 }
 
 /// The tries of both families, and their lone addresses.
@@ -159,7 +171,7 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(parts: &Parts<'_>) -> Self {
-        let mut place = Place::default();
+        let mut place = Place { next: 0, room: parts.room };
         let (v4, v6) = (parts.tries.v4.tally(), parts.tries.v6());
         let sctp = parts.chains.iter().any(|(judge, _)| judge.tells_sctp());
         let services = if sctp { ServiceIndex::END } else { ServiceIndex::END_WITHOUT_SCTP };
@@ -177,27 +189,43 @@ impl Layout {
         Self {
             root_v4: place.fixed(ROOT),
             root_v6: place.fixed(if parts.tries.v6.is_some() { ROOT } else { 0 }),
-            blocks: place.growing(v4.plus(v6).block_words()),
-            compares: place.growing(parts.tries.compare_words().iter().sum()),
+            blocks: place.blocks(v4.plus(v6).block_words()),
+            compares: place.growing(Setting::Compares, parts.tries.compare_words().iter().sum()),
             services: [services; 2].map(|words| place.fixed(words as usize)),
             bitmap: place.fixed(bitmap),
             filter_of,
             filter: place.fixed(filter_of.words),
             hosts: hosts.map(|table| place.fixed(table.words.len())),
-            cells: forms.map(|[cells, ..]| place.growing(cells)),
-            rows: forms.map(|[_, rows, ..]| place.growing(rows)),
-            columns: forms.map(|[_, _, columns, ..]| place.growing(columns)),
-            combined: forms.map(|[.., combined, _]| place.growing(combined)),
-            lines: forms.map(|[.., lines]| place.growing(lines)),
+            cells: place.both(
+                [Setting::CellsIngress, Setting::CellsEgress],
+                forms.map(|[cells, ..]| cells),
+            ),
+            rows: place
+                .both([Setting::RowsIngress, Setting::RowsEgress], forms.map(|[_, rows, ..]| rows)),
+            columns: place.both(
+                [Setting::ColumnsIngress, Setting::ColumnsEgress],
+                forms.map(|[_, _, columns, ..]| columns),
+            ),
+            combined: place.both(
+                [Setting::CombinedIngress, Setting::CombinedEgress],
+                forms.map(|[.., combined, _]| combined),
+            ),
+            lines: place.both(
+                [Setting::LinesIngress, Setting::LinesEgress],
+                forms.map(|[.., lines]| lines),
+            ),
             of_lines: parts.chains.map(|(_, form)| {
                 form.of_lines()
                     .map_or([0; 3], |form| [form.shape.0, form.summaries, form.pair_mask])
             }),
-            local: parts.chains.map(|(judge, _)| place.growing(judge.sides.local_of.len())),
-            interfaces: place.growing(parts.contexts.interface_words().len()),
+            local: place.both(
+                [Setting::LocalIngress, Setting::LocalEgress],
+                parts.chains.map(|(judge, _)| judge.sides.local_of.len()),
+            ),
+            interfaces: place.growing(Setting::Ifaces, parts.contexts.interface_words().len()),
             vlans: place.fixed(parts.contexts.vlans.classes.len()),
             flags: place.fixed(parts.contexts.flags.classes.len()),
-            requests: place.growing(parts.request_slots.len()),
+            requests: place.growing(Setting::RequestSlots, parts.request_slots.len()),
             end: place.next,
         }
     }
@@ -287,6 +315,8 @@ impl Layout {
     pub(super) fn settings(&self, parts: &Parts<'_>) -> Vec<(Setting, u32)> {
         let [(ingress, _), (egress, _)] = &parts.chains;
         let Tries { hosts_v4, hosts_v6, .. } = parts.tries;
+        let probes = hosts_v4.probes.max(hosts_v6.probes);
+        let steps = |setting, tally: Tally, step| parts.room.steps(setting, tally.steps, step);
         vec![
             (Setting::TableWords, word(self.end)),
             (Setting::ServicesIngress, self.services[0].first()),
@@ -295,8 +325,8 @@ impl Layout {
             (Setting::RootV4, self.root_v4.first()),
             (Setting::RootV6, self.root_v6.first()),
             (Setting::Probes, RowWords::PROBES),
-            (Setting::StepsV4, parts.tries.v4.tally().steps.next_multiple_of(2)),
-            (Setting::StepsV6, parts.tries.v6().steps.next_multiple_of(4)),
+            (Setting::StepsV4, steps(Setting::StepsV4, parts.tries.v4.tally(), 2)),
+            (Setting::StepsV6, steps(Setting::StepsV6, parts.tries.v6(), 4)),
             (Setting::Blocks, self.blocks.first()),
             (Setting::Compares, self.compares.first()),
             (Setting::Bitmap, self.bitmap.first()),
@@ -307,7 +337,7 @@ impl Layout {
             (Setting::HostsV6, self.hosts[1].first()),
             (Setting::HostMaskV4, hosts_v4.mask(1)),
             (Setting::HostMaskV6, hosts_v6.mask(4)),
-            (Setting::HostProbes, word(room::classes(hosts_v4.probes.max(hosts_v6.probes)))),
+            (Setting::HostProbes, word(parts.room.classes(Setting::HostProbes, probes))),
             (Setting::CellsIngress, self.cells[0].first()),
             (Setting::CellsEgress, self.cells[1].first()),
             (Setting::AddressClasses, word(parts.addresses.count())),

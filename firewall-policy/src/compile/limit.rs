@@ -10,7 +10,7 @@ use super::error::CompileError;
 use super::judge::Judge;
 use super::layout::{Layout, Parts};
 use super::memory::{Memory, TABLE_BYTES_MAX};
-use super::slots::SlotTable;
+use super::slots::{SlotTable, rule_counters};
 
 use super::{Budget, Environment};
 use crate::ir::{Direction, Policy};
@@ -33,14 +33,13 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn of(policy: &Policy, environment: &Environment, slots: &SlotTable) -> Self {
-        // User space rounds up, and keeps what was counted before counters grew: twice as
-        // much at most.
+        // What was counted before counters grew is kept: twice as much at most.
         let counters = |slots: u32, width: usize| {
-            2 * u64::from(slots.next_power_of_two()) * width as u64 * u64::from(environment.cpus)
+            2 * u64::from(slots) * width as u64 * u64::from(environment.cpus)
         };
         let shared = Memory {
-            rule_counters: counters(slots.rules(), size_of::<RuleCounter>()),
-            request_counters: counters(slots.requests(), 8 * METRICS as usize),
+            rule_counters: counters(rule_counters(slots.rules()), size_of::<RuleCounter>()),
+            request_counters: counters(slots.requests().next_power_of_two(), 8 * METRICS as usize),
             flows: table_bytes(places(policy.state.flows)),
             ..Memory::default()
         };

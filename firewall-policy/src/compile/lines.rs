@@ -43,7 +43,7 @@ impl<'j> Lines<'j> {
 
     /// A line behind all others: the default.
     pub(super) fn last(&self) -> u32 {
-        word(room::classes(self.all.len()))
+        word(room::lines(self.all.len()))
     }
 
     /// The lines of a rule, ascending.

@@ -60,7 +60,8 @@ pub use error::CompileError;
 pub use generation::{CountInfo, DefaultInfo, Generation, List, RuleInfo};
 pub use memory::Memory;
 pub use ports::Ports;
-pub use slots::SlotTable;
+pub use room::Settings;
+pub use slots::{SlotTable, rule_counters};
 
 use address::AddressClasses;
 use context::Contexts;
@@ -68,6 +69,7 @@ use judge::Judge;
 use layout::{Layout, Parts, Tries};
 use limit::Limit;
 use resolve::Resolved;
+use room::Room;
 use slots::Assignment;
 
 use crate::ir::{Action, Chain, Policy};
@@ -85,6 +87,9 @@ pub struct Environment {
     pub seed: u32,
     /// What decides about the form of cells.
     pub budget: Budget,
+    /// What the programs of that slot were told, if it has any: they need not be loaded anew
+    /// where the numbers that this policy needs can be the same.
+    pub told: Option<Settings>,
 }
 
 /// Bytes that the cells of one direction may take, by form.
@@ -119,6 +124,22 @@ pub fn compile(
     environment: &Environment,
     slots: &mut SlotTable,
 ) -> Result<Generation, CompileError> {
+    match compile_in(policy, environment, Room::of(environment.told.as_ref()), slots) {
+        // It may fit where nothing is to stay.
+        Err(CompileError::Memory { .. }) if environment.told.is_some() => {
+            compile_in(policy, environment, Room::default(), slots)
+        }
+        compiled => compiled,
+    }
+}
+
+/// Compiles a policy into the room that there is.
+fn compile_in(
+    policy: &Policy,
+    environment: &Environment,
+    room: Room<'_>,
+    slots: &mut SlotTable,
+) -> Result<Generation, CompileError> {
     let resolved = Resolved::new(policy);
     let (sets, seed) = (resolved.addresses.values(), environment.seed);
     let is_large =
@@ -126,14 +147,14 @@ pub fn compile(
     let (plan, addresses) = parallel::both(
         is_large,
         || slots::plan(slots, &resolved),
-        || AddressClasses::new(sets, seed),
+        || AddressClasses::new(sets, seed, room),
     );
     let (plan, addresses) = (plan?, addresses?);
     let told = || {
         let rules = generation::rules(&resolved, &plan.assignments);
         (rules, digest::of(policy, &resolved))
     };
-    let tables = || tables(policy, environment, &resolved, &plan, &addresses);
+    let tables = || tables(policy, (environment, room), &resolved, &plan, &addresses);
     let ((rules, hash), tables) = parallel::both(is_large, told, tables);
     let Tables { words, settings, memory } = tables?;
     let defaults = [&policy.ingress, &policy.egress].map(generation::default);
@@ -147,13 +168,13 @@ const LARGE: usize = 10_000;
 /// What the kernel gets.
 struct Tables {
     words: Vec<u32>,
-    settings: [u32; Setting::COUNT],
+    settings: Settings,
     memory: Memory,
 }
 
 fn tables(
     policy: &Policy,
-    environment: &Environment,
+    (environment, room): (&Environment, Room<'_>),
     resolved: &Resolved<'_>,
     plan: &slots::Plan,
     addresses: &AddressClasses,
@@ -163,7 +184,7 @@ fn tables(
     let judge = |direction: usize| {
         let sets = resolved.addresses.values().len();
         let (ranks, slots) = (&resolved.chains[direction], &plan.assignments[direction]);
-        let judge = Judge::new(ranks, addresses, sets, &contexts, slots, environment.seed)?;
+        let judge = Judge::new(ranks, addresses, sets, &contexts, slots, (environment.seed, room))?;
         let form = limit.choose(&judge, ranks.direction)?;
         Ok((judge, form))
     };
@@ -183,6 +204,7 @@ fn tables(
         chains: [(&ingress.0, &ingress.1), (&egress.0, &egress.1)],
         request_slots: &request_slots,
         seed: environment.seed,
+        room,
     };
     let layout = Layout::new(&parts);
     let memory = limit.check(&layout, &parts)?;

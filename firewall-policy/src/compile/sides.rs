@@ -1,9 +1,12 @@
 //! Sides: the rarely asked dimensions of a chain folded into one number.
 
+use firewall_common::abi::tables::Setting;
+
 use super::context::Contexts;
 use super::interner::Interner;
 use super::lists::{Lists, word};
 use super::resolve::Ranked;
+use super::room::Room;
 
 /// The sides of a chain, numbered as [`firewall_common::policy`] does: local
 /// class times contexts plus context, then one more per local class for replies
@@ -20,7 +23,12 @@ pub(super) struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    pub(super) fn new(rules: &[Ranked<'_>], addresses: &Lists, contexts: &'a Contexts) -> Self {
+    pub(super) fn new(
+        rules: &[Ranked<'_>],
+        addresses: &Lists,
+        contexts: &'a Contexts,
+        (room, setting): (Room<'_>, Setting),
+    ) -> Self {
         let mut asked: Vec<u32> = rules.iter().filter_map(|rule| rule.local).collect();
         asked.sort_unstable();
         asked.dedup();
@@ -38,6 +46,10 @@ impl<'a> Sides<'a> {
         let local_of = held.iter().map(|list| distinct.number(list.as_slice())).collect();
         for list in distinct.values() {
             locals.push(list);
+        }
+        // Of what is spare, no address is.
+        for _ in locals.len()..room.sides(setting, locals.len()) {
+            locals.push(&[]);
         }
         let sets = asked.last().map_or(0, |last| *last as usize + 1);
         Self { local_of, held: locals.inverted(sets), locals, contexts }

@@ -64,6 +64,22 @@ pub(super) struct Plan {
     pub(super) assignments: [Vec<Assignment>; 2],
 }
 
+/// Counters that are made where so many rules need one: room for as many others, up to some
+/// thousand, and for a policy of a thousand behind a small one.
+#[must_use]
+pub const fn rule_counters(rules: u32) -> u32 {
+    const LEAST: u32 = 1 << 10;
+    const MOST: u32 = 1 << 13;
+    let needed = rules.next_power_of_two();
+    if needed < LEAST / 2 {
+        LEAST
+    } else if needed < MOST {
+        2 * needed
+    } else {
+        needed
+    }
+}
+
 /// Gives every rule of a policy its slots.
 pub(super) fn plan(table: &SlotTable, policy: &Resolved<'_>) -> Result<Plan, CompileError> {
     let names = policy.chains.each_ref().map(|chain| {

@@ -52,7 +52,7 @@ impl Vectors {
         Places { judge, lines }.sort(&mut of);
         let records = judge.address_classes() + judge.sides.count() + judge.columns();
         // At least one, by which the kernel's side knows that there are vectors.
-        let summaries = word(room::section(of.len()).div_ceil(BITS * BITS)).max(1);
+        let summaries = word(room::bits(of.len()).div_ceil(BITS * BITS)).max(1);
         (summaries <= SUMMARIES_MAX).then_some(Self { lines: of, records, summaries })
     }
 

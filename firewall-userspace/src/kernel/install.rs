@@ -14,6 +14,7 @@ use super::generation::{self, Timings};
 use super::grace;
 use super::maps::{self, Capacity};
 use super::meta::Meta;
+use super::object::Settings;
 use super::store::Store;
 use super::{stages, sys};
 
@@ -100,13 +101,13 @@ impl Store {
         u8::from(self.word().active() == 0)
     }
 
-    /// The random number that the programs of a slot have, if it has any.
+    /// What the programs of a slot were told, if it has any.
     ///
     /// # Errors
     /// If the settings cannot be read.
-    pub fn seed_of(&self, slot: u8) -> Result<Option<u32>> {
-        let seed = generation::told(&self.maps, slot)?[Setting::Seed as usize];
-        Ok((seed != 0).then_some(seed))
+    pub fn told(&self, slot: u8) -> Result<Option<Settings>> {
+        let told = generation::told(&self.maps, slot)?;
+        Ok((told[Setting::Seed as usize] != 0).then_some(told))
     }
 
     /// Zeroes the counters of slots that a rule has been given just now: an older
@@ -127,9 +128,8 @@ impl Store {
     /// Makes room for more rules.
     fn grow(&mut self, capacity: &Capacity) -> Result<()> {
         for name in maps::GROWING {
-            let wanted = maps::shape(name, capacity)?;
-            if sys::shape(self.maps.fd(name)?)?.value < wanted.value {
-                self.maps.grow(name, &wanted)?;
+            if sys::shape(self.maps.fd(name)?)?.value < maps::shape(name, capacity)?.value {
+                self.maps.grow(name, capacity)?;
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
 use firewall_common::{fragment, guard, request};
+use firewall_policy::compile::rule_counters;
 use serde::{Deserialize, Serialize};
 
 use super::bans;
@@ -52,6 +53,11 @@ impl Capacity {
             request_slots: request_slots.next_power_of_two().max(16),
             cpus: cpus()?,
         })
+    }
+
+    /// The same for a map that is made now: where counters grow, all programs are loaded anew.
+    const fn with_room(self) -> Self {
+        Self { rule_slots: rule_counters(self.rule_slots), ..self }
     }
 }
 
@@ -180,7 +186,7 @@ impl Maps {
                     check(name, fd.as_fd(), &shape(name, capacity)?)?;
                     fd
                 }
-                None => create(name, &shape(name, capacity)?, &path)?,
+                None => create(name, &shape(name, &capacity.with_room())?, &path)?,
             };
             maps.insert(name, fd);
         }
@@ -247,13 +253,13 @@ impl Maps {
     ///
     /// # Errors
     /// If the kernel refuses; the smaller one stays in place then.
-    pub fn grow(&mut self, name: &'static str, wanted: &Shape) -> Result<()> {
+    pub fn grow(&mut self, name: &'static str, capacity: &Capacity) -> Result<()> {
         let number = self.outgrown.iter().filter(|(of, _)| *of == name).count() + 1;
         let (place, aside) = (self.directory.join(name), outgrown(name, number));
         // Names in a BPF file system have no dots.
         let fresh = self.directory.join(format!("{name}-fresh"));
         let _left = fs::remove_file(&fresh);
-        let fd = create(name, wanted, &fresh)?;
+        let fd = create(name, &shape(name, &capacity.with_room())?, &fresh)?;
         sys::pin(self.fd(name)?, &self.directory.join(aside))?;
         fs::rename(&fresh, &place)
             .with_context(|| format!("could not put the larger {name} in place"))?;

@@ -38,6 +38,7 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Ours> 
         generation_slot: u32::from(meta.slot == 0),
         seed: 1,
         budget: Budget::USUAL,
+        told: None,
     };
     let generation = compile(policy, &environment, &mut meta.slots)?;
     let (rules, requests) = (meta.slots.rules(), meta.slots.requests());

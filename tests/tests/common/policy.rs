@@ -40,6 +40,7 @@ pub(crate) fn compiled_for(slot: u8, policy: &Policy, budget: Budget) -> Result<
         generation_slot: slot.into(),
         seed: 0x5eed,
         budget,
+        told: None,
     };
     compile(policy, &environment, &mut SlotTable::default()).map_err(|error| anyhow!("{error}"))
 }

@@ -115,6 +115,7 @@ fn each_role_has_the_form_that_it_is_named_for() -> Result<()> {
             generation_slot: 0,
             seed: 0x5eed,
             budget: Budget::USUAL,
+            told: None,
         };
         let generation = compile(&policy, &environment, &mut SlotTable::default())?;
         assert_ne!(generation.settings[setting as usize], 0, "{form}");

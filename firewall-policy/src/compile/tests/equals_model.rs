@@ -294,6 +294,48 @@ proptest! {
         prop_assert_eq!(of(Setting::LinesEgress) != 0, of(Setting::ServiceClassesEgress) > 0);
     }
 
+    /// Room that another policy had, in whatever form, changes no verdict.
+    #[test]
+    fn in_the_room_of_another(
+        before in any_policy(),
+        policy in any_policy(),
+        budget in prop_oneof![Just(Budget::USUAL), Just(SHARED), Just(LINES), Just(VECTORS)],
+        picks in picks(),
+    ) {
+        let environment = Environment { budget, ..environment() };
+        let before = compile(&before, &environment, &mut SlotTable::default()).unwrap();
+        let environment = Environment { told: Some(before.settings), ..environment };
+        let generation = compile(&policy, &environment, &mut SlotTable::default()).unwrap();
+        for query in queries(&policy, &picks) {
+            check(wanted(&policy, &generation, &query), ask(&generation, &query), &query);
+        }
+    }
+
+    /// Of many local ends, some are spare.
+    #[test]
+    fn many_local_ends(
+        rules in proptest::collection::vec((0..60_u8, 0..60_u8, 0..SERVICES.len()), 40..80),
+        budget in prop_oneof![Just(Budget::USUAL), Just(SHARED), Just(LINES), Just(VECTORS)],
+        picks in picks(),
+    ) {
+        let rule = |(remote, local, service): (u8, u8, usize)| Rule {
+            remote: network(&format!("10.{remote}.0.0/16")),
+            local: network(&format!("192.0.{local}.0/24")),
+            services: ServiceSet::range(SERVICES[service].0, SERVICES[service].1),
+            ..rule(&format!("{remote}-{local}-{service}"))
+        };
+        let rules: Vec<Rule> = rules.into_iter().map(rule).collect();
+        let policy = policy_of(chain(vec![], vec![], rules.clone()), chain(vec![], vec![], rules));
+        let generation = agrees_within(budget, policy.clone(), &picks);
+        let environment = Environment { told: Some(generation.settings), budget, ..environment() };
+        let mut fewer = policy;
+        fewer.ingress.allow.truncate(36);
+        let generation = compile(&fewer, &environment, &mut SlotTable::default()).unwrap();
+        for query in queries(&fewer, &picks) {
+            check(wanted(&fewer, &generation, &query), ask(&generation, &query), &query);
+        }
+    }
+
     #[test]
     fn order_does_not_matter(
         policy in any_policy(),

@@ -6,6 +6,7 @@ mod explain;
 mod hosts;
 mod limits;
 mod lines;
+mod room;
 mod scale;
 mod slots;
 mod trie;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use firewall_common::policy;
 use firewall_common::verdict::Direction as Hook;
 
-use super::{Budget, Environment, Generation, List, SlotTable, compile};
+use super::{Budget, Environment, Generation, List, Settings, SlotTable, compile};
 use crate::host::HostTables;
 use crate::ir::{
     Action, Baseline, Chain, Direction, IngressHook, Interfaces, Log, Policy, Rule, State,
@@ -121,6 +122,7 @@ fn environment() -> Environment {
         generation_slot: 0,
         seed: 0x5eed,
         budget: Budget::USUAL,
+        told: None,
     }
 }
 
