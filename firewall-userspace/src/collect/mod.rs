@@ -111,6 +111,7 @@ fn policy(meta: &Meta, sample: &Sample) -> Policy {
         default_in: action(&meta.defaults[0]),
         default_out: action(&meta.defaults[1]),
         files: meta.files.clone(),
+        memory_bytes: Some(meta.memory_bytes),
     }
 }
 

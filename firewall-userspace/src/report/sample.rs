@@ -158,6 +158,7 @@ pub(crate) fn snapshot() -> Snapshot {
             default_in: Action::Drop,
             default_out: Action::Drop,
             files: vec!["rules/web.yaml".into(), "rules/site.yaml".into()],
+            memory_bytes: Some(8_388_608),
         }),
         interfaces: vec![
             eth("eth0", 2, Hook::XdpNative, [Some(41_200.0), Some(38_900.0)]),

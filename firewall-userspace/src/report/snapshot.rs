@@ -122,6 +122,10 @@ pub struct Policy {
     pub default_out: Action,
     /// Files it was made from.
     pub files: Vec<String>,
+    /// Kernel memory that `check` computes for it: two generations, counters and flows; that of
+    /// an older agent is not known.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
 }
 
 /// An interface.

@@ -93,6 +93,8 @@ pub fn text(snapshot: &Snapshot, you: Option<&You>) -> String {
     let seconds = snapshot.recent.as_ref().map_or(60.0, |recent| recent.seconds);
     section(&format!("last {seconds:.0} s"), &recent(snapshot));
     section("state", &[state(snapshot)]);
+    let memory = snapshot.policy.as_ref().and_then(|policy| policy.memory_bytes).map(memory);
+    section("memory", memory.as_slice());
     section("openings", &openings(&snapshot.openings));
     section("you", &you.map(session).into_iter().collect::<Vec<_>>());
     section("agent", &[agent(snapshot)]);
@@ -238,6 +240,11 @@ fn state(snapshot: &Snapshot) -> String {
     )
 }
 
+/// The figure of `firewall check`.
+fn memory(bytes: u64) -> String {
+    format!("{} of the kernel: two generations, counters and flows", units::memory(bytes))
+}
+
 /// What is let in for a while, a line each.
 fn openings(openings: &[Opened]) -> Vec<String> {
     let line = |one: &Opened| {
@@ -297,6 +304,7 @@ default     in: drop   out: drop
 last 60 s   allowed 2.41 M   dropped 1,204 (20.1/s)   bans hit 118
             http 3,982.0 req/s   tls –   mysql –   dns 0.0 queries/s
 state       flows opened here 18,204 / 262,144 (7 %)   inbound: none kept   bans 312 (2 expire within 10 min)
+memory      8.0 MiB of the kernel: two generations, counters and flows
 openings    http to 198.51.100.7, 12 min left
 you         198.51.100.5:51544 → :22   allowed by  admin-ssh  (site.yaml:59)
 agent       0.1.0 since 2 h, process 812
@@ -338,6 +346,15 @@ warnings    published 9000/tcp → 172.17.0.2:9000: no rule admits it
         policy.deadline_ms = Some(trial.time_ms + 41_000);
         let text = text(&trial, None);
         assert!(text.contains("UNCONFIRMED 3 d ago by alice, gives way in 41 s)"), "{text}");
+    }
+
+    #[test]
+    fn memory_that_an_older_agent_does_not_tell_is_no_line() {
+        let mut older = serde_json::to_value(snapshot()).unwrap();
+        let policy = older["policy"].as_object_mut().unwrap();
+        assert_eq!(policy.remove("memory_bytes"), Some(8_388_608.into()));
+        let older = serde_json::from_value(older).unwrap();
+        assert!(!text(&older, None).contains("memory"));
     }
 
     #[test]
