@@ -105,7 +105,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::codes::Code;
     use crate::schema::rate::UNITS;
+    use crate::source::MemoryFiles;
+    use crate::{Options, Subject};
 
     fn schema() -> Value {
         serde_json::from_str(crate::JSON_SCHEMA).unwrap()
@@ -151,5 +154,56 @@ mod tests {
             schema()["$defs"]["rate"]["properties"]["unit"]["enum"],
             serde_json::json!(words)
         );
+    }
+
+    /// A schema that allows more than the reader promises what is refused.
+    #[test]
+    fn the_json_schema_has_the_readers_bounds() {
+        let schema = schema();
+        let in_rule = "ingress: { allow: [ { name: a, from: any, service: http, ";
+        let in_test = "tests: [ { name: a, in: { from: 192.0.2.1, to: self, ";
+        let numbers = [
+            ("state/properties/flows", "state: { flows: ", " }", Code::Number),
+            ("list/properties/min", "lists: { a: { file: a.txt, min: ", " } }", Code::Number),
+            ("list/properties/max", "lists: { a: { file: a.txt, max: ", " } }", Code::Number),
+            (
+                "limit/properties/burst/oneOf/0",
+                &format!("{in_rule}limit: {{ new: 50/s, burst: "),
+                " } } ] }",
+                Code::Number,
+            ),
+            ("vlan-id", &format!("{in_rule}vlan: "), " } ] }", Code::Number),
+            (
+                "service/properties/ip-proto/oneOf/0",
+                "services: { a: { ip-proto: ",
+                " } }",
+                Code::Number,
+            ),
+            (
+                "packet/properties/ip-proto",
+                &format!("{in_test}ip-proto: "),
+                " }, expect: drop } ]",
+                Code::Number,
+            ),
+            ("port", &format!("{in_test}tcp: "), " }, expect: drop } ]", Code::PortNumber),
+        ];
+        for (place, before, behind, code) in numbers {
+            let published = schema.pointer(&format!("/$defs/{place}")).unwrap();
+            let [least, most] =
+                ["minimum", "maximum"].map(|bound| published[bound].as_i64().unwrap());
+            for (number, is_good) in
+                [(least, true), (most, true), (least - 1, false), (most + 1, false)]
+            {
+                let role = format!("version: 1\nrole: web\n{before}{number}{behind}\n");
+                let files = MemoryFiles::new().with("rules/web.yaml", role);
+                let subject = Subject::File("rules/web.yaml".into());
+                let found = match crate::load(&files, &subject, &Options::default()) {
+                    Ok(loaded) => loaded.warnings,
+                    Err(report) => report.diagnostics,
+                };
+                let is_refused = found.iter().any(|one| one.code == code);
+                assert_eq!(is_refused, !is_good, "{place}: {number}: {found:?}");
+            }
+        }
     }
 }
