@@ -66,8 +66,9 @@ impl Reader<'_> {
             return Some(Vec::new());
         }
         let items = node.items();
+        let are_any = are_any(items);
         let mut sound = Vec::with_capacity(items.len());
-        sound.extend(items.iter().filter_map(|item| self.address(item)));
+        sound.extend(items.iter().filter_map(|item| self.address(item, are_any)));
         (sound.len() == items.len()).then_some(sound)
     }
 
@@ -87,8 +88,9 @@ impl Reader<'_> {
         let mut members = Vec::new();
         let mut place = None;
         let mut is_sound = true;
+        let are_any = are_any(node.items());
         for item in node.items() {
-            match self.address(item) {
+            match self.address(item, are_any) {
                 Some(Spanned { value: Item::Addresses(set), span }) => {
                     v4.extend(set.v4.ranges());
                     v6.extend(set.v6.ranges());
@@ -105,7 +107,8 @@ impl Reader<'_> {
         is_sound.then_some(members)
     }
 
-    fn address(&mut self, node: &Node<'_>) -> Option<Spanned<Item>> {
+    /// One of several, which together may be every address.
+    fn address(&mut self, node: &Node<'_>, are_any: bool) -> Option<Spanned<Item>> {
         if let Value::Map(entries) = &node.value
             && is_unquoted_address(entries)
         {
@@ -128,7 +131,9 @@ impl Reader<'_> {
         };
         match parsed {
             Ok(value) => {
-                self.warn_half_of_any(text, &node.span);
+                if !(are_any && HALVES.contains(&text)) {
+                    self.warn_half_of_any(text, &node.span);
+                }
                 Some(Spanned { value, span: node.span.clone() })
             }
             Err(fault) => {
@@ -152,6 +157,17 @@ impl Reader<'_> {
                 .help(help),
         );
     }
+}
+
+/// All of IPv4 and all of IPv6.
+const HALVES: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
+/// Whether both halves of `any` are named.
+fn are_any(items: &[Node<'_>]) -> bool {
+    let is_named = |half: &&str| {
+        items.iter().any(|item| matches!(&item.value, Value::Scalar(word) if word.text == **half))
+    };
+    HALVES.iter().all(is_named)
 }
 
 /// `[fe80::, x]` is a list of a mapping and a word to YAML.
