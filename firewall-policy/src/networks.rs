@@ -1,5 +1,5 @@
 //! Lists of networks outside of a policy, such as bans to import: one address or
-//! network a line, `#` begins a comment.
+//! network a line, `#` or `;` begins a comment.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -35,6 +35,9 @@ pub fn read(name: &str, bytes: Vec<u8>) -> Result<Vec<Network>, Report> {
     Ok(sink.finish(networks)?.0)
 }
 
+/// What begins a comment: `;` in Spamhaus' lists and in those like them.
+const COMMENT: [char; 2] = ['#', ';'];
+
 /// Bytes of a list for which a thread is worth it.
 const WORTH_A_THREAD: usize = 1 << 18;
 
@@ -45,7 +48,7 @@ fn entries(source: &Arc<Source>, sink: &mut Sink) -> Vec<Network> {
     let mut networks = Vec::new();
     let mut start = 0;
     for (line, text) in (1..).zip(source.text.split('\n')) {
-        let written = text.split('#').next().unwrap_or_default();
+        let written = text.split(COMMENT).next().unwrap_or_default();
         let entry = written.trim();
         if !entry.is_empty() {
             match network(entry) {
@@ -86,7 +89,7 @@ fn good(piece: &str) -> Option<(Vec<Network>, usize)> {
         let (address, length) = if let Ok(address) = text.parse::<Ipv4Addr>() {
             (address.into(), 32)
         } else {
-            let entry = text.split('#').next().unwrap_or_default().trim();
+            let entry = text.split(COMMENT).next().unwrap_or_default().trim();
             if entry.is_empty() {
                 continue;
             }
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn networks_of_both_families_are_read_with_their_lines() {
-        let text = "# mine\n192.0.2.1\n\n  198.51.100.0/24 # theirs\r\n2001:db8::/32\n::1\n\
+        let text = "; mine\n192.0.2.1\n\n  198.51.100.0/24 # theirs\r\n2001:db8::/32 ; SBL1\n::1\n\
                     10.0.0.0-10.0.0.255\n0.0.0.0/0\n";
         let found = read("list", text.into()).unwrap();
         let found: Vec<_> =

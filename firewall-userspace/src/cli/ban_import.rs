@@ -28,10 +28,10 @@ Examples:
   curl -fsS https://lists.example.net/ssh | sudo firewall ban import -
   firewall ban import blocklist.txt --dry-run
 
-One address or network a line; `#` begins a comment. All of them are banned at
-once, or none: a line that cannot be read, a network that must not be banned,
-or too little room changes nothing. Importing again renews: no ban is there
-twice.
+One address or network a line; `#` or `;` begins a comment. All of them are
+banned at once, or none: a line that cannot be read, a network that must not be
+banned, or too little room changes nothing. Importing again renews: no ban is
+there twice.
 
 Exit codes: 0 banned; 1 refused, nothing changed; 2 with --dry-run, there is
 something to ban; 4 not permitted.")]
