@@ -87,8 +87,8 @@ impl Memory {
     }
 }
 
-/// Bytes for people: `12.3 MiB`.
+/// Bytes for people, rounded as `firewall check` does: `12.3 MiB`.
+#[expect(clippy::cast_precision_loss, reason = "shown to a tenth")]
 pub(super) fn mebibytes(bytes: u64) -> String {
-    let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
+    format!("{:.1} MiB", bytes as f64 / f64::from(1_u32 << 20))
 }
