@@ -11,7 +11,7 @@ use crate::codes::{Code, Severity};
 use crate::source::Span;
 
 pub(crate) use layout::{is_hidden, is_odd_space};
-pub use render::Style;
+pub use render::{Style, render};
 
 /// Errors shown in one run; the rest are counted.
 pub const SHOWN: usize = 50;

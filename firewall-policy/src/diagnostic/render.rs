@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::layout::{Line, visible};
-use super::{Diagnostic, Label, Report};
+use super::{Diagnostic, KEPT, Label, Report};
 use crate::codes::Severity;
 use crate::source::Source;
 
@@ -55,6 +55,32 @@ impl Report {
         }
         text.join("\n")
     }
+}
+
+/// Warnings of one code that are shown in full.
+const ALIKE: usize = 10;
+
+/// Diagnostics in full, an empty line between them; of warnings of one code the first ten,
+/// and how many more there are.
+#[must_use]
+pub fn render(diagnostics: &[Diagnostic], style: Style) -> String {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut text = Vec::new();
+    for one in diagnostics {
+        let of_code = seen.entry(one.code.id()).or_default();
+        *of_code += 1;
+        if one.is_error() || *of_code <= ALIKE {
+            text.push(one.render(style));
+        }
+    }
+    // No more than these are kept, and there may be others.
+    let least = if diagnostics.len() < KEPT { "" } else { "at least " };
+    for (code, count) in seen {
+        if code.starts_with('W') && count > ALIKE {
+            text.push(format!("and {least}{} more {code}, which are not shown\n", count - ALIKE));
+        }
+    }
+    text.join("\n")
 }
 
 impl Diagnostic {
@@ -233,6 +259,25 @@ error[E0131]: wide
   ╰────
 "
         );
+    }
+
+    #[test]
+    fn of_many_warnings_alike_the_first_are_shown_and_the_rest_counted() {
+        let many = |code, count: usize| {
+            (0..count).map(move |number| Diagnostic::new(code, format!("no. {number};")))
+        };
+        let text = |of: Vec<Diagnostic>| render(&of, Style::Plain);
+        let few = text(many(Code::Redundant, 10).chain(many(Code::HalfOfAny, 10)).collect());
+        assert_eq!(few.matches("no. ").count(), 20);
+        assert!(!few.contains("more"), "{few}");
+        let more = text(many(Code::Redundant, 12).chain(many(Code::HalfOfAny, 1)).collect());
+        assert_eq!(more.matches("no. ").count(), 11);
+        assert!(more.contains("no. 9;") && !more.contains("no. 10;"), "{more}");
+        assert!(more.ends_with("\n\nand 2 more W0406, which are not shown\n"), "{more}");
+        let full = text(many(Code::Redundant, KEPT).collect());
+        assert!(full.ends_with("and at least 190 more W0406, which are not shown\n"), "{full}");
+        assert_eq!(text(many(Code::Text, 12).collect()).matches("no. ").count(), 12);
+        assert_eq!(text(Vec::new()), "");
     }
 
     #[test]

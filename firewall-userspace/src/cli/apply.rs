@@ -8,7 +8,7 @@ use anyhow::Result;
 use firewall_policy::Loaded;
 use firewall_policy::codes::Code;
 use firewall_policy::compile::parallel;
-use firewall_policy::diagnostic::Diagnostic;
+use firewall_policy::diagnostic::{self, Diagnostic};
 
 use super::applied::{Document, Times, dry_run, report, selection};
 use super::client::{Numbers, open_store, tell_agent};
@@ -152,8 +152,9 @@ pub(super) fn apply(
     let (ready, took) = work.part("compiling", compile);
     times.compile = took;
     let mut ready = ManuallyDrop::new(ready?);
-    for warning in &loaded.warnings {
-        context.out.diagnostics(&format!("{}\n", warning.render(context.out.style())));
+    let warnings = diagnostic::render(&loaded.warnings, context.out.style());
+    if !warnings.is_empty() {
+        context.out.diagnostics(&format!("{warnings}\n"));
     }
     let mut document = Document {
         schema: SCHEMA,

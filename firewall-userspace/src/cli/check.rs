@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use firewall_policy::codes::Severity;
-use firewall_policy::diagnostic::{Diagnostic, Report};
+use firewall_policy::diagnostic::{self, Diagnostic, Report};
 use firewall_policy::{Loaded, compile::Generation};
 use serde::Serialize;
 
@@ -120,8 +120,7 @@ fn human(
     summary: Option<Summary>,
 ) -> Result<()> {
     let style = context.out.style();
-    let texts: Vec<String> = diagnostics.iter().map(|one| one.render(style)).collect();
-    context.out.diagnostics(&texts.join("\n"));
+    context.out.diagnostics(&diagnostic::render(diagnostics, style));
     let errors = diagnostics.iter().filter(|one| one.is_error()).count() + hidden;
     let warnings = diagnostics.len().saturating_sub(errors - hidden);
     let counts = [(errors, "error"), (warnings, "warning")];
