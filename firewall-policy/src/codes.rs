@@ -94,7 +94,7 @@ codes! {
         mentions them; absolute names start with /etc/firewall.";
     TooLong = "E0002", "too-long", "a file is too long",
         "Rule files have 1 MiB at most. Nobody reviews a longer one: big address sets belong in \
-        files of their own, named under `lists:`.";
+        groups, in files of their own that `include:` names.";
     ByteOrderMark = "E0003", "byte-order-mark", "a byte order mark",
         "Some editors begin UTF-8 files with the invisible character U+FEFF. Other programs take \
         it for part of the first key. Save the file without it.";
@@ -196,8 +196,8 @@ codes! {
     HostName = "E0115", "host-name", "a host name instead of an address",
         "Names are never resolved, neither when rules are loaded nor at boot: whoever answers for \
         the name could change what is open, and without DNS the firewall could not start. Write \
-        addresses into a group, or keep them in a file under `lists:` that a job of yours \
-        refreshes.";
+        addresses into a group; one that a job of yours refreshes in a file of its own, which \
+        `include:` names.";
     Rate = "E0116", "rate", "not a rate",
         "A rate is a number per time: 50/s, 10/min, 5/h; of bytes 64kB/s or 1MB/s. A number alone \
         could mean any of them.";

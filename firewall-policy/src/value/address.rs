@@ -357,7 +357,7 @@ fn bad_group(text: &str) -> (std::ops::Range<usize>, &'static str) {
 fn host_name(text: &str) -> Fault {
     Fault::new(Code::HostName, text, format!("`{text}` is a host name, not an address"))
         .label("names are never resolved: an answer could change what is open")
-        .help("write its addresses, or keep them in a file under `lists:`")
+        .help("write its addresses, or a group that has them")
 }
 
 /// Whether a text seems to be a host name: letters in its last part.

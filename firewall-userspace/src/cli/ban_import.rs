@@ -82,7 +82,7 @@ struct Imported {
 pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
     if arguments.time > LONGEST {
         return Err(Failure::new("a ban lasts 30 days at most")
-            .help("what stays belongs into the policy, as a list that `deny:` names")
+            .help("what stays belongs into the policy, as a group that `deny:` names")
             .into());
     }
     if !arguments.dry_run {
