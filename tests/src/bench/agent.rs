@@ -22,7 +22,7 @@ use crate::traffic::truth::Usage;
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let rows = ["role of 12 rules", "1,000 rules", "100,000 rules + 1M set"];
     for row in rows {
-        if bench.wants("host", row)
+        if bench.options.asks("host", row)
             && let Err(error) = memory(bench, row)
         {
             bench.book.skip("host", row, &error);

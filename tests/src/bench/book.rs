@@ -15,6 +15,17 @@ pub(super) struct Section {
     pub(super) title: &'static str,
     /// How it is measured and how to read it.
     pub(super) about: &'static str,
+    /// Rows of the product, as they are printed.
+    pub(super) ours: &'static [&'static str],
+    /// Rows of everything else: references, instruments, peers.
+    pub(super) others: &'static [&'static str],
+}
+
+impl Section {
+    /// Every row.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &'static str> {
+        self.ours.iter().chain(self.others).copied()
+    }
 }
 
 /// Every part, in order.
@@ -24,6 +35,28 @@ pub(super) const SECTIONS: [Section; 12] = [
         title: "Programs",
         about: "What the kernel's verifier walked to accept each program, and its machine code. The \
                 same on every machine with this kernel; the baseline holds the instructions.",
+        ours: &[
+            "judge_xdp, ports and requests",
+            "judge_ingress, ports and requests",
+            "judge_egress, ports and requests",
+            "answer_xdp, ports and requests",
+            "answer_tc, ports and requests",
+            "judge_xdp, 1,000 rules",
+            "judge_ingress, 1,000 rules",
+            "judge_egress, 1,000 rules",
+            "answer_xdp, 1,000 rules",
+            "answer_tc, 1,000 rules",
+            "root_xdp",
+            "root_ingress",
+            "root_egress",
+            "read_xdp",
+            "conclude_xdp",
+            "suspect_xdp",
+            "read_tc",
+            "conclude_tc",
+            "suspect_tc",
+        ],
+        others: &[],
     },
     Section {
         id: "run",
@@ -33,17 +66,68 @@ pub(super) const SECTIONS: [Section; 12] = [
                 packet another flow and tail-calls the program at a constant index; their ratio \
                 is to a bare drop in the same wrapper. Rows begin at the judge, which is \
                 attached once a policy stands; those with `root` at the root program before it.",
+        ours: &[
+            "port decides",
+            "port decides, root",
+            "10 rules",
+            "1,000 rules",
+            "1,000 rules, root",
+            "10,000 rules",
+            "100,000 rules",
+            "100,000 rules, root",
+            "1,000 rules, hit",
+            "IPv6, 1,000 rules",
+            "IPv6, 1,000 rules, root",
+            "1,000 rules + 1M set",
+        ],
+        others: &[
+            "bare drop",
+            "bare drop, IPv6 frames",
+            "parse + count",
+            "xdp-filter tcp, 10 ports",
+            "xdp-filter ipv4, 100 addresses",
+            "xdp-filter all, 10 ports, 100 addresses",
+        ],
     },
     Section {
         id: "state",
         title: "Per packet: flows, bans, requests",
         about: "As above. Columns differ in what the packet meets; random ones draw from the whole \
                 table, a cache miss each.",
+        ours: &[
+            "established flow",
+            "established flow, root",
+            "no flow of that port",
+            "no such flow",
+            "counted port, no request",
+            "counted port, GET each",
+            "echo request, by a rule",
+            "echo request, within its rate",
+            "no bans",
+            "full of bans, hit",
+            "full of bans, miss",
+        ],
+        others: &["bare drop", "bare drop, one connection"],
     },
     Section {
         id: "egress",
         title: "Per packet, TC egress, BPF_PROG_TEST_RUN",
         about: "As above, against a bare TC_ACT_SHOT.",
+        ours: &[
+            "10 rules",
+            "10 rules, root",
+            "10 rules, hit, SYN again",
+            "10 rules, hit, flow known",
+            "1,000 rules",
+            "1,000 rules, root",
+            "1,000 rules, hit, SYN again",
+            "1,000 rules, hit, flow known",
+            "10,000 rules",
+            "10,000 rules, root",
+            "10,000 rules, hit, SYN again",
+            "10,000 rules, hit, flow known",
+        ],
+        others: &["bare drop", "parse + count"],
     },
     // Before `veth`: iptables leaves its tables behind, which what is sent goes through.
     Section {
@@ -54,6 +138,15 @@ pub(super) const SECTIONS: [Section; 12] = [
                 it passes. We admit it by a rule and know its flow, peers keep none. Ours is at TC \
                 alone: XDP on the veth would have each packet sent there made with more room, \
                 200 ns. The row that passes everything is a program of two instructions.",
+        ours: &["TC egress, 10 rules", "TC egress, 1,000 rules"],
+        others: &[
+            "nothing attached",
+            "TC egress that passes everything",
+            "nft output, 10 rules in a row",
+            "nft output, 100 rules in a row",
+            "nft output, 1,000 rules in a row",
+            "nft output, vmap of 1,000",
+        ],
     },
     Section {
         id: "veth",
@@ -62,6 +155,26 @@ pub(super) const SECTIONS: [Section; 12] = [
                 dropped. ns of CPU of sender and receiver together; the row `sender only` is the \
                 part that is not the receiver's. Peers come from Debian's packages. Rules: a /24 and \
                 a port each, counted; the frame's port is a rule's, its source is not.",
+        ours: &["1,000 rules", "1,000 rules, root", "100,000 rules", "100,000 rules, root"],
+        others: &[
+            "bare drop",
+            "sender only",
+            "parse + count",
+            "xdp-filter tcp, 10 ports",
+            "xdp-filter ipv4, 100 addresses",
+            "xdp-filter all, 10 ports, 100 addresses",
+            "nft ingress, 10 rules in a row",
+            "nft ingress, 100 rules in a row",
+            "nft ingress, 1,000 rules in a row",
+            "nft ingress, vmap of 1,000",
+            "nft ingress, concatenated set of 1,000",
+            "nft ingress, interval set of 10,000",
+            "iptables-legacy INPUT, 100 rules",
+            "iptables-legacy INPUT, 1,000 rules",
+            "iptables-nft INPUT, 100 rules",
+            "ipset hash:net,port of 1,000",
+            "ipset hash:ip of 100,000",
+        ],
     },
     Section {
         id: "classbench",
@@ -74,12 +187,39 @@ pub(super) const SECTIONS: [Section; 12] = [
                 one, the rule applies to all. First match becomes order-free: an allow below a deny \
                 gives way to it. 4,096 headers, every verdict and every rule's hit, are held against \
                 a linear model.",
+        ours: &[
+            "acl 1k, own addresses",
+            "acl 1k, own addresses, root",
+            "fw 1k, own addresses",
+            "fw 1k, own addresses, root",
+            "acl 10k, own addresses",
+            "acl 10k, own addresses, root",
+            "fw 10k, own addresses",
+            "fw 10k, own addresses, root",
+            "acl 1k",
+            "acl 1k, root",
+            "fw 1k",
+            "fw 1k, root",
+            "ipc 1k",
+            "ipc 1k, root",
+            "acl 10k",
+            "acl 10k, root",
+            "fw 10k",
+            "fw 10k, root",
+            "ipc 10k",
+            "ipc 10k, root",
+            "every length, 10k",
+            "every length, 10k, root",
+        ],
+        others: &["bare drop"],
     },
     Section {
         id: "cores",
         title: "Two cores",
         about: "Two senders and two receive queues at once, one per CPU; frames per second of CPU \
                 time, against the same of one.",
+        ours: &["1,000 rules, root"],
+        others: &["bare drop"],
     },
     Section {
         id: "load",
@@ -89,6 +229,16 @@ pub(super) const SECTIONS: [Section; 12] = [
                 before them twelve rules were in force, or what the row names. \
                 Create and fill: the tables. Verify: loading the programs. Keep: the copy of the \
                 files for the next boot.",
+        ours: &[
+            "10 rules",
+            "1,000 rules",
+            "10,000 rules",
+            "100,000 rules",
+            "1,000 rules, with a test",
+            "100,000 rules + 1M set",
+            "100,000 rules + 1M set, one more rule",
+        ],
+        others: &[],
     },
     Section {
         id: "swap",
@@ -96,11 +246,31 @@ pub(super) const SECTIONS: [Section; 12] = [
         about: "Two policies that both drop everything sent take turns while frames arrive as fast \
                 as one CPU can send; after every third swap the judges are attached themselves. \
                 Misjudged: passed although both drop. Lost: received and on no counter.",
+        ours: &[
+            "`firewall apply`, YAML to active",
+            "of it: tables and verifier",
+            "of it: the switch",
+            "swaps",
+            "frames received",
+            "misjudged",
+            "lost by the counters",
+            "frames per second",
+        ],
+        others: &[],
     },
     Section {
         id: "bans",
         title: "Bans",
         about: "Writing the table of bans through the product's own calls.",
+        ours: &[
+            "one ban added",
+            "one ban lifted, of 1,000",
+            "1,000,000 bans added at once",
+            "1,000,000 bans renewed at once",
+            "one ban added to 1,000,000",
+            "one ban lifted, of 1,000,000",
+        ],
+        others: &[],
     },
     Section {
         id: "host",
@@ -108,8 +278,22 @@ pub(super) const SECTIONS: [Section; 12] = [
         about: "Kernel memory: tables of one generation; the policy as `firewall check` has it (two \
                 generations, counters, flows); all that is pinned, as the kernel accounts it. The \
                 agent's CPU and memory idle and under a flood of drops as fast as one CPU can send.",
+        ours: &[
+            "role of 12 rules",
+            "1,000 rules",
+            "100,000 rules + 1M set",
+            "agent, idle",
+            "agent, under a flood of drops",
+        ],
+        others: &[],
     },
 ];
+
+/// Whether a row is the product's. A rule set of a file, which no list has, is.
+fn is_ours(section: &str, row: &str) -> bool {
+    let section = SECTIONS.iter().find(|known| known.id == section);
+    section.is_none_or(|section| !section.others.contains(&row))
+}
 
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
@@ -118,6 +302,8 @@ pub(super) struct Figure {
     pub(super) section: &'static str,
     /// What was measured.
     pub(super) row: String,
+    /// Whether that is the product.
+    pub(super) ours: bool,
     /// Under what.
     pub(super) column: String,
     /// Of `value`.
@@ -189,7 +375,8 @@ impl Book {
         (value, unit): (f64, &'static str),
     ) {
         let (row, column) = (row.into(), column.into());
-        self.figures.push(Figure { section, row, column, unit, value, ratio: None, spread: None });
+        let (ours, ratio, spread) = (is_ours(section, &row), None, None);
+        self.figures.push(Figure { section, row, ours, column, unit, value, ratio, spread });
     }
 
     /// Adds a measured one.
@@ -203,6 +390,7 @@ impl Book {
         self.figures.push(Figure {
             section,
             row: row.to_owned(),
+            ours: is_ours(section, row),
             column: column.to_owned(),
             unit: "ns",
             value: spread.low,

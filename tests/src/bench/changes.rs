@@ -44,7 +44,7 @@ fn parts(
     before: impl Fn() -> Files,
     files: impl Fn() -> Files,
 ) -> Result<()> {
-    if !bench.wants("load", row) {
+    if !bench.options.asks("load", row) {
         return Ok(());
     }
     bench.settle("load");
@@ -85,7 +85,7 @@ pub(super) fn bans(bench: &mut Bench<'_>) -> Result<()> {
     let ours = Ours::new(bench.pair, "ban-times", &policy::ports())?;
     let store = ours.store()?;
     let mut bans = store.bans()?;
-    let room = 1_000_000;
+    let (room, words) = (1_000_000, "1,000,000");
     let ban = Ban { until_ns: u64::MAX, since_ns: 0, hits: 0, reason: [0; 40] };
     let mut random = Random::new(0xba4);
     let mut key = || table::key(Ipv4Addr::from(random.address()).into(), 32);
@@ -111,21 +111,21 @@ pub(super) fn bans(bench: &mut Bench<'_>) -> Result<()> {
         let start = Instant::now();
         bans.insert_all(&keys, &ban)?;
         let time = start.elapsed().as_secs_f64() * 1e3;
-        bench.book.fact("bans", format!("{room} bans {row}"), "time", (time, "ms"));
+        bench.book.fact("bans", format!("{words} bans {row}"), "time", (time, "ms"));
     }
     measure::pin(bench.cpu)?;
     let start = Instant::now();
     for key in keys.iter().take(1_000) {
         bans.insert(*key, ban)?;
     }
-    let row = format!("one ban added to {room}");
+    let row = format!("one ban added to {words}");
     bench.book.fact("bans", row, "time", (micros(start.elapsed(), 1_000), "us"));
     let few = keys.iter().take(1_000);
     let start = Instant::now();
     for key in few {
         bans.remove(*key)?;
     }
-    let row = format!("one ban lifted, of {room}");
+    let row = format!("one ban lifted, of {words}");
     bench.book.fact("bans", row, "time", (micros(start.elapsed(), 1_000), "us"));
     Ok(())
 }

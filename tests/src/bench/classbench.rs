@@ -84,7 +84,10 @@ fn sets(bench: &Bench<'_>) -> Result<Vec<(String, Vec<Rule>)>> {
         ("ipc 10k", &made::CHAIN, 10_000, None),
         ("every length, 10k", &made::EVERY_LENGTH, 10_000, None),
     ];
-    let wanted = made.into_iter().filter(|(row, ..)| bench.wants(SECTION, row));
+    let options = bench.options;
+    let wanted = made.into_iter().filter(|(row, ..)| {
+        options.asks(SECTION, row) || options.asks(SECTION, &format!("{row}, root"))
+    });
     let rules =
         |(row, kind, count, own): (&str, _, _, _)| (row.to_owned(), made::rules(kind, count, own));
     Ok(wanted.map(rules).collect())

@@ -13,9 +13,11 @@
 //! | `traffic` | packets |
 //! | `packets`, `state`, `wire`, `classbench`, `swap`, … | the sections |
 //! | `peers` | what Debian offers beside us |
+//! | `options`, `asked` | what is measured |
 //! | `book`, `report`, `baseline` | figures, printed, stored, compared |
 
 mod agent;
+mod asked;
 mod assembly;
 mod baseline;
 mod book;
@@ -41,7 +43,6 @@ mod traffic;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -63,23 +64,9 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Whether a row is asked for.
-    fn wants(&self, section: &str, row: &str) -> bool {
-        let name = format!("{section}/{row}");
-        self.options.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
-    }
-
-    /// Whether anything of a section may be asked for: a pattern with a `/` names
-    /// its section, any other may stand for a row.
-    fn wants_section(&self, section: &str) -> bool {
-        if !self.options.rule_set.is_empty() {
-            return section == "classbench";
-        }
-        let Some(only) = &self.options.only else { return self.options.includes(section) };
-        match only.split_once('/') {
-            Some((wanted, _)) => section.contains(wanted),
-            None => section.contains(only.as_str()),
-        }
+    /// Whether a row is asked for that begins so.
+    fn wants(&self, section: &str, start: &str) -> bool {
+        self.options.wants(section, start)
     }
 
     /// Waits until the CPU is quiet, and notes if it would not be.
@@ -104,6 +91,7 @@ pub fn run(options: &Options) -> Result<()> {
     if options.markdown {
         return report::markdown();
     }
+    options.check()?;
     gate::bpf()?;
     ours::binary()?;
     let pair = Pair::new("bench")?;
@@ -115,7 +103,7 @@ pub fn run(options: &Options) -> Result<()> {
         cpu: measure::quietest(),
         book: Book::new(options.json),
     };
-    sections(&mut bench, Bench::wants_section)?;
+    sections(&mut bench, |bench, section| bench.wants(section, ""))?;
     let behind = if options.check { baseline::check(&mut bench)? } else { Vec::new() };
     let book = bench.book;
     report::finish(options, &book, &outside.machine)?;
@@ -175,6 +163,3 @@ fn measure_section(bench: &mut Bench<'_>, id: &str) -> Result<()> {
         _ => bail!("there is no section {id}"),
     }
 }
-
-/// Longest wait for a quiet CPU.
-const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
-//! What can be asked for.
+//! What can be asked for. `cargo xtask` reads this file too, so that it refuses what is mistyped
+//! before it builds anything.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Measure what the firewall costs, beside a bare `XDP_DROP` and beside others; needs root
 #[derive(Debug, Default, clap::Parser)]
@@ -35,7 +35,7 @@ pub struct Options {
     /// Print the tables of the last run in Markdown; measures nothing
     #[arg(long)]
     pub markdown: bool,
-    /// Only sections, or `section/row`s, with this in their name
+    /// Only a section, or the rows that have this in `section/row`, as they are printed
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
     /// Measure the rules of a file in `ClassBench`'s format in place of made ones, and nothing else
@@ -49,36 +49,4 @@ pub struct Options {
     /// Write what was measured to tests/bench/baseline.json
     #[arg(long, conflicts_with = "check")]
     pub save_baseline: bool,
-}
-
-impl Options {
-    /// Batches of a row in memory.
-    pub(super) fn batches(&self) -> usize {
-        match (self.quick, self.long) {
-            (true, _) => 61,
-            (_, true) => 101,
-            _ => 31,
-        }
-    }
-
-    /// Batches of a row of real frames.
-    pub(super) fn trials(&self) -> usize {
-        if self.long { 15 } else { 7 }
-    }
-
-    /// Swaps under load, and the time that they may take. The long run lets in 50 million
-    /// frames meanwhile.
-    pub(super) fn swaps(&self) -> (u32, Duration) {
-        if self.long { (3_000, Duration::from_mins(20)) } else { (100, Duration::from_secs(30)) }
-    }
-
-    /// Longest wait for a quiet CPU.
-    pub(super) fn patience(&self) -> Duration {
-        if self.quick { Duration::from_secs(2) } else { super::PATIENCE }
-    }
-
-    /// Whether a section belongs to this kind of run.
-    pub(super) fn includes(&self, section: &str) -> bool {
-        !self.quick || matches!(section, "programs" | "run")
-    }
 }

@@ -24,7 +24,7 @@ const RULES: [(u32, &str); 4] =
 
 /// Section `run`.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
-    let range = Range::new(RUN, Kind::Xdp)?;
+    let range = Range::new(bench.options, RUN, Kind::Xdp)?;
     let hot = Flow::to(FIRST_PORT + 5).frame();
     let mut rows = Rows { bench, range, hot, kept: Vec::new() };
     rows.by_port()?;
@@ -46,7 +46,7 @@ const RUN: &str = "run";
 /// Rows of [`run`] in the making.
 struct Rows<'r, 'a> {
     bench: &'r mut Bench<'a>,
-    range: Range,
+    range: Range<'a>,
     /// The frame of the column "hot".
     hot: Vec<u8>,
     kept: Vec<Ours>,
@@ -57,7 +57,7 @@ impl Rows<'_, '_> {
         self.bench.wants(RUN, row)
     }
 
-    /// A program on the hot frame and, unless time is short, on varied ones.
+    /// A program on the hot frame and on varied ones.
     fn add(
         &mut self,
         row: &str,
@@ -67,9 +67,7 @@ impl Rows<'_, '_> {
     ) -> Result<()> {
         self.range.hot(row, program, &self.hot, verdict)?;
         for (column, records) in columns {
-            if !self.bench.options.quick {
-                self.range.vary((row, column), program, (records, &self.hot), verdict)?;
-            }
+            self.range.vary((row, column), program, (records, &self.hot), verdict)?;
         }
         Ok(())
     }
@@ -85,16 +83,16 @@ impl Rows<'_, '_> {
             self.add("port decides, root", &ours.root("root_xdp")?, columns, dropped)?;
             self.kept.push(ours);
         }
-        if self.wants("xdp-filter") && !self.bench.options.quick {
+        if self.wants("xdp-filter") {
             for (row, filter) in peers::xdp_filters(self.bench, RUN) {
-                self.add(&row, &filter, columns, Verdict::Differs)?;
+                self.add(row, &filter, columns, Verdict::Differs)?;
             }
         }
         Ok(())
     }
 
     fn by_rules(&mut self, count: u32, row: &str) -> Result<()> {
-        if !self.wants(row) || self.bench.options.quick && count > 1_000 {
+        if !self.wants(row) {
             return Ok(());
         }
         self.bench.book.say(&format!("{RUN}: loading {row}"));
@@ -120,11 +118,9 @@ impl Rows<'_, '_> {
             |rule| Flow { source: policy::network(rule) | 0x14, ..Flow::to(policy::port(rule)) };
         let (program, pass) = (ours.judge("judge_xdp")?, self.range.pass());
         self.range.hot(ROW, &program, &hit(5).frame(), pass)?;
-        if !self.bench.options.quick {
-            let mut random = Random::new(11);
-            let records = flows(MANY_FLOWS, || hit(random.below(1_000)))?;
-            self.range.vary((ROW, MANY), &program, (&records, &self.hot), pass)?;
-        }
+        let mut random = Random::new(11);
+        let records = flows(MANY_FLOWS, || hit(random.below(1_000)))?;
+        self.range.vary((ROW, MANY), &program, (&records, &self.hot), pass)?;
         self.kept.push(ours);
         Ok(())
     }
@@ -157,7 +153,7 @@ impl Rows<'_, '_> {
 
     fn with_set(&mut self) -> Result<()> {
         const ROW: &str = "1,000 rules + 1M set";
-        if !self.wants(ROW) || self.bench.options.quick {
+        if !self.wants(ROW) {
             return Ok(());
         }
         self.bench.book.say(&format!("{RUN}: loading {ROW}"));
@@ -211,14 +207,14 @@ pub(super) fn flows(count: usize, mut one: impl FnMut() -> Flow) -> Result<Recor
 
 /// Section `egress`.
 pub(super) fn egress(bench: &mut Bench<'_>) -> Result<()> {
-    let mut range = Range::new("egress", Kind::Tc)?;
+    let mut range = Range::new(bench.options, "egress", Kind::Tc)?;
     let out = |destination, port| Flow { source: SERVER4.into(), destination, ..Flow::to(port) };
     let (pass, dropped) = (range.pass(), range.drop());
     let parse = instruments::parse_and_count(Kind::Tc)?;
     let stranger = out(0xc633_6414, FIRST_PORT + 5).frame();
     let mut kept = Vec::new();
     range.hot("parse + count", &parse, &stranger, dropped)?;
-    for (count, words) in RULES.into_iter().take(if bench.options.quick { 1 } else { 3 }) {
+    for (count, words) in RULES.into_iter().take(3) {
         let row = format!("{words} rules");
         if !bench.wants("egress", &row) {
             continue;

@@ -120,7 +120,7 @@ impl Peers<'_, '_> {
     }
 
     fn add(&mut self, tool: &Tool, row: &str, make: impl FnOnce() -> Script) -> Result<()> {
-        if !self.bench.wants(self.section, row) {
+        if !self.bench.options.asks(self.section, row) {
             return Ok(());
         }
         if let Err(error) = gate::tool(tool.command, tool.package) {
@@ -295,27 +295,32 @@ fn ipset(count: u32, with_port: bool) -> Script {
 
 /// xdp-filter's programs, loaded by its own command and then detached: by name. Its
 /// policy is to deny, so that what matches nothing is dropped, as it is by ours.
-pub(super) fn xdp_filters(bench: &mut Bench<'_>, section: &'static str) -> Vec<(String, OwnedFd)> {
+pub(super) fn xdp_filters(
+    bench: &mut Bench<'_>,
+    section: &'static str,
+) -> Vec<(&'static str, OwnedFd)> {
     let mut ports = String::new();
     for port in (FIRST_PORT + 20..).take(10) {
         let _ = writeln!(ports, "xdp-filter port {port}");
     }
     let mut random = Random::new(4);
     let mut addresses = String::new();
-    for _ in 0..if bench.options.long { 1_000 } else { 100 } {
+    for _ in 0..100 {
         let _ = writeln!(addresses, "xdp-filter ip -m src {}", Ipv4Addr::from(random.address()));
     }
-    let kinds = if bench.options.long { "1,000" } else { "100" };
     let variants = [
-        ("xdp-filter tcp, 10 ports".to_owned(), "-f tcp", ports.clone()),
-        (format!("xdp-filter ipv4, {kinds} addresses"), "-f ipv4", addresses.clone()),
-        (format!("xdp-filter all, 10 ports, {kinds} addresses"), "", ports + &addresses),
+        ("xdp-filter tcp, 10 ports", "-f tcp", ports.clone()),
+        ("xdp-filter ipv4, 100 addresses", "-f ipv4", addresses.clone()),
+        ("xdp-filter all, 10 ports, 100 addresses", "", ports + &addresses),
     ];
     let mut programs = Vec::new();
     for (row, features, entries) in variants {
+        if !bench.options.asks(section, row) {
+            continue;
+        }
         match xdp_filter(&bench.pair.server, features, &entries) {
             Ok(program) => programs.push((row, program)),
-            Err(error) => bench.book.skip(section, &row, &error),
+            Err(error) => bench.book.skip(section, row, &error),
         }
     }
     programs

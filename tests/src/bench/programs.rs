@@ -33,6 +33,9 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 fn note(bench: &mut Bench<'_>, row: &str, program: &std::os::fd::OwnedFd) -> Result<()> {
+    if !bench.options.asks("programs", row) {
+        return Ok(());
+    }
     let facts = bpf::facts(program.as_fd())?;
     let book = &mut bench.book;
     book.fact("programs", row, VERIFIED, (f64::from(facts.verified), "instructions"));

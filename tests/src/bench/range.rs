@@ -4,10 +4,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Bench;
 use super::bpf::{self, Kind};
 use super::instruments::{self, Fields, Records};
 use super::measure::{self, Trial};
+use super::{Bench, Options};
 
 /// Column of one packet again and again.
 pub(super) const HOT: &str = "hot";
@@ -59,8 +59,9 @@ struct Shot {
     floor: usize,
 }
 
-/// Shots of one section, with the bare drops they are held against.
-pub(super) struct Range {
+/// Shots of one section that are asked for, with the bare drops they are held against.
+pub(super) struct Range<'a> {
+    options: &'a Options,
     section: &'static str,
     kind: Kind,
     bare: OwnedFd,
@@ -68,11 +69,11 @@ pub(super) struct Range {
     floors: Vec<(&'static str, Option<Fields>, usize)>,
 }
 
-impl Range {
+impl<'a> Range<'a> {
     /// An empty range.
-    pub(super) fn new(section: &'static str, kind: Kind) -> Result<Self> {
+    pub(super) fn new(options: &'a Options, section: &'static str, kind: Kind) -> Result<Self> {
         let bare = instruments::bare(kind)?;
-        Ok(Self { section, kind, bare, shots: Vec::new(), floors: Vec::new() })
+        Ok(Self { options, section, kind, bare, shots: Vec::new(), floors: Vec::new() })
     }
 
     /// "Drop" at this hook.
@@ -96,6 +97,9 @@ impl Range {
         frame: &[u8],
         verdict: Verdict,
     ) -> Result<()> {
+        if !self.asks(row, HOT) {
+            return Ok(());
+        }
         let floor = self.floor(HOT, None, frame)?;
         let program = (bpf::duplicate(program)?, None);
         self.push(row, HOT, program, (frame, None), verdict, floor);
@@ -110,10 +114,17 @@ impl Range {
         (records, frame): (&Records, &[u8]),
         verdict: Verdict,
     ) -> Result<()> {
+        if !self.asks(row, column) {
+            return Ok(());
+        }
         let floor = self.floor(column, Some(records), frame)?;
         let (program, kept) = instruments::varying(self.kind, records, target.as_fd())?;
         self.push(row, column, (program, Some(kept)), (frame, Some(records)), verdict, floor);
         Ok(())
+    }
+
+    fn asks(&self, row: &str, column: &str) -> bool {
+        self.options.asks(self.section, row) && self.options.asks_column(self.section, column)
     }
 
     /// The bare drop of a column, measured once.

@@ -61,6 +61,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         ("TC egress, 1,000 rules", Way::Ours(1_000), Vec::new()),
     ];
     rows.extend(peers.iter().map(|peer| (peer.row.as_str(), Way::Peer(peer), Vec::new())));
+    rows.retain(|(row, way, _)| matches!(way, Way::Open) || bench.options.asks(SECTION, row));
     bench.settle(SECTION);
     for _ in 0..bench.options.trials() {
         for (_, way, values) in &mut rows {

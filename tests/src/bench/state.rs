@@ -20,7 +20,7 @@ use crate::packet::{CLIENT4, SERVER4, flags};
 
 /// Section `state`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
-    let mut range = Range::new("state", Kind::Xdp)?;
+    let mut range = Range::new(bench.options, "state", Kind::Xdp)?;
     // Its table has twice the places: one takes flows of one moment up to nine tenths.
     let ours = Ours::new(bench.pair, "state", &policy::ports())?;
     established(bench, &mut range, &ours)?;
@@ -49,9 +49,9 @@ fn answer(number: u32) -> Flow {
     }
 }
 
-fn established(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> {
+fn established(bench: &Bench<'_>, range: &mut Range<'_>, ours: &Ours) -> Result<()> {
     let (hit, miss) = ("established flow", "no such flow");
-    if !bench.wants("state", hit) && !bench.wants("state", miss) {
+    if ![hit, miss, NO_FLOW].iter().any(|row| bench.wants("state", row)) {
         return Ok(());
     }
     let mut table = ours.store()?.flows()?;
@@ -71,21 +71,23 @@ fn established(bench: &Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> 
     }
     let program = ours.judge("judge_xdp")?;
     let none = Flow { port: 20_000, ..answer(7) }.frame();
-    range.hot("no flow of that port", &program, &none, drop)?;
+    range.hot(NO_FLOW, &program, &none, drop)?;
     range.hot(miss, &program, &answer(FLOWS + 7).frame(), drop)?;
     range.vary((miss, RANDOM), &program, (&unknown, &answer(7).frame()), drop)
 }
 
+/// Row of packets to a port that no flow has.
+const NO_FLOW: &str = "no flow of that port";
 /// Column of packets drawn from a whole table, or from all that are not in it.
 const RANDOM: &str = "random";
 
 /// A counted port on a connection that exists, without and with a request.
 fn requests(
     bench: &Bench<'_>,
-    range: &mut Range,
+    range: &mut Range<'_>,
     ours: &Ours,
 ) -> Result<Option<(TcpListener, TcpStream)>> {
-    if !bench.wants("state", "request") {
+    if !bench.wants("state", "counted port") {
         return Ok(None);
     }
     let listener = TcpListener::bind((SERVER4, 80)).context("no server on port 80")?;
@@ -114,7 +116,7 @@ fn requests(
 const STREAM: &str = "one connection";
 
 /// Echo requests: within a rate per source, which a spoofed flood is, and by a rule.
-fn rated_and_not(bench: &Bench<'_>, range: &mut Range, policies: [&Ours; 2]) -> Result<()> {
+fn rated_and_not(bench: &Bench<'_>, range: &mut Range<'_>, policies: [&Ours; 2]) -> Result<()> {
     let rows = ["echo request, by a rule", "echo request, within its rate"];
     if !rows.iter().any(|row| bench.wants("state", row)) {
         return Ok(());
@@ -133,8 +135,8 @@ fn rated_and_not(bench: &Bench<'_>, range: &mut Range, policies: [&Ours; 2]) -> 
     Ok(())
 }
 
-fn banned_and_not(bench: &mut Bench<'_>, range: &mut Range, ours: &Ours) -> Result<()> {
-    if !bench.wants("state", "bans") {
+fn banned_and_not(bench: &mut Bench<'_>, range: &mut Range<'_>, ours: &Ours) -> Result<()> {
+    if !["no bans", "full of bans"].iter().any(|row| bench.wants("state", row)) {
         return Ok(());
     }
     let store = ours.store()?;

@@ -98,6 +98,9 @@ struct Row {
     sender: Sender,
 }
 
+/// The row that others of its column are held against.
+const BARE: &str = "bare drop";
+
 /// Section `veth`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     const SECTION: &str = "veth";
@@ -113,7 +116,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
             rows.push(Row { name: name.to_owned(), column, receiver, sender });
             anyhow::Ok(())
         };
-        row("bare drop", Receiver::Xdp(bpf::duplicate(&bare)?), false)?;
+        row(BARE, Receiver::Xdp(bpf::duplicate(&bare)?), false)?;
         row("sender only", Receiver::Nobody, true)?;
         row("parse + count", Receiver::Xdp(bpf::duplicate(&parse)?), false)?;
     }
@@ -138,7 +141,8 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         for (name, program) in peers::xdp_filters(bench, SECTION) {
             // It drops what it is told and passes the rest: nothing here is told.
             let sender = Sender::new(pair, &traffic[1].1, false)?;
-            rows.push(Row { name, column: MANY, receiver: Receiver::Xdp(program), sender });
+            let (name, receiver) = (name.to_owned(), Receiver::Xdp(program));
+            rows.push(Row { name, column: MANY, receiver, sender });
         }
     }
     for peer in peers::netfilter(bench)? {
@@ -153,10 +157,14 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Times rows in turn, against the bare drop of their column.
 fn measure_rows(bench: &mut Bench<'_>, section: &'static str, rows: Vec<Row>) -> Result<()> {
-    let (outside, cpu) = (bench.outside, bench.cpu);
+    let (outside, cpu, options) = (bench.outside, bench.cpu, bench.options);
     let ifindex = interface_index(INTERFACE)?;
+    let (bare, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.name == BARE);
+    rows.retain(|row| options.asks(section, &row.name));
+    let is_needed = |bare: &Row| rows.iter().any(|row| row.column == bare.column);
+    let bare: Vec<Row> = bare.into_iter().filter(is_needed).collect();
     let mut able = Vec::new();
-    for row in rows {
+    for row in bare.into_iter().chain(rows) {
         match row.trial(outside, cpu, ifindex) {
             Ok(_) => able.push(row),
             Err(error) => bench.book.skip(section, &row.name, &error),
@@ -170,7 +178,7 @@ fn measure_rows(bench: &mut Bench<'_>, section: &'static str, rows: Vec<Row>) ->
     let spreads = measure::interleave(&mut trials, bench.options.trials())?;
     drop(trials);
     let bare = |column| {
-        let place = able.iter().position(|row| row.name == "bare drop" && row.column == column);
+        let place = able.iter().position(|row| row.name == BARE && row.column == column);
         place.and_then(|place| spreads.get(place))
     };
     for (row, spread) in able.iter().zip(&spreads) {
@@ -232,7 +240,7 @@ pub(super) fn measure_sets(
         if rows.is_empty() {
             let sender = Sender::new(bench.pair, records, false)?;
             let receiver = Receiver::Xdp(bpf::duplicate(&bare)?);
-            rows.push(Row { name: "bare drop".into(), column: VETH, receiver, sender });
+            rows.push(Row { name: BARE.into(), column: VETH, receiver, sender });
         }
         for (name, program) in [
             (name.clone(), ours.judge("judge_xdp")?),
