@@ -1,7 +1,8 @@
 //! The committed baseline: ratios, never nanoseconds, and instruction counts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -34,12 +35,21 @@ impl Baseline {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bench/baseline.json")
     }
 
-    fn read() -> Result<Self> {
-        let path = Self::path();
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("there is no baseline at {}: cargo xtask bench --save-baseline", path.display())
-        })?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no baseline", path.display()))
+    /// What is committed; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no baseline.
+    pub(super) fn read() -> Result<Option<Self>> {
+        Self::read_at(&Self::path())
+    }
+
+    fn read_at(path: &Path) -> Result<Option<Self>> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| format!("could not read {}", path.display()))?,
+        };
+        let baseline = serde_json::from_str(&text);
+        baseline.map(Some).with_context(|| format!("{} is no baseline", path.display()))
     }
 
     /// What a figure should be at most; `None` if it is not held to anything.
@@ -66,10 +76,9 @@ struct Limit {
 /// again; those that still have are returned, with figures.
 ///
 /// # Errors
-/// If there is no baseline.
-pub(super) fn check(bench: &mut Bench<'_>) -> Result<Vec<String>> {
-    let baseline = Baseline::read()?;
-    let mut behind = behind(&baseline, &bench.book);
+/// If nothing can be measured again.
+pub(super) fn check(bench: &mut Bench<'_>, baseline: &Baseline) -> Result<Vec<String>> {
+    let mut behind = behind(baseline, &bench.book);
     for repeat in 1..=REPEATS {
         if behind.is_empty() || behind.keys().all(|key| key.starts_with("programs/")) {
             break;
@@ -78,7 +87,7 @@ pub(super) fn check(bench: &mut Bench<'_>) -> Result<Vec<String>> {
         let again: std::collections::BTreeSet<String> = again.map(str::to_owned).collect();
         bench.book.say(&format!("{} rows are behind: measuring again ({repeat})", behind.len()));
         let fresh = measure_again(bench, &again)?;
-        let still = self::behind(&baseline, &fresh);
+        let still = self::behind(baseline, &fresh);
         // Behind is what was behind every time.
         behind.retain(|key, _| still.contains_key(key) || key.starts_with("programs/"));
     }
@@ -105,9 +114,8 @@ fn behind(baseline: &Baseline, book: &Book) -> BTreeMap<String, String> {
     book.figures.iter().filter_map(words).collect()
 }
 
-/// Writes what was measured; rows that were not stay as they are.
-pub(super) fn save(book: &Book) -> Result<()> {
-    let mut baseline = Baseline::read().unwrap_or_default();
+/// Writes what was measured beside what `baseline` holds of other rows.
+pub(super) fn save(mut baseline: Baseline, book: &Book) -> Result<()> {
     for figure in &book.figures {
         if figure.column == programs::VERIFIED {
             baseline.instructions.insert(figure.row.clone(), figure.value);
@@ -147,5 +155,15 @@ mod tests {
         assert_eq!(behind(&baseline, &book(1.8, 1000.0)).len(), 1);
         assert_eq!(behind(&baseline, &book(1.2, 1210.0)).len(), 1);
         assert!(behind(&Baseline::default(), &book(9.0, 9e6)).is_empty());
+    }
+
+    #[test]
+    fn a_baseline_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+        let path = std::env::temp_dir().join(format!("baseline-{}.json", std::process::id()));
+        assert!(Baseline::read_at(&path).unwrap().is_none());
+        std::fs::write(&path, "{\n<<<<<<< ours\n").unwrap();
+        let error = format!("{:#}", Baseline::read_at(&path).unwrap_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("is no baseline"), "{error}");
     }
 }

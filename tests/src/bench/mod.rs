@@ -44,12 +44,13 @@ mod wire;
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 pub use options::Options;
 
 use crate::gate;
 use crate::pair::Pair;
+use baseline::Baseline;
 use book::{Book, SECTIONS};
 use machine::Outside;
 
@@ -92,6 +93,11 @@ pub fn run(options: &Options) -> Result<()> {
         return report::markdown();
     }
     options.check()?;
+    let baseline = Baseline::read()?;
+    ensure!(
+        baseline.is_some() || !options.check,
+        "there is no baseline: cargo xtask bench --save-baseline"
+    );
     gate::bpf()?;
     ours::binary()?;
     let pair = Pair::new("bench")?;
@@ -104,11 +110,14 @@ pub fn run(options: &Options) -> Result<()> {
         book: Book::new(options.json),
     };
     sections(&mut bench, |bench, section| bench.wants(section, ""))?;
-    let behind = if options.check { baseline::check(&mut bench)? } else { Vec::new() };
+    let behind = match &baseline {
+        Some(baseline) if options.check => baseline::check(&mut bench, baseline)?,
+        _ => Vec::new(),
+    };
     let book = bench.book;
     report::finish(options, &book, &outside.machine)?;
     if options.save_baseline {
-        baseline::save(&book)?;
+        baseline::save(baseline.unwrap_or_default(), &book)?;
     }
     if !behind.is_empty() {
         bail!("behind the baseline:\n  {}", behind.join("\n  "));
@@ -134,7 +143,7 @@ fn sections<'a>(bench: &mut Bench<'a>, wanted: impl Fn(&Bench<'a>, &str) -> bool
             }
         }
     }
-    anyhow::ensure!(!bench.book.figures.is_empty(), "nothing was measured");
+    ensure!(!bench.book.figures.is_empty(), "nothing was measured");
     Ok(())
 }
 
