@@ -1,14 +1,15 @@
 //! The committed baseline: ratios, never nanoseconds, and instruction counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::Bench;
 use super::book::{Book, Figure};
+use super::{Bench, Options};
 use super::{measure_again, programs};
 
 /// How much an instruction count may rise before the check fails. Less is a
@@ -17,6 +18,9 @@ const INSTRUCTIONS: f64 = 1.20;
 
 /// How much a ratio may rise, beside the noise of both runs.
 const RATIO: f64 = 1.10;
+
+/// A run that would let half of its ratios rise by more than this says nothing.
+const NOISY: f64 = 0.5;
 
 /// Times that a run is repeated before it fails.
 const REPEATS: u32 = 2;
@@ -63,6 +67,18 @@ impl Baseline {
         let most = known * RATIO * (1.0 + 3.0 * (noise + figure.noise()));
         Some(Limit { found: figure.ratio?, known, most })
     }
+
+    /// Section, row and column of everything that it holds.
+    fn keys(&self) -> impl Iterator<Item = [&str; 3]> {
+        let instructions =
+            self.instructions.keys().map(|row| ["programs", row, programs::VERIFIED]);
+        let ratios = self.ratios.keys().filter_map(|key| {
+            let (section, rest) = key.split_once('/')?;
+            let (row, column) = rest.rsplit_once('/')?;
+            Some([section, row, column])
+        });
+        instructions.chain(ratios)
+    }
 }
 
 /// A figure beside its baseline.
@@ -72,24 +88,24 @@ struct Limit {
     most: f64,
 }
 
-/// Compares a run with the baseline. Rows that have fallen behind are measured
-/// again; those that still have are returned, with figures.
-///
-/// # Errors
-/// If nothing can be measured again.
-pub(super) fn check(bench: &mut Bench<'_>, baseline: &Baseline) -> Result<Vec<String>> {
+/// Compares a run with the baseline. Rows that have fallen behind are measured again; those
+/// that still have are returned, with figures, and those that were asked for and have none.
+pub(super) fn check(bench: &mut Bench<'_>, baseline: &Baseline) -> Vec<String> {
+    let held = Held::of(baseline, &bench.book);
+    let unmeasured = unmeasured(baseline, bench.options, &bench.book);
     let mut behind = behind(baseline, &bench.book);
     for repeat in 1..=REPEATS {
         if behind.is_empty() || behind.keys().all(|key| key.starts_with("programs/")) {
             break;
         }
         let again = behind.keys().filter_map(|key| key.split('/').next());
-        let again: std::collections::BTreeSet<String> = again.map(str::to_owned).collect();
+        let again: BTreeSet<String> = again.map(str::to_owned).collect();
         bench.book.say(&format!("{} rows are behind: measuring again ({repeat})", behind.len()));
-        let fresh = measure_again(bench, &again)?;
+        let fresh = measure_again(bench, &again);
         let still = self::behind(baseline, &fresh);
-        // Behind is what was behind every time.
-        behind.retain(|key, _| still.contains_key(key) || key.starts_with("programs/"));
+        // Behind is what was behind every time, or not to be had again.
+        let is_held = |key: &String| !still.contains_key(key) && fresh.has(key);
+        behind.retain(|key, _| key.starts_with("programs/") || !is_held(key));
     }
     for figure in bench.book.section("programs") {
         if let Some(Limit { found, known, .. }) = baseline.limit(figure)
@@ -98,7 +114,43 @@ pub(super) fn check(bench: &mut Bench<'_>, baseline: &Baseline) -> Result<Vec<St
             eprintln!("warning: {}: {found} instructions verified, {known} before", figure.row);
         }
     }
-    Ok(behind.into_values().collect())
+    bench.book.notes.push(held.words(behind.len(), unmeasured.len()));
+    let useless = match held {
+        Held { rows: 0, .. } if unmeasured.is_empty() => Some("none of its rows was asked for"),
+        Held { above: Some(above), .. } if above > NOISY => Some("too noisy to judge"),
+        Held { .. } => None,
+    };
+    let useless = useless.map(|why| format!("{why} ({})", held.words(behind.len(), 0)));
+    useless.into_iter().chain(behind.into_values()).chain(unmeasured).collect()
+}
+
+/// How much was compared, and how sharply.
+struct Held {
+    rows: usize,
+    /// How far a ratio may be above its baseline before it fails: of all the middle.
+    above: Option<f64>,
+}
+
+impl Held {
+    fn of(baseline: &Baseline, book: &Book) -> Self {
+        let limits = |figure| Some((figure, baseline.limit(figure)?));
+        let limits: Vec<(&Figure, Limit)> = book.figures.iter().filter_map(limits).collect();
+        // The limit of instructions is always the same.
+        let ratios = limits.iter().filter(|(figure, _)| figure.ratio.is_some());
+        let mut above: Vec<f64> = ratios.map(|(_, limit)| limit.most / limit.known - 1.0).collect();
+        above.sort_by(f64::total_cmp);
+        Self { rows: limits.len(), above: above.get(above.len() / 2).copied() }
+    }
+
+    fn words(&self, behind: usize, unmeasured: usize) -> String {
+        let (held, rows) = (self.rows - behind, self.rows + unmeasured);
+        let mut words = format!("baseline: {held} of {rows} figures held");
+        if let Some(above) = self.above {
+            let percent = 100.0 * above;
+            let _ = write!(words, "; a ratio may be {percent:.0} % above, in the middle");
+        }
+        words
+    }
 }
 
 /// Figures behind the baseline, and in words.
@@ -112,6 +164,26 @@ fn behind(baseline: &Baseline, book: &Book) -> BTreeMap<String, String> {
         })
     };
     book.figures.iter().filter_map(words).collect()
+}
+
+/// Rows of the baseline that were asked for and have no figure, and why; not those of peers
+/// that are not installed.
+fn unmeasured(baseline: &Baseline, options: &Options, book: &Book) -> Vec<String> {
+    let asked = baseline.keys().filter(|[section, row, column]| {
+        options.asks(section, row) && options.asks_column(section, column)
+    });
+    let words = |[section, row, column]: [&str; 3]| {
+        let key = format!("{section}/{row}/{column}");
+        if book.has(&key) {
+            return None;
+        }
+        match book.why(section, row) {
+            Some(skipped) if skipped.is_absent => None,
+            Some(skipped) => Some(format!("{key}: not measured: {}", skipped.reason)),
+            None => Some(format!("{key}: not measured")),
+        }
+    };
+    asked.filter_map(words).collect()
 }
 
 /// Writes what was measured beside what `baseline` holds of other rows.
@@ -135,6 +207,7 @@ pub(super) fn save(mut baseline: Baseline, book: &Book) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::book::SECTIONS;
     use crate::bench::measure::Spread;
 
     fn book(ratio: f64, verified: f64) -> Book {
@@ -158,6 +231,38 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_was_asked_for_and_not_measured_is_named() {
+        let mut baseline = Baseline::default();
+        baseline.instructions.insert("judge_xdp".into(), 1000.0);
+        baseline.instructions.insert("root_xdp".into(), 500.0);
+        for row in ["10 rules/hot", "10 rules/1M flows", "IPv6, 1,000 rules/hot"] {
+            baseline.ratios.insert(format!("run/{row}"), (1.5, 0.01));
+        }
+        baseline.ratios.insert("veth/ipset hash:ip of 100,000/1M flows".into(), (5.0, 0.01));
+        let named =
+            |options: &Options, book: &Book| unmeasured(&baseline, options, book).join("\n");
+        let quick = Options { quick: true, ..Options::default() };
+        let mut book = book(1.5, 1000.0);
+        assert_eq!(
+            named(&quick, &book),
+            "programs/root_xdp/verified: not measured\nrun/IPv6, 1,000 rules/hot: not measured"
+        );
+        let only = |pattern: &str| Options { only: Some(pattern.into()), ..Options::default() };
+        assert_eq!(named(&only("run/10"), &book), "run/10 rules/1M flows: not measured");
+        assert_eq!(named(&only("judge_xdp"), &book), "");
+        book.skip("run", "all", &anyhow::anyhow!("returned 2"));
+        assert_eq!(
+            named(&only("IPv6"), &book),
+            "run/IPv6, 1,000 rules/hot: not measured: returned 2"
+        );
+        // Who has no ipset cannot be held to it.
+        let peer = only("ipset");
+        assert!(named(&peer, &book).contains("hash:ip"));
+        book.absent("veth", "ipset hash:ip of 100,000", &anyhow::anyhow!("not installed"));
+        assert_eq!(named(&peer, &book), "");
+    }
+
+    #[test]
     fn a_baseline_that_cannot_be_read_is_not_taken_for_an_empty_one() {
         let path = std::env::temp_dir().join(format!("baseline-{}.json", std::process::id()));
         assert!(Baseline::read_at(&path).unwrap().is_none());
@@ -165,5 +270,26 @@ mod tests {
         let error = format!("{:#}", Baseline::read_at(&path).unwrap_err());
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("is no baseline"), "{error}");
+    }
+
+    #[test]
+    fn every_row_of_the_committed_baseline_is_listed() {
+        for [section, row, _] in Baseline::read().unwrap().unwrap().keys() {
+            let known = SECTIONS.iter().find(|known| known.id == section).unwrap();
+            assert!(known.rows().any(|name| name == row), "{section}/{row}");
+        }
+    }
+
+    #[test]
+    fn a_check_says_how_much_it_held_and_how_sharply() {
+        let mut baseline = Baseline::default();
+        baseline.ratios.insert("run/10 rules/hot".into(), (1.5, 0.02));
+        let held = Held::of(&baseline, &book(1.5, 1000.0));
+        let words = "baseline: 1 of 2 figures held; a ratio may be 17 % above, in the middle";
+        assert_eq!(held.words(0, 1), words);
+        baseline.ratios.clear();
+        baseline.instructions.insert("judge_xdp".into(), 1000.0);
+        let held = Held::of(&baseline, &book(1.5, 1000.0));
+        assert_eq!(held.words(0, 0), "baseline: 1 of 1 figures held");
     }
 }

@@ -332,9 +332,15 @@ impl Figure {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Skipped {
     pub(super) section: &'static str,
+    /// Or [`ALL`].
     pub(super) row: String,
     pub(super) reason: String,
+    /// Whether what it would have measured is not installed here.
+    pub(super) is_absent: bool,
 }
+
+/// In place of a row: every one of the section that has no figure.
+pub(super) const ALL: &str = "all";
 
 /// Everything of a run.
 #[derive(Debug)]
@@ -403,7 +409,28 @@ impl Book {
     pub(super) fn skip(&mut self, section: &'static str, row: &str, error: &anyhow::Error) {
         let reason: String = format!("{error:#}").lines().take(3).collect::<Vec<_>>().join(" ");
         self.say(&format!("{section}: {row}: skipped: {reason}"));
-        self.skipped.push(Skipped { section, row: row.to_owned(), reason });
+        self.skipped.push(Skipped { section, row: row.to_owned(), reason, is_absent: false });
+    }
+
+    /// Notes a row of a peer that is not installed.
+    pub(super) fn absent(&mut self, section: &'static str, row: &str, error: &anyhow::Error) {
+        self.skip(section, row, error);
+        if let Some(skipped) = self.skipped.last_mut() {
+            skipped.is_absent = true;
+        }
+    }
+
+    /// Why a row has no figure.
+    pub(super) fn why(&self, section: &str, row: &str) -> Option<&Skipped> {
+        let of = |name: &str| {
+            self.skipped.iter().find(|skipped| skipped.section == section && skipped.row == name)
+        };
+        of(row).or_else(|| of(ALL))
+    }
+
+    /// Whether there is a figure of this key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.figures.iter().any(|figure| figure.key() == key)
     }
 
     /// Figures of a section, row by row.
@@ -426,5 +453,21 @@ impl Book {
             .collect();
         all.sort_by(f64::total_cmp);
         all.get(all.len() / 2).copied().unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_is_listed_twice() {
+        for section in &SECTIONS {
+            let mut rows: Vec<_> = section.rows().collect();
+            rows.sort_unstable();
+            let count = rows.len();
+            rows.dedup();
+            assert_eq!(rows.len(), count, "{}", section.id);
+        }
     }
 }

@@ -50,9 +50,8 @@ impl Drop for Up<'_> {
 
 /// Netfilter's ways of holding the same rules, for frames that come in.
 pub(super) fn netfilter(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
-    // Without native XDP, frames of veth reach NAPI only so.
-    bench.pair.server.sh(&format!("ethtool -K {INTERFACE} gro on"))?;
-    let mut peers = Peers { bench, section: "veth", found: Vec::new() };
+    let needs = &[("ethtool", "ethtool")];
+    let mut peers = Peers { bench, section: "veth", needs, found: Vec::new() };
     let others = [Rules::Set(1_000), Rules::Networks(10_000)];
     for rules in NFT_RULES.into_iter().chain(others) {
         peers.nft(Direction::Ingress, rules)?;
@@ -65,12 +64,16 @@ pub(super) fn netfilter(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
     peers.add(&IPTABLES_NFT, "iptables-nft INPUT, 100 rules", make)?;
     peers.add(&IPSET, "ipset hash:net,port of 1,000", || ipset(1_000, true))?;
     peers.add(&IPSET, "ipset hash:ip of 100,000", || ipset(100_000, false))?;
+    if !peers.found.is_empty() {
+        // Without native XDP, frames of veth reach NAPI only so.
+        peers.bench.pair.server.sh(&format!("ethtool -K {INTERFACE} gro on"))?;
+    }
     Ok(peers.found)
 }
 
 /// The same for datagrams that this host sends, which pass at the end.
 pub(super) fn output(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
-    let mut peers = Peers { bench, section: "socket", found: Vec::new() };
+    let mut peers = Peers { bench, section: "socket", needs: &[], found: Vec::new() };
     for rules in NFT_RULES {
         peers.nft(Direction::Egress, rules)?;
     }
@@ -102,6 +105,8 @@ const IPTABLES_NFT: Tool = Tool {
 struct Peers<'a, 'b> {
     bench: &'a mut Bench<'b>,
     section: &'static str,
+    /// Programs that all of them need, and their packages.
+    needs: &'static [(&'static str, &'static str)],
     found: Vec<Peer>,
 }
 
@@ -123,9 +128,12 @@ impl Peers<'_, '_> {
         if !self.bench.options.asks(self.section, row) {
             return Ok(());
         }
-        if let Err(error) = gate::tool(tool.command, tool.package) {
-            self.bench.book.skip(self.section, row, &error);
-            return Ok(());
+        let needs = self.needs.iter().copied().chain([(tool.command, tool.package)]);
+        for (command, package) in needs {
+            if let Err(error) = gate::tool(command, package) {
+                self.bench.book.absent(self.section, row, &error);
+                return Ok(());
+            }
         }
         let host = self.bench.pair.server.clone();
         let up = make().write(&host, row)?;
@@ -318,6 +326,10 @@ pub(super) fn xdp_filters(
         if !bench.options.asks(section, row) {
             continue;
         }
+        if let Err(error) = gate::tool("xdp-filter", "xdp-tools") {
+            bench.book.absent(section, row, &error);
+            continue;
+        }
         match xdp_filter(&bench.pair.server, features, &entries) {
             Ok(program) => programs.push((row, program)),
             Err(error) => bench.book.skip(section, row, &error),
@@ -327,7 +339,6 @@ pub(super) fn xdp_filters(
 }
 
 fn xdp_filter(host: &Host, features: &str, entries: &str) -> Result<OwnedFd> {
-    gate::tool("xdp-filter", "xdp-tools")?;
     let unload = format!("xdp-filter unload {INTERFACE}");
     let script = format!(
         "set -e\nxdp-filter load {INTERFACE} -m native -p deny {features} >&2\n{entries} ip -j link show {INTERFACE}"
