@@ -349,6 +349,8 @@ pub(super) struct Book {
     quiet: bool,
     pub(super) figures: Vec<Figure>,
     pub(super) skipped: Vec<Skipped>,
+    /// What was judged or counted otherwise than it must be.
+    pub(super) wrong: Vec<String>,
     /// What a reader must know beside the figures.
     pub(super) notes: Vec<String>,
 }
@@ -361,6 +363,7 @@ impl Book {
             quiet,
             figures: Vec::new(),
             skipped: Vec::new(),
+            wrong: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -420,6 +423,12 @@ impl Book {
         }
     }
 
+    /// Notes as wrong what was counted and must not be: the run ends with an error.
+    pub(super) fn must_be_none(&mut self, place: &str, counts: &[(u64, &str)]) {
+        let some = counts.iter().filter(|(count, _)| *count > 0);
+        self.wrong.extend(some.map(|(count, what)| format!("{place}: {count} {what}")));
+    }
+
     /// Why a row has no figure.
     pub(super) fn why(&self, section: &str, row: &str) -> Option<&Skipped> {
         let of = |name: &str| {
@@ -459,6 +468,13 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_must_not_be_is_noted_as_wrong() {
+        let mut book = Book::new(true);
+        book.must_be_none("swap", &[(0, "misjudged"), (2, "lost by the counters")]);
+        assert_eq!(book.wrong, ["swap: 2 lost by the counters"]);
+    }
 
     #[test]
     fn no_row_is_listed_twice() {

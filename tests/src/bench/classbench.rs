@@ -141,5 +141,7 @@ fn judged(bench: &mut Bench<'_>, row: &str, rules: &[Rule]) -> Result<()> {
     book.fact(SECTION, row, "passed", (passed.into(), ""));
     book.fact(SECTION, row, "wrong verdicts", (wrong.into(), ""));
     book.fact(SECTION, row, "wrong counters", (miscounted.into(), ""));
+    let wrong = [(wrong.into(), "wrong verdicts"), (miscounted.into(), "wrong counters")];
+    book.must_be_none(&format!("{SECTION}/{row}"), &wrong);
     Ok(())
 }

@@ -86,7 +86,7 @@ impl Bench<'_> {
 /// Measures, prints, stores and compares.
 ///
 /// # Errors
-/// Without root, if nothing can be measured, or if
+/// Without root, if nothing can be measured, if a packet was judged or counted wrong, or if
 /// `--check` finds a figure that has fallen behind the baseline or was not measured.
 pub fn run(options: &Options) -> Result<()> {
     if options.markdown {
@@ -116,8 +116,14 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let book = bench.book;
     report::finish(options, &book, &outside.machine)?;
+    let failed = [("wrong", &book.wrong), ("held against the baseline", &behind)];
+    let failed: Vec<String> = failed
+        .into_iter()
+        .filter(|(_, lines)| !lines.is_empty())
+        .map(|(what, lines)| format!("{what}:\n  {}", lines.join("\n  ")))
+        .collect();
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
     ensure!(!book.figures.is_empty(), "nothing was measured");
-    ensure!(behind.is_empty(), "held against the baseline:\n  {}", behind.join("\n  "));
     if options.save_baseline {
         baseline::save(baseline.unwrap_or_default(), &book)?;
     }
@@ -155,6 +161,7 @@ fn measure_again(bench: &mut Bench<'_>, ids: &BTreeSet<String>) -> Book {
     if let Err(error) = measured {
         bench.book.notes.push(format!("measuring again: {error:#}"));
     }
+    bench.book.wrong.extend(again.wrong.iter().cloned());
     again
 }
 

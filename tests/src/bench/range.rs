@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, bail};
 
 use super::bpf::{self, Kind};
 use super::instruments::{self, Fields, Records};
@@ -174,7 +174,11 @@ impl<'a> Range<'a> {
     /// Checks every verdict, then times all shots in one interleaved run.
     pub(super) fn measure(self, bench: &mut Bench<'_>) -> Result<()> {
         for shot in &self.shots {
-            shot.check().with_context(|| format!("{}: {}", self.section, shot.row))?;
+            if let Some(found) = shot.wrong_verdict()? {
+                let wrong = format!("{}/{}/{}: {found}", self.section, shot.row, shot.column);
+                bench.book.wrong.push(wrong.clone());
+                bail!(wrong);
+            }
         }
         bench.settle(self.section);
         let mut trials: Vec<Trial<'_>> = self.shots.iter().map(Shot::trial).collect();
@@ -189,13 +193,16 @@ impl<'a> Range<'a> {
 }
 
 impl Shot {
-    fn check(&self) -> Result<()> {
-        let Verdict::Is(verdict) = self.verdict else { return Ok(()) };
+    /// A verdict that is not what it must be, in words.
+    fn wrong_verdict(&self) -> Result<Option<String>> {
+        let Verdict::Is(verdict) = self.verdict else { return Ok(None) };
         for _ in 0..CHECKED {
             let found = bpf::run(self.program.as_fd(), &self.frame, 1)?;
-            ensure!(found == verdict, "returned {found} for {}, wanted {verdict}", self.column);
+            if found != verdict {
+                return Ok(Some(format!("returned {found}, must return {verdict}")));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn trial(&self) -> Trial<'_> {

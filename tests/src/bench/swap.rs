@@ -102,12 +102,14 @@ fn note(bench: &mut Bench<'_>, swaps: &[Applied], counted: &Counts, time: Durati
     row("`firewall apply`, YAML to active", swaps.iter().filter_map(wall).collect());
     row("of it: tables and verifier", swaps.iter().filter_map(part("load_us")).collect());
     row("of it: the switch", swaps.iter().filter_map(part("switch_us")).collect());
+    let lost = counted.received.abs_diff(counted.counted);
     let facts = [
         ("swaps", swaps.len() as u64),
         ("frames received", counted.received),
         ("misjudged", counted.delivered),
-        ("lost by the counters", counted.received.abs_diff(counted.counted)),
+        ("lost by the counters", lost),
     ];
+    book.must_be_none("swap", &[(counted.delivered, "misjudged"), (lost, "lost by the counters")]);
     for (row, value) in facts {
         book.fact("swap", row, "all", (measure::as_f64(value), ""));
     }
