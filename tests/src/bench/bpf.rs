@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
+use firewall_policy::ir::Direction;
 
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -22,6 +23,7 @@ const HAS_FRAGS: u32 = 1 << 5;
 /// `BPF_XDP`, as an attach type.
 const ATTACH_XDP: u32 = 37;
 /// `BPF_TCX_EGRESS`, as an attach type.
+const ATTACH_TCX_INGRESS: u32 = 46;
 const ATTACH_TCX_EGRESS: u32 = 47;
 /// `XDP_FLAGS_DRV_MODE`: native, or not at all.
 const NATIVE: u32 = 1 << 2;
@@ -263,16 +265,23 @@ pub(super) fn attach(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
     Ok(owned(bpf(LINK_CREATE, &mut attr).context("could not attach natively")?))
 }
 
-/// Attaches a TC program to what leaves an interface; it is detached when the link is
-/// dropped.
-pub(super) fn attach_egress(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
+/// Attaches a TC program to what enters or leaves an interface; it is detached when the link
+/// is dropped.
+pub(super) fn attach_tc(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    direction: Direction,
+) -> Result<OwnedFd> {
     let mut attr = Link {
         program: u32::try_from(program.as_raw_fd())?,
         ifindex,
-        attach_type: ATTACH_TCX_EGRESS,
+        attach_type: match direction {
+            Direction::Ingress => ATTACH_TCX_INGRESS,
+            Direction::Egress => ATTACH_TCX_EGRESS,
+        },
         ..Link::default()
     };
-    Ok(owned(bpf(LINK_CREATE, &mut attr).context("could not attach to egress")?))
+    Ok(owned(bpf(LINK_CREATE, &mut attr).context("could not attach to TC")?))
 }
 
 /// Opens a loaded program by its number.

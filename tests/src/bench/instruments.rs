@@ -16,7 +16,10 @@ const BROKEN: i32 = 0;
 /// Length up to which instruments write: Ethernet, IPv6, TCP.
 const V6_HEADERS: i32 = 14 + 40 + 20;
 /// The same with IPv4.
-const V4_HEADERS: i32 = 14 + 20 + 20;
+const V4_HEADERS: i32 = 14 + 20 + TCP;
+/// Of TCP and UDP.
+const TCP: i32 = 20;
+const UDP: i32 = 8;
 
 /// Drops everything: the floor.
 pub(super) fn bare(kind: Kind) -> Result<OwnedFd> {
@@ -28,6 +31,20 @@ pub(super) fn bare(kind: Kind) -> Result<OwnedFd> {
 pub(super) fn idle(kind: Kind) -> Result<OwnedFd> {
     let verdict = i32::try_from(kind.pass())?;
     bpf::load(kind, "idle", &Code::default().set(0, verdict).exit().finish(verdict))
+}
+
+/// Drops UDP over IPv4 where it enters, and passes the rest: what a machine needs to be found.
+pub(super) fn sink() -> Result<OwnedFd> {
+    let pass = i32::try_from(Kind::Tc.pass())?;
+    let code = headers(Kind::Tc, V4_HEADERS - TCP + UDP)
+        .load(Size::Two, 3, 8, 12)
+        .bail_unless(3, i32::from(0x0800_u16.to_be()))
+        .load(Size::One, 3, 8, 23)
+        .bail_unless(3, 17)
+        .set(0, i32::try_from(Kind::Tc.drop())?)
+        .exit()
+        .finish(pass);
+    bpf::load(Kind::Tc, "sink", &code)
 }
 
 /// Parses Ethernet, IPv4 and ports, counts packets and bytes per CPU, drops: the

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Result, ensure};
+use firewall_policy::ir::Direction;
 use firewall_userspace::kernel::store::interface_index;
 
 use super::Bench;
@@ -24,18 +25,17 @@ const BATCH: usize = 64;
 const DATAGRAMS: u32 = 64 * 1_000;
 /// Bytes of each.
 const PAYLOAD: usize = 18;
-/// Where they go, a port that rules name for other addresses: nobody listens, and the
-/// client's kernel is told not to answer.
+/// Where they go, a port that rules name for other addresses: nobody listens there.
 const PORT: u16 = FIRST_PORT;
 
 /// Section `socket`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     const SECTION: &str = "socket";
     // Received and dropped early, so that what is timed is sending.
-    bench.pair.client.sh(&format!(
-        "nft 'table netdev sink {{ chain c {{ type filter hook ingress device eth0 priority 0; \
-         udp dport {PORT} drop; }}; }}'"
-    ))?;
+    let sink = instruments::sink()?;
+    let _sink = bench.pair.client.enter(|| {
+        bpf::attach_tc(sink.as_fd(), interface_index(INTERFACE)?, Direction::Ingress)
+    })??;
     let socket = UdpSocket::bind((SERVER4, 0))?;
     socket.connect((CLIENT4, PORT))?;
     let allow = |rules: u32| {
@@ -67,7 +67,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         for (_, way, values) in &mut rows {
             let _in_force: Box<dyn Held + '_> = match way {
                 Way::Open => Box::new(()),
-                Way::Idle => Box::new(bpf::attach_egress(idle.as_fd(), ifindex)?),
+                Way::Idle => Box::new(bpf::attach_tc(idle.as_fd(), ifindex, Direction::Egress)?),
                 Way::Ours(rules) => {
                     let ours = Attached(Ours::new(bench.pair, SECTION, &allow(*rules))?);
                     settle(&ours.0.store()?)?;
