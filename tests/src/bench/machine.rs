@@ -30,11 +30,14 @@ impl Outside {
         Ok(Self { softirq, snmp, machine: machine() })
     }
 
-    /// CPU time of a CPU's `ksoftirqd` so far, ns.
-    pub(super) fn softirq_ns(&self, cpu: usize) -> Result<u64> {
+    /// CPU time of a CPU's `ksoftirqd` so far, ns, and how often it was given the CPU.
+    pub(super) fn softirq(&self, cpu: usize) -> Result<(u64, u64)> {
         let text = read(self.softirq.get(cpu).context("no such CPU")?)?;
-        let first = text.split(' ').next().unwrap_or_default();
-        first.parse().with_context(|| format!("no schedstat: {text}"))
+        // Time on the CPU, time that it waited, turns.
+        let mut numbers = text.split_whitespace().map(str::parse);
+        let (time, turns) = (numbers.next(), numbers.nth(1));
+        let both = time.zip(turns).with_context(|| format!("no schedstat: {text}"))?;
+        Ok((both.0?, both.1?))
     }
 
     /// Packets that reached a protocol above IP on the server so far.

@@ -13,8 +13,34 @@ use serde::Serialize;
 /// Times that a disturbed batch is redone.
 const REDO: u32 = 8;
 
-/// One row: runs a batch and says what one packet of it took, in ns.
-pub(super) type Trial<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+/// One row: runs a batch, until it is [`undisturbed`].
+pub(super) type Trial<'a> = Box<dyn FnMut() -> Result<Batch> + 'a>;
+
+/// What a batch took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch {
+    /// CPU time of one packet.
+    pub(super) ns: f64,
+    /// Times that somebody else had the CPU of the thread that ran it.
+    pub(super) lost_cpu: u64,
+    /// Times that it was run before.
+    pub(super) redone: u32,
+}
+
+/// Time after which a batch is not redone: a long one is hardly ever alone.
+const LONG: Duration = Duration::from_millis(500);
+
+/// Runs a batch, and again if somebody else had its CPU, [`REDO`] times at most.
+pub(super) fn undisturbed(mut batch: impl FnMut() -> Result<Batch>) -> Result<Batch> {
+    let (start, mut redone) = (Instant::now(), 0);
+    loop {
+        let run = batch()?;
+        if run.lost_cpu == 0 || redone == REDO || start.elapsed() > LONG {
+            return Ok(Batch { redone, ..run });
+        }
+        redone += 1;
+    }
+}
 
 /// Batches of one row.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -50,32 +76,43 @@ impl Spread {
 /// Runs a batch of each row in turn, `batches` times, so that a drift of the
 /// machine hits all alike. A first round warms caches and is not counted.
 pub(super) fn interleave(trials: &mut [Trial<'_>], batches: usize) -> Result<Vec<Spread>> {
-    let mut values = vec![(Vec::with_capacity(batches), 0); trials.len()];
-    for batch in 0..=batches {
-        for (trial, (values, redone)) in trials.iter_mut().zip(&mut values) {
-            let mut left = if batch == 0 { 0 } else { REDO };
-            let value = loop {
-                let before = involuntary_switches();
-                let value = trial()?;
-                if left == 0 || involuntary_switches() == before {
-                    break value;
-                }
-                left -= 1;
-                *redone += 1;
-            };
-            if batch > 0 {
-                values.push(value);
+    let mut rows = vec![Batches::default(); trials.len()];
+    for round in 0..=batches {
+        for (trial, row) in trials.iter_mut().zip(&mut rows) {
+            let batch = trial()?;
+            if round > 0 {
+                row.add(batch);
             }
         }
     }
-    values.into_iter().map(|(values, redone)| Spread::of(values, redone)).collect()
+    rows.into_iter().map(Batches::spread).collect()
 }
 
-/// Time of this thread's CPU that `work` took per one of `count`, in ns.
-pub(super) fn cpu_ns(count: u32, work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let before = thread_cpu_ns();
+/// Batches of a row so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Batches {
+    values: Vec<f64>,
+    redone: u32,
+}
+
+impl Batches {
+    pub(super) fn add(&mut self, batch: Batch) {
+        self.values.push(batch.ns);
+        self.redone += batch.redone;
+    }
+
+    pub(super) fn spread(self) -> Result<Spread> {
+        Spread::of(self.values, self.redone)
+    }
+}
+
+/// Time of this thread's CPU that `work` took per one of `count`.
+pub(super) fn cpu_time(count: u32, work: impl FnOnce() -> Result<()>) -> Result<Batch> {
+    let (switches, before) = (involuntary_switches(), thread_cpu_ns());
     work()?;
-    Ok(as_f64(thread_cpu_ns() - before) / f64::from(count))
+    let ns = as_f64(thread_cpu_ns() - before) / f64::from(count);
+    let lost_cpu = involuntary_switches().saturating_sub(switches);
+    Ok(Batch { ns, lost_cpu, redone: 0 })
 }
 
 /// CPU time of this thread so far.
@@ -92,12 +129,12 @@ pub(super) fn as_f64(number: u64) -> f64 {
 }
 
 /// Involuntary context switches of this thread so far.
-pub(super) fn involuntary_switches() -> i64 {
+fn involuntary_switches() -> u64 {
     // SAFETY: all-zero is a valid value of this struct of integers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` is a valid place for the answer.
     unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-    usage.ru_nivcsw
+    usage.ru_nivcsw.unsigned_abs()
 }
 
 /// Keeps this thread, and what it starts, on one CPU.
@@ -185,10 +222,23 @@ mod tests {
         let mut runs = 0;
         let trial: Trial<'_> = Box::new(|| {
             runs += 1;
-            Ok(1.0)
+            Ok(Batch { ns: 1.0, lost_cpu: 0, redone: 2 })
         });
         let spreads = interleave(&mut [trial], 3).unwrap();
-        let redone = spreads.iter().map(|spread| spread.redone).sum::<u32>();
-        assert_eq!(runs, 4 + redone);
+        assert_eq!(spreads.iter().map(|spread| spread.redone).sum::<u32>(), 6);
+        assert_eq!(runs, 4);
+    }
+
+    #[test]
+    fn a_batch_is_redone_until_nobody_else_had_its_cpu() {
+        let run = |disturbed: u32| {
+            let mut runs = 0;
+            let batch = undisturbed(|| {
+                runs += 1;
+                Ok(Batch { ns: 1.0, lost_cpu: u64::from(runs <= disturbed), redone: 0 })
+            });
+            (batch.unwrap().redone, runs)
+        };
+        assert_eq!([run(0), run(3), run(100)], [(0, 1), (3, 4), (REDO, REDO + 1)]);
     }
 }

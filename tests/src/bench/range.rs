@@ -208,19 +208,21 @@ impl Shot {
     fn trial(&self) -> Trial<'_> {
         let mut repeat = 10_000;
         Box::new(move || {
-            bpf::run(self.program.as_fd(), &self.frame, self.warm)?;
-            let ns = measure::cpu_ns(repeat, || {
-                bpf::run(self.program.as_fd(), &self.frame, repeat)?;
-                Ok(())
+            let batch = measure::undisturbed(|| {
+                bpf::run(self.program.as_fd(), &self.frame, self.warm)?;
+                measure::cpu_time(repeat, || {
+                    bpf::run(self.program.as_fd(), &self.frame, repeat)?;
+                    Ok(())
+                })
             })?;
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "clamped to a small positive range"
             )]
-            let fitting = (BATCH / ns).clamp(REPEATS.0, REPEATS.1) as u32;
+            let fitting = (BATCH / batch.ns).clamp(REPEATS.0, REPEATS.1) as u32;
             repeat = fitting;
-            Ok(ns)
+            Ok(batch)
         })
     }
 }

@@ -11,7 +11,7 @@ use firewall_userspace::kernel::store::interface_index;
 use super::Bench;
 use super::bpf::{self, Kind};
 use super::instruments;
-use super::measure::{self, Spread};
+use super::measure::{self, Batches};
 use super::ours::Ours;
 use super::peers::{self, Peer};
 use super::policy::{self, FIRST_PORT};
@@ -55,16 +55,16 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let (idle, ifindex) = (instruments::idle(Kind::Tc)?, interface_index(INTERFACE)?);
     let peers = peers::output(bench)?;
     let mut rows = vec![
-        ("nothing attached", Way::Open, Vec::new()),
-        ("TC egress that passes everything", Way::Idle, Vec::new()),
-        ("TC egress, 10 rules", Way::Ours(10), Vec::new()),
-        ("TC egress, 1,000 rules", Way::Ours(1_000), Vec::new()),
+        ("nothing attached", Way::Open, Batches::default()),
+        ("TC egress that passes everything", Way::Idle, Batches::default()),
+        ("TC egress, 10 rules", Way::Ours(10), Batches::default()),
+        ("TC egress, 1,000 rules", Way::Ours(1_000), Batches::default()),
     ];
-    rows.extend(peers.iter().map(|peer| (peer.row.as_str(), Way::Peer(peer), Vec::new())));
+    rows.extend(peers.iter().map(|peer| (peer.row.as_str(), Way::Peer(peer), Batches::default())));
     rows.retain(|(row, way, _)| matches!(way, Way::Open) || bench.options.asks(SECTION, row));
     bench.settle(SECTION);
     for _ in 0..bench.options.trials() {
-        for (_, way, values) in &mut rows {
+        for (_, way, batches) in &mut rows {
             let _in_force: Box<dyn Held + '_> = match way {
                 Way::Open => Box::new(()),
                 Way::Idle => Box::new(bpf::attach_tc(idle.as_fd(), ifindex, Direction::Egress)?),
@@ -76,12 +76,13 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
                 Way::Peer(peer) => Box::new(peer.up()?),
             };
             send(&socket, DATAGRAMS / 8)?;
-            values.push(measure::cpu_ns(DATAGRAMS, || send(&socket, DATAGRAMS))?);
+            let batch = || measure::cpu_time(DATAGRAMS, || send(&socket, DATAGRAMS));
+            batches.add(measure::undisturbed(batch)?);
         }
     }
     let mut spreads = Vec::new();
-    for (row, _, values) in rows {
-        spreads.push((row, Spread::of(values, 0)?));
+    for (row, _, batches) in rows {
+        spreads.push((row, batches.spread()?));
     }
     let nothing = spreads.first().map(|(_, spread)| *spread);
     for (row, spread) in spreads {

@@ -17,7 +17,7 @@ use super::Bench;
 use super::bpf::{self, Kind};
 use super::instruments::{self, Records};
 use super::machine::Outside;
-use super::measure::{self, Spread, Trial};
+use super::measure::{self, Batch, Batches, Trial};
 use super::ours::Ours;
 use super::packets::{of_rules, rule_flows};
 use super::peers::{self, Peer};
@@ -59,17 +59,22 @@ impl Sender {
         })
     }
 
-    /// Sends frames on a CPU; returns ns of CPU per frame, of all that handled them.
-    pub(super) fn send(&self, outside: &Outside, cpu: usize, frames: u32) -> Result<f64> {
+    /// Sends frames on a CPU; the CPU time is that of all that handled them, of which
+    /// `ksoftirqd` disturbs nobody.
+    pub(super) fn send(&self, outside: &Outside, cpu: usize, frames: u32) -> Result<Batch> {
         let work = || {
             measure::pin(cpu)?;
-            let before = outside.softirq_ns(cpu)?;
-            let thread = measure::cpu_ns(frames, || {
+            let before = outside.softirq(cpu)?;
+            let thread = measure::cpu_time(frames, || {
                 bpf::send(self.program.as_fd(), &self.frame, frames)
                     .context("could not send frames")
             })?;
-            let after = outside.softirq_ns(cpu)?;
-            Ok(thread + measure::as_f64(after - before) / f64::from(frames))
+            let after = outside.softirq(cpu)?;
+            Ok(Batch {
+                ns: thread.ns + measure::as_f64(after.0 - before.0) / f64::from(frames),
+                lost_cpu: thread.lost_cpu.saturating_sub(after.1 - before.1),
+                ..thread
+            })
         };
         self.client.enter(work)?
     }
@@ -197,21 +202,21 @@ fn measure_rows(bench: &mut Bench<'_>, section: &'static str, rows: Vec<Row>) ->
 
 impl Row {
     /// Sets the receiver up, sends, takes it down.
-    fn trial(&self, outside: &Outside, cpu: usize, ifindex: u32) -> Result<f64> {
-        let warm = |sender: &Sender| sender.send(outside, cpu, WARM_UP);
+    fn trial(&self, outside: &Outside, cpu: usize, ifindex: u32) -> Result<Batch> {
+        let warm = || self.sender.send(outside, cpu, WARM_UP);
         match &self.receiver {
             Receiver::Nobody => {
-                warm(&self.sender)?;
-                self.sender.send(outside, cpu, FRAMES)
+                warm()?;
+                measure::undisturbed(|| self.sender.send(outside, cpu, FRAMES))
             }
             Receiver::Xdp(program) => {
                 let _link = bpf::attach(program.as_fd(), ifindex)?;
-                warm(&self.sender)?;
-                self.all_received(outside, cpu, FRAMES)
+                warm()?;
+                measure::undisturbed(|| self.all_received(outside, cpu, FRAMES))
             }
             Receiver::Peer(peer) => {
                 let _up = peer.up()?;
-                let one = warm(&self.sender)?;
+                let one = warm()?.ns;
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
@@ -219,20 +224,20 @@ impl Row {
                 )]
                 let frames = (SLOW_TRIAL / one).clamp(f64::from(WARM_UP), f64::from(FRAMES)) as u32;
                 let before = outside.delivered()?;
-                let time = self.all_received(outside, cpu, frames)?;
+                let batch = measure::undisturbed(|| self.all_received(outside, cpu, frames))?;
                 let delivered = outside.delivered()? - before;
                 ensure!(delivered < STRAYS, "{delivered} of {frames} frames were let through");
-                Ok(time)
+                Ok(batch)
             }
         }
     }
 
-    fn all_received(&self, outside: &Outside, cpu: usize, frames: u32) -> Result<f64> {
+    fn all_received(&self, outside: &Outside, cpu: usize, frames: u32) -> Result<Batch> {
         let before = received()?;
-        let time = self.sender.send(outside, cpu, frames)?;
+        let batch = self.sender.send(outside, cpu, frames)?;
         let received = received()? - before;
         ensure!(received >= u64::from(frames), "{received} of {frames} frames were received");
-        Ok(time)
+        Ok(batch)
     }
 }
 
@@ -281,14 +286,13 @@ pub(super) fn cores(bench: &mut Bench<'_>) -> Result<()> {
     bench.settle(SECTION);
     for (row, program) in [("bare drop", bare), ("1,000 rules, root", ours.root("root_xdp")?)] {
         let _link = bpf::attach(program.as_fd(), ifindex)?;
-        let (mut one, mut two) = (Vec::new(), Vec::new());
+        let (mut one, mut two) = (Batches::default(), Batches::default());
+        let first = senders.first().context("no sender")?;
         for _ in 0..bench.options.trials() {
-            let first = senders.first().context("no sender")?;
-            one.push(first.send(bench.outside, cpus - 1, FRAMES)?);
-            let both = together(&senders, bench.outside, cpus)?;
-            two.push(both.iter().sum::<f64>() / measure::as_f64(both.len() as u64));
+            one.add(measure::undisturbed(|| first.send(bench.outside, cpus - 1, FRAMES))?);
+            two.add(measure::undisturbed(|| together(&senders, bench.outside, cpus))?);
         }
-        let (one, two) = (Spread::of(one, 0)?, Spread::of(two, 0)?);
+        let (one, two) = (one.spread()?, two.spread()?);
         bench.book.measured(SECTION, (row, "one core"), one, None);
         bench.book.measured(SECTION, (row, "each of two"), two, None);
         bench.book.fact(SECTION, row, "speed-up", (2.0 * one.low / two.low, "x"));
@@ -296,10 +300,10 @@ pub(super) fn cores(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sends on the last CPUs at once; ns per frame of each.
-fn together(senders: &[Sender], outside: &Outside, cpus: usize) -> Result<Vec<f64>> {
+/// Sends on the last CPUs at once: the mean of them.
+fn together(senders: &[Sender], outside: &Outside, cpus: usize) -> Result<Batch> {
     let barrier = Barrier::new(senders.len());
-    thread::scope(|scope| {
+    let batches: Vec<Batch> = thread::scope(|scope| {
         let threads: Vec<_> = senders
             .iter()
             .enumerate()
@@ -314,7 +318,13 @@ fn together(senders: &[Sender], outside: &Outside, cpus: usize) -> Result<Vec<f6
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+            .collect::<Result<_>>()
+    })?;
+    let ns: f64 = batches.iter().map(|batch| batch.ns).sum();
+    Ok(Batch {
+        ns: ns / measure::as_f64(batches.len() as u64),
+        lost_cpu: batches.iter().map(|batch| batch.lost_cpu).sum(),
+        redone: 0,
     })
 }
 
