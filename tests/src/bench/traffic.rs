@@ -59,6 +59,11 @@ pub(super) fn usable(number: u32) -> u32 {
     first << 24 | number & 0x00ff_ffff
 }
 
+/// Whether a packet may come from an address.
+pub(super) fn is_usable(address: u32) -> bool {
+    usable(address) == address
+}
+
 /// Whose flow it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Local {

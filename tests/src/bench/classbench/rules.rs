@@ -5,7 +5,7 @@ use firewall_policy::ir::Rule as Written;
 use firewall_policy::set::ServiceSet;
 
 use crate::bench::synthetic;
-use crate::bench::traffic::{Random, usable};
+use crate::bench::traffic::{Random, is_usable};
 use crate::packet::{Frame, Icmp, Ipv4, Tcp, Udp, flags};
 
 /// Address and length; bits behind the length are zero.
@@ -46,17 +46,13 @@ pub(super) fn has_ports(protocol: u8) -> bool {
 
 impl Rule {
     pub(super) fn matches(&self, header: &Header) -> bool {
-        self.is_between(header)
+        contains(self.source, header.source)
+            && contains(self.destination, header.destination)
             && self.protocol.is_none_or(|protocol| protocol == header.protocol)
             && (self.ports.0..=self.ports.1).contains(&header.port)
     }
 
-    /// Whether the addresses of a header are in this rule.
-    pub(super) fn is_between(&self, header: &Header) -> bool {
-        contains(self.source, header.source) && contains(self.destination, header.destination)
-    }
-
-    /// The same, but that it allows if it is about many pairs of addresses: one such that
+    /// This rule, but that it allows if it is about many pairs of addresses: one such that
     /// denies would leave the others nothing.
     pub(super) fn careful(self) -> Self {
         Self { deny: self.deny && self.source.1 + self.destination.1 >= 32, ..self }
@@ -84,20 +80,28 @@ impl Rule {
             Some(proto::UDP) => from(ServiceIndex::UDP),
             Some(proto::SCTP) => from(ServiceIndex::SCTP),
             Some(proto::ICMP) => ServiceSet::range(ServiceIndex::ICMP, ServiceIndex::ICMP + 0xff),
+            // ICMPv6 too: over IPv4 it has no types (`Packet::service`).
             Some(other) => {
-                let ServiceIndex(index) = ServiceIndex::of(other, 0);
+                let index = ServiceIndex::OTHER + u32::from(other);
                 ServiceSet::range(index, index)
             }
         }
     }
 
-    /// A packet of this rule, whose addresses a packet may have.
-    pub(super) fn header(&self, random: &mut Random) -> Header {
+    /// A packet of this rule that is judged by rules; `None` if there is next to none: those
+    /// between equal or unusable addresses, and to port zero, are broken.
+    pub(super) fn header(&self, random: &mut Random) -> Option<Header> {
+        let draws = (0..DRAWS).map(|_| self.draw(random));
+        draws.flatten().find(Header::is_sane)
+    }
+
+    fn draw(&self, random: &mut Random) -> Option<Header> {
         let inside = |(network, length): Prefix, random: &mut Random| {
-            usable(network | random.next() & host_bits(length))
+            network | random.next() & host_bits(length)
         };
-        let width = u32::from(self.ports.1 - self.ports.0) + 1;
-        Header {
+        let (first, last) = (self.ports.0.max(1), self.ports.1);
+        let width = u32::from(last.checked_sub(first)?) + 1;
+        Some(Header {
             source: inside(self.source, random),
             destination: inside(self.destination, random),
             protocol: self.protocol.unwrap_or(if random.below(2) == 0 {
@@ -105,11 +109,13 @@ impl Rule {
             } else {
                 proto::UDP
             }),
-            // No service has port zero, and a packet to it is broken.
-            port: random.port(self.ports.0, width).max(1),
-        }
+            port: random.port(first, width),
+        })
     }
 }
+
+/// Packets of a rule that are drawn until one is sane.
+const DRAWS: u32 = 64;
 
 /// What a rule looks at.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +127,11 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// Whether it comes to be judged by rules.
+    pub(super) fn is_sane(&self) -> bool {
+        is_usable(self.source) && is_usable(self.destination) && self.source != self.destination
+    }
+
     pub(super) fn frame(&self) -> Vec<u8> {
         /// Asks for the time: none of the types that hosts must have.
         const TIMESTAMP_REQUEST: u8 = 13;
@@ -132,6 +143,13 @@ impl Header {
             }
             proto::UDP => frame.ipv4(ip).udp(Udp::between(40_000, self.port)),
             proto::ICMP => frame.ipv4(ip).icmp(Icmp::new(TIMESTAMP_REQUEST, 0)),
+            proto::SCTP => {
+                // Ports (RFC 9260, section 3.1); tag, checksum and chunks are nobody's here.
+                let mut header = [0; 20];
+                header[0..2].copy_from_slice(&40_000_u16.to_be_bytes());
+                header[2..4].copy_from_slice(&self.port.to_be_bytes());
+                frame.ipv4(Ipv4 { protocol: Some(proto::SCTP), ..ip }).payload(header)
+            }
             other => frame.ipv4(Ipv4 { protocol: Some(other), ..ip }).payload([0; 20]),
         };
         frame.padded()
@@ -151,7 +169,60 @@ pub(super) fn model(rules: &[Rule], header: &Header) -> (bool, Option<usize>) {
 
 #[cfg(test)]
 mod tests {
+    use firewall_common::packet::{Network, Packet};
+    use firewall_common::parse::parse;
+    use firewall_common::policy::Context;
+
     use super::*;
+
+    fn rule(protocol: Option<u8>, ports: (u16, u16)) -> Rule {
+        Rule { source: (0, 0), destination: (0, 0), protocol, ports, deny: false }
+    }
+
+    /// What the product reads out of a frame is what the rule is compiled for.
+    #[test]
+    fn a_packet_asks_for_what_its_rule_says() {
+        const GRE: u8 = 47;
+        let mut random = Random::new(5);
+        for protocol in
+            [proto::TCP, proto::UDP, proto::SCTP, proto::ICMP, proto::ICMPV6, proto::IGMP, GRE]
+        {
+            let ports = if has_ports(protocol) { (700, 900) } else { ALL_PORTS };
+            let rule = rule(Some(protocol), ports);
+            for _ in 0..100 {
+                let header = rule.header(&mut random).unwrap();
+                assert!(rule.matches(&header), "{header:?}");
+                let mut packet = Packet::EMPTY;
+                let frame = header.frame();
+                let network = parse(&frame.as_slice(), Context::UNTAGGED, &mut packet);
+                assert_eq!(network, Ok(Network::Ip), "{header:?}");
+                let ServiceIndex(asked) = packet.service();
+                assert!(rule.services().contains(asked), "{header:?} asks for {asked}");
+            }
+        }
+    }
+
+    #[test]
+    fn packets_that_are_broken_are_not_drawn() {
+        let mut random = Random::new(8);
+        let network = (0xc000_0200, 31);
+        let near = Rule { source: network, destination: network, ..rule(None, ALL_PORTS) };
+        for _ in 0..1_000 {
+            let header = near.header(&mut random).unwrap();
+            assert!(header.source != header.destination && near.matches(&header), "{header:?}");
+        }
+        let host = (0xc000_0201, 32);
+        let none = [
+            Rule { source: host, destination: host, ..near },
+            Rule { source: (0x7f00_0000, 8), ..near },
+            Rule { source: (0xe000_0000, 4), ..near },
+            Rule { source: (0, 8), ..near },
+            Rule { protocol: Some(proto::TCP), ports: (0, 0), ..near },
+        ];
+        for rule in none {
+            assert!(rule.header(&mut random).is_none(), "{rule:?}");
+        }
+    }
 
     #[test]
     fn deny_beats_allow_wherever_it_stands() {
