@@ -16,12 +16,12 @@ use anyhow::{Context as _, Result, ensure};
 use firewall_common::service::proto;
 use firewall_policy::ir::Policy;
 
-use super::Bench;
 use super::bpf::{self, Kind};
 use super::instruments::{Fields, Records};
 use super::synthetic;
 use super::traffic::{Flow, Random};
 use super::wire;
+use super::{Bench, Options};
 use rules::{Header, Rule, model};
 
 const SECTION: &str = "classbench";
@@ -45,11 +45,12 @@ fn policy(rules: &[Rule], all_deny: bool) -> Result<Policy> {
 /// Section `classbench`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let mut kept = Vec::new();
-    for (row, rules) in sets(bench)? {
+    for (row, rules) in sets(bench.options)? {
         bench.book.say(&format!("{SECTION}: {row}"));
         let loaded = judged(bench, &row, &rules).and_then(|()| {
-            let name = row.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-            let denied = synthetic::install(bench.pair, &name, &policy(&rules, true)?);
+            // By number: names of files may differ in what a path of pins cannot hold.
+            let pins = format!("denied-{}", kept.len());
+            let denied = synthetic::install(bench.pair, &pins, &policy(&rules, true)?);
             Ok((denied.context("all denied")?, traffic(&rules)?))
         });
         match loaded {
@@ -65,10 +66,9 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// The sets that are asked for, by row: those of files, or else made ones.
-fn sets(bench: &Bench<'_>) -> Result<Vec<(String, Vec<Rule>)>> {
-    let files = &bench.options.rule_set;
-    if !files.is_empty() {
-        return files.iter().map(|path| Ok((file::row(path), file::read(path)?))).collect();
+fn sets(options: &Options) -> Result<Vec<(String, Vec<Rule>)>> {
+    if !options.rule_set.is_empty() {
+        return files(options);
     }
     let made = [
         ("acl 1k, own addresses", &made::ACL, 1_000, Some(8)),
@@ -83,13 +83,33 @@ fn sets(bench: &Bench<'_>) -> Result<Vec<(String, Vec<Rule>)>> {
         ("ipc 10k", &made::CHAIN, 10_000, None),
         ("every length, 10k", &made::EVERY_LENGTH, 10_000, None),
     ];
-    let options = bench.options;
     let wanted = made.into_iter().filter(|(row, ..)| {
         options.asks(SECTION, row) || options.asks(SECTION, &format!("{row}, root"))
     });
     let rules =
         |(row, kind, count, own): (&str, _, _, _)| (row.to_owned(), made::rules(kind, count, own));
     Ok(wanted.map(rules).collect())
+}
+
+/// Refuses files that are no sets.
+///
+/// # Errors
+/// If one is none, or is named twice; says so of each.
+pub(super) fn check(options: &Options) -> Result<()> {
+    files(options).map(drop)
+}
+
+/// The sets of the files that are asked for.
+fn files(options: &Options) -> Result<Vec<(String, Vec<Rule>)>> {
+    let (mut sets, mut errors) = (Vec::new(), Vec::new());
+    for (row, path) in file::rows(&options.rule_set)? {
+        match file::read(path) {
+            Ok(rules) => sets.push((row, rules)),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    Ok(sets)
 }
 
 /// TCP packets of all rules alike that have any.

@@ -93,6 +93,8 @@ pub fn run(options: &Options) -> Result<()> {
         return report::markdown();
     }
     options.check()?;
+    // Before anything is measured: who mistypes a path hears it now.
+    classbench::check(options)?;
     let baseline = Baseline::read()?;
     ensure!(
         baseline.is_some() || !options.check,

@@ -4,20 +4,34 @@
 //! @192.0.2.0/24  198.51.100.7/32  0 : 65535  443 : 443  0x06/0xFF  0x0000/0x0000
 //! ```
 //!
-//! source, destination, their ports, protocol and, not everywhere, TCP flags. Neither source
-//! ports nor flags are looked at. Such files say nothing of what becomes of a packet: every
+//! source, destination, their ports, protocol and, not everywhere, TCP flags. Source ports and
+//! flags are read, and then left out. Such files say nothing of what becomes of a packet: every
 //! other rule denies, if it is about few addresses.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::rules::{ALL_PORTS, Prefix, Rule, has_ports, mask};
 
-/// What a file is called in tables.
-pub(super) fn row(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// What files are called in tables: by their names or, where these are equal, by their paths.
+///
+/// # Errors
+/// If a file is there twice.
+pub(super) fn rows(paths: &[PathBuf]) -> Result<Vec<(String, &Path)>> {
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let rows = paths.iter().map(|path| {
+        ensure!(
+            paths.iter().filter(|other| *other == path).count() == 1,
+            "{} is named twice",
+            path.display()
+        );
+        let (row, equal) = (name(path), paths.iter().filter(|other| name(other) == name(path)));
+        let row = if equal.count() == 1 { row } else { path.display().to_string() };
+        Ok((row, path.as_path()))
+    });
+    rows.collect()
 }
 
 /// The rules of a file.
@@ -42,33 +56,60 @@ pub(super) fn read(path: &Path) -> Result<Vec<Rule>> {
 
 fn rule(line: &str, deny: bool) -> Result<Rule> {
     let line = line.strip_prefix('@').context("a rule begins with `@`")?;
-    let words: Vec<&str> = line.split_whitespace().filter(|word| *word != ":").collect();
-    let [source, destination, _, _, first, last, protocol, ..] = words[..] else {
-        bail!("a rule has two addresses, four ports and a protocol");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [source, destination, s0, ":", s1, d0, ":", d1, protocol, flags @ ..] = &words[..] else {
+        bail!("a rule has two addresses, two ranges of ports as `0 : 65535`, and a protocol");
     };
-    let protocol = match protocol.split_once('/').context("a protocol has a mask")? {
-        (_, "0x00") => None,
-        (protocol, _) => {
-            let digits = protocol.strip_prefix("0x").context("a protocol is 0x and two digits")?;
-            Some(u8::from_str_radix(digits, 16)?)
-        }
-    };
-    let ports = (first.parse()?, last.parse()?);
-    ensure!(ports.0 <= ports.1, "ports {first} : {last} are none");
+    let _left_out = ports(s0, s1).context("source port")?;
+    let ports = ports(d0, d1).context("destination port")?;
+    let protocol = self::protocol(protocol).context("protocol")?;
+    match flags {
+        [] => {}
+        [flags] => drop(number_and_mask(flags).context("flags")?),
+        [_, garbage, ..] => bail!("`{garbage}` is behind the end of a rule"),
+    }
     let ports = match protocol {
         Some(protocol) if has_ports(protocol) => ports,
-        None if ports != ALL_PORTS => bail!("ports of any protocol cannot be said in a rule"),
+        None if ports != ALL_PORTS => {
+            bail!("destination port: ports of any protocol cannot be said in a rule")
+        }
         _ => ALL_PORTS,
     };
-    let (source, destination) = (prefix(source)?, prefix(destination)?);
+    let source = prefix(source).context("source address")?;
+    let destination = prefix(destination).context("destination address")?;
     Ok(Rule { source, destination, protocol, ports, deny }.careful())
 }
 
+/// First and last of a range.
+fn ports(first: &str, last: &str) -> Result<(u16, u16)> {
+    let port = |text: &str| text.parse().with_context(|| format!("`{text}` is no port"));
+    let range = (port(first)?, port(last)?);
+    ensure!(range.0 <= range.1, "`{first} : {last}` ends before it begins");
+    Ok(range)
+}
+
+/// A protocol, or any.
+fn protocol(text: &str) -> Result<Option<u8>> {
+    match number_and_mask(text)? {
+        (protocol @ 0..=0xff, 0xff) => Ok(Some(u8::try_from(protocol)?)),
+        (_, 0) => Ok(None),
+        _ => bail!("`{text}`: a protocol is one, with the mask 0xFF, or any, with 0x00"),
+    }
+}
+
+fn number_and_mask(text: &str) -> Result<(u16, u16)> {
+    let hex = |text: &str| u16::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+    let both = text.split_once('/').and_then(|(number, mask)| hex(number).zip(hex(mask)));
+    both.with_context(|| format!("`{text}` is no number and mask as `0x06/0xFF`"))
+}
+
 fn prefix(text: &str) -> Result<Prefix> {
-    let (address, length) = text.split_once('/').context("an address has a length")?;
-    let address: Ipv4Addr = address.parse().with_context(|| format!("{address} is no address"))?;
+    let (address, length) =
+        text.split_once('/').with_context(|| format!("`{text}` has no length"))?;
+    let address: Ipv4Addr =
+        address.parse().with_context(|| format!("`{address}` is no address"))?;
     let length = length.parse().ok().filter(|length| *length <= 32);
-    Ok(mask((address.into(), length.with_context(|| format!("{text}: no such length"))?)))
+    Ok(mask((address.into(), length.with_context(|| format!("`{text}`: no such length"))?)))
 }
 
 #[cfg(test)]
@@ -90,18 +131,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused() {
-        for line in [
-            "192.0.2.0/24 198.51.100.7/32 0 : 65535 80 : 80 0x06/0xFF",
-            "@192.0.2.0/24 198.51.100.7/32 0 : 65535 80 : 80",
-            "@192.0.2.0/33 198.51.100.7/32 0 : 65535 80 : 80 0x06/0xFF",
-            "@192.0.2/24 198.51.100.7/32 0 : 65535 80 : 80 0x06/0xFF",
-            "@192.0.2.0/24 198.51.100.7/32 0 : 65535 80 : 79 0x06/0xFF",
-            "@192.0.2.0/24 198.51.100.7/32 0 : 65535 80 : 65536 0x06/0xFF",
-            "@192.0.2.0/24 198.51.100.7/32 0 : 65535 80 : 80 6/0xFF",
-            "@192.0.2.0/24 198.51.100.7/32 0 : 65535 80 : 80 0x00/0x00",
+    fn what_is_no_rule_is_refused_by_the_name_of_its_field() {
+        let ends = "@192.0.2.0/24 198.51.100.7/32";
+        for (line, field) in [
+            ("192.0.2.0/24 198.51.100.7/32 0 : 65535 80 : 80 0x06/0xFF".into(), "`@`"),
+            (format!("{ends} 0 : 65535 80 : 80"), "a rule has"),
+            (format!("{ends} 0 65535 80 : 80 0x06/0xFF"), "a rule has"),
+            ("@192.0.2.0/33 198.51.100.7/32 0 : 1 80 : 80 0x06/0xFF".into(), "source address"),
+            ("@192.0.2.0/24 198.51.100 0 : 1 80 : 80 0x06/0xFF".into(), "destination address"),
+            (format!("{ends} 65535 : 0 80 : 80 0x06/0xFF"), "source port"),
+            (format!("{ends} 0 : 65535 80 : 79 0x06/0xFF"), "destination port"),
+            (format!("{ends} 0 : 65535 80 : 65536 0x06/0xFF"), "destination port"),
+            (format!("{ends} 0 : 65535 80 : 80 6/0xFF"), "protocol"),
+            (format!("{ends} 0 : 65535 80 : 80 0x06/0xF0"), "protocol"),
+            (format!("{ends} 0 : 65535 80 : 80 0x106/0xFF"), "protocol"),
+            (format!("{ends} 0 : 65535 80 : 80 0x00/0x00"), "destination port"),
+            (format!("{ends} 0 : 65535 80 : 80 0x06/0xFF allow"), "flags"),
+            (format!("{ends} 0 : 65535 80 : 80 0x06/0xFF 0x0000/0x0000 x"), "`x`"),
         ] {
-            assert!(rule(line, false).is_err(), "{line}");
+            let error = format!("{:#}", rule(&line, false).unwrap_err());
+            assert!(error.contains(field), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn equal_names_of_files_are_told_apart() {
+        let names = |paths: &[&str]| {
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            let rows = rows(&paths)?;
+            anyhow::Ok(rows.into_iter().map(|(row, _)| row).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["/a/acl1", "/b/fw-1"]).unwrap(), ["acl1", "fw-1"]);
+        assert_eq!(names(&["/a/acl1", "/b/acl1"]).unwrap(), ["/a/acl1", "/b/acl1"]);
+        assert!(names(&["/a/acl1", "/a/acl1"]).unwrap_err().to_string().contains("twice"));
     }
 }
