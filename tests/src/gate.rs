@@ -17,7 +17,9 @@ pub fn root() -> Result<()> {
     // The directory belongs to the effective user.
     let user = std::fs::metadata("/proc/self").context("is /proc mounted?")?.uid();
     if user != 0 {
-        bail!("this needs root, and runs as user {user}: sudo -E cargo xtask test");
+        bail!(
+            "this needs root, and runs as user {user}: run it as root, or `sudo -E cargo xtask …`"
+        );
     }
     Ok(())
 }
