@@ -92,12 +92,20 @@ fn machine() -> Value {
         "clock_source": file("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "jit": file("/proc/sys/net/core/bpf_jit_enable"),
         "firewall": env!("CARGO_PKG_VERSION"),
-        "commit": first_line("git", &["rev-parse", "--short", "HEAD"]),
+        "commit": commit(),
         "nft": first_line("nft", &["--version"]),
         "iptables": first_line("iptables-legacy", &["--version"]),
         "ipset": first_line("ipset", &["--version"]),
         "xdp-tools": first_line("dpkg-query", &["--show", "--showformat=${Version}", "xdp-tools"]),
     })
+}
+
+/// The commit that was built, with `-dirty` if not as it is. Whoever is root is not the owner.
+fn commit() -> Value {
+    let source = env!("CARGO_MANIFEST_DIR");
+    let mut arguments = vec!["-c", "safe.directory=*", "-C", source];
+    arguments.extend(["describe", "--always", "--dirty", "--exclude=*"]);
+    first_line("git", &arguments)
 }
 
 /// Timer ticks per second, as the kernel was built, if it says so.

@@ -82,9 +82,7 @@ fn bars(one: &Table) -> String {
         let mut svg = String::new();
         for (row, cell) in &cells {
             let Some(ratio) = cell.ratio else { continue };
-            let ours = !["bare", "sender", "parse", "nft", "ipt", "ipset", "xdp-filter", "nothing"]
-                .iter()
-                .any(|peer| row.starts_with(peer));
+            let ours = one.ours.contains(*row);
             let top = ROW * rows;
             let _ = write!(
                 svg,
@@ -106,7 +104,7 @@ fn bars(one: &Table) -> String {
         let one = x(1.0);
         let _ = write!(
             html,
-            "<p class=\"soft\">{}: x a bare drop; each doubling is as wide</p>\
+            "<p class=\"soft\">{}: x a bare drop, from 0.5x on; each doubling is as wide</p>\
              <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">{svg}\
              <line class=\"mark\" x1=\"{one:.1}\" x2=\"{one:.1}\" y1=\"0\" y2=\"{height}\"/></svg>",
             escaped(name),

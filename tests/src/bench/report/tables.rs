@@ -1,6 +1,7 @@
 //! A section as a table: rows by columns, each with its figure, its noise, and its
 //! ratio to the bare drop of the column.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,8 @@ use crate::bench::book::{SECTIONS, Section};
 pub(super) struct Table {
     pub(super) section: &'static Section,
     pub(super) columns: Vec<String>,
+    /// Rows of the product.
+    pub(super) ours: BTreeSet<String>,
     /// Name, and a cell for each column.
     pub(super) rows: Vec<(String, Vec<Option<Cell>>)>,
     /// Row and reason.
@@ -35,8 +38,13 @@ pub(super) fn of(document: &Value) -> Result<Vec<Table>> {
     let (figures, skipped) = (list("figures")?, list("skipped")?);
     let mut tables = Vec::new();
     for section in &SECTIONS {
-        let mut table =
-            Table { section, columns: Vec::new(), rows: Vec::new(), skipped: Vec::new() };
+        let mut table = Table {
+            section,
+            columns: Vec::new(),
+            ours: BTreeSet::new(),
+            rows: Vec::new(),
+            skipped: Vec::new(),
+        };
         for figure in figures.iter().filter(|figure| figure["section"] == section.id) {
             table.add(figure);
         }
@@ -67,6 +75,9 @@ impl Table {
         let (row, column) = (text(&figure["row"]), text(&figure["column"]));
         let column = place(&mut self.columns, |name| *name == column, || column.clone());
         let row = place(&mut self.rows, |(name, _)| *name == row, || (row.clone(), Vec::new()));
+        if figure["ours"] == true {
+            self.ours.insert(self.rows[row].0.clone());
+        }
         let cells = &mut self.rows[row].1;
         cells.resize_with(cells.len().max(column + 1), || None);
         cells[column] = Some(Cell {
@@ -144,9 +155,10 @@ impl Cell {
     /// `12.3 ±0.1  1.45x`, or a number with its unit.
     pub(super) fn text(&self) -> String {
         let mut text = match self.unit.as_str() {
-            "" => plain(self.value),
+            "" => count(self.value),
             "ns" if self.deviation.is_some() => number(self.value),
-            unit => format!("{} {unit}", plain(self.value)),
+            unit @ ("instructions" | "bytes") => format!("{} {unit}", count(self.value)),
+            unit => format!("{} {unit}", number(self.value)),
         };
         if let Some(deviation) = self.deviation {
             let _ = write!(text, " ±{}", number(deviation));
@@ -167,9 +179,11 @@ fn number(value: f64) -> String {
     }
 }
 
-/// As [`number`], without zeros behind whole numbers.
-fn plain(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { number(value) }
+/// A whole number, its thousands apart.
+fn count(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
 }
 
 /// What the run ran on, and how noisy it was.
@@ -247,6 +261,16 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn numbers_of_a_column_look_alike() {
+        let text = |value, unit: &str| {
+            Cell { value, unit: unit.into(), deviation: None, ratio: None }.text()
+        };
+        assert_eq!([text(0.0, "ms"), text(0.004, "ms")], ["0.00 ms", "0.00 ms"]);
+        assert_eq!([text(3_650_000.0, ""), text(999.0, "")], ["3,650,000", "999"]);
+        assert_eq!(text(12_732.0, "instructions"), "12,732 instructions");
+    }
 
     #[test]
     fn figures_become_a_table_with_gaps() {
