@@ -289,6 +289,18 @@ pub(super) const SECTIONS: [Section; 12] = [
     },
 ];
 
+/// Begin and end of a long text: a command, and what became of it.
+fn shortened(text: &str) -> String {
+    const PART: usize = 100;
+    let count = text.chars().count();
+    if count <= 2 * PART {
+        return text.to_owned();
+    }
+    let begin: String = text.chars().take(PART).collect();
+    let end: String = text.chars().skip(count - PART).collect();
+    format!("{begin} … {end}")
+}
+
 /// Whether a row is the product's. A rule set of a file, which no list has, is.
 fn is_ours(section: &str, row: &str) -> bool {
     let section = SECTIONS.iter().find(|known| known.id == section);
@@ -410,7 +422,7 @@ impl Book {
 
     /// Notes a row that could not be had, and why.
     pub(super) fn skip(&mut self, section: &'static str, row: &str, error: &anyhow::Error) {
-        let reason: String = format!("{error:#}").lines().take(3).collect::<Vec<_>>().join(" ");
+        let reason = shortened(&format!("{error:#}").lines().take(3).collect::<Vec<_>>().join(" "));
         self.say(&format!("{section}: {row}: skipped: {reason}"));
         self.skipped.push(Skipped { section, row: row.to_owned(), reason, is_absent: false });
     }
@@ -467,13 +479,38 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
+    use firewall_userspace::kernel::object;
+
     use super::*;
+    use crate::bench::programs::{PORTS, RULES};
 
     #[test]
     fn what_must_not_be_is_noted_as_wrong() {
         let mut book = Book::new(true);
         book.must_be_none("swap", &[(0, "misjudged"), (2, "lost by the counters")]);
         assert_eq!(book.wrong, ["swap: 2 lost by the counters"]);
+    }
+
+    #[test]
+    fn a_long_reason_keeps_its_begin_and_its_end() {
+        assert_eq!(shortened("short"), "short");
+        let long = shortened(&format!("sh -c {} failed", "x ".repeat(500)));
+        assert!(long.starts_with("sh -c x") && long.ends_with("x  failed"), "{long}");
+        assert!(long.chars().count() < 210);
+    }
+
+    #[test]
+    fn every_program_is_listed() {
+        let of = |policy: &'static str| {
+            let names = object::JUDGES.into_iter().chain(object::ANSWERS);
+            names.map(move |name| format!("{name}, {policy}"))
+        };
+        let others = object::ROOTS.into_iter().chain(object::STAGES).map(str::to_owned);
+        let mut programs: Vec<String> = of(PORTS).chain(of(RULES)).chain(others).collect();
+        let mut listed: Vec<&str> = SECTIONS[0].rows().collect();
+        programs.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(programs, listed);
     }
 
     #[test]

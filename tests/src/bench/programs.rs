@@ -13,14 +13,13 @@ use super::policy;
 /// Section `programs`: of a policy with every feature, so that nothing is deleted
 /// as unused.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
-    let policies =
-        [("ports and requests", policy::ports()), ("1,000 rules", policy::rules(1_000, false))];
+    let policies = [(PORTS, policy::ports()), (RULES, policy::rules(1_000, false))];
     for (policy, files) in policies {
         let ours = Ours::new(bench.pair, "programs", &files)?;
         for name in object::JUDGES.into_iter().chain(object::ANSWERS) {
             note(bench, &format!("{name}, {policy}"), &ours.judge(name)?)?;
         }
-        if policy == "1,000 rules" {
+        if policy == RULES {
             for name in object::ROOTS {
                 note(bench, name, &ours.root(name)?)?;
             }
@@ -42,6 +41,10 @@ fn note(bench: &mut Bench<'_>, row: &str, program: &std::os::fd::OwnedFd) -> Res
     book.fact("programs", row, "machine code", (f64::from(facts.code_bytes), "bytes"));
     Ok(())
 }
+
+/// Policies, as rows name them.
+pub(super) const PORTS: &str = "ports and requests";
+pub(super) const RULES: &str = "1,000 rules";
 
 /// Column that the baseline holds.
 pub(super) const VERIFIED: &str = "verified";
