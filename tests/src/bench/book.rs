@@ -302,7 +302,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Whether a row is the product's. A rule set of a file, which no list has, is.
-fn is_ours(section: &str, row: &str) -> bool {
+pub(super) fn is_ours(section: &str, row: &str) -> bool {
     let section = SECTIONS.iter().find(|known| known.id == section);
     section.is_none_or(|section| !section.others.contains(&row))
 }
