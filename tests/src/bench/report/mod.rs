@@ -23,6 +23,7 @@ pub(super) fn finish(options: &Options, book: &Book, machine: &Value) -> Result<
         "noise": { "typical": book.noise(), "batches_redone": book.redone() },
         "figures": book.figures,
         "skipped": book.skipped,
+        "wrong": book.wrong,
         "notes": book.notes,
     });
     let directory = directory()?;
