@@ -216,8 +216,8 @@ pub(super) const SECTIONS: [Section; 12] = [
     Section {
         id: "cores",
         title: "Two cores",
-        about: "Two senders and two receive queues at once, one per CPU; frames per second of CPU \
-                time, against the same of one.",
+        about: "Two senders and two receive queues at once, one per CPU; ns of CPU per frame, and \
+                the rate against the same of one.",
         ours: &["1,000 rules, root"],
         others: &["bare drop"],
     },
