@@ -19,7 +19,7 @@ const INSTRUCTIONS: f64 = 1.20;
 /// How much a ratio may rise, beside the noise of both runs.
 const RATIO: f64 = 1.10;
 
-/// A run that would let half of its ratios rise by more than this says nothing.
+/// A run that would let half of its ratios rise by more than this says little.
 const NOISY: f64 = 0.5;
 
 /// Times that a run is repeated before it fails.
@@ -115,13 +115,9 @@ pub(super) fn check(bench: &mut Bench<'_>, baseline: &Baseline) -> Vec<String> {
         }
     }
     bench.book.notes.push(held.words(behind.len(), unmeasured.len()));
-    let useless = match held {
-        Held { rows: 0, .. } if unmeasured.is_empty() => Some("none of its rows was asked for"),
-        Held { above: Some(above), .. } if above > NOISY => Some("too noisy to judge"),
-        Held { .. } => None,
-    };
-    let useless = useless.map(|why| format!("{why} ({})", held.words(behind.len(), 0)));
-    useless.into_iter().chain(behind.into_values()).chain(unmeasured).collect()
+    let nothing = held.rows == 0 && unmeasured.is_empty();
+    let nothing = nothing.then(|| "none of its rows was asked for".to_owned());
+    nothing.into_iter().chain(behind.into_values()).chain(unmeasured).collect()
 }
 
 /// How much was compared, and how sharply.
@@ -147,7 +143,8 @@ impl Held {
         let mut words = format!("baseline: {held} of {rows} figures held");
         if let Some(above) = self.above {
             let percent = 100.0 * above;
-            let _ = write!(words, "; a ratio may be {percent:.0} % above, in the middle");
+            let noise = if above > NOISY { ": a noisy run, which says little" } else { "" };
+            let _ = write!(words, "; a ratio may be {percent:.0} % above, in the middle{noise}");
         }
         words
     }
