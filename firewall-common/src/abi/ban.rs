@@ -106,7 +106,7 @@ impl TableWord {
     const WHICH_SHIFT: u32 = 32;
     const NUMBER_SHIFT: u32 = 33;
 
-    /// The word of the first table.
+    /// Composes the word of a table, number 0.
     #[must_use]
     pub const fn new(which: u32, buckets: u32) -> Self {
         Self((which as u64 & 1) << Self::WHICH_SHIFT | buckets as u64)

@@ -124,7 +124,10 @@ impl Limit {
             _ if largest.starts_with("address") => {
                 format!("{} networks", parts.addresses.v4.len() + parts.addresses.v6.len())
             }
-            _ => format!("{} rules", ingress.rules() + egress.rules()),
+            _ => match ingress.rules() + egress.rules() {
+                1 => "1 rule".to_owned(),
+                rules => format!("{rules} rules"),
+            },
         };
         Err(self.refuse(memory, cause))
     }

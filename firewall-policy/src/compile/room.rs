@@ -8,7 +8,7 @@
 
 use firewall_common::abi::tables::Setting;
 
-/// What programs are told, by [`Setting`].
+/// What the programs of a generation are told, by [`Setting`].
 pub type Settings = [u32; Setting::COUNT];
 
 /// Settings that say where a section begins; the first begins at 0. The last says where all end.

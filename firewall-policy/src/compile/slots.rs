@@ -64,20 +64,12 @@ pub(super) struct Plan {
     pub(super) assignments: [Vec<Assignment>; 2],
 }
 
-/// Counters that are made where so many rules need one: room for as many others, up to some
-/// thousand, and for a policy of a thousand behind a small one.
+/// Counters of rules, of each CPU, that are made where so many are needed: for as many rules
+/// again up to some thousand, and for a thousand behind a few.
 #[must_use]
-pub const fn rule_counters(rules: u32) -> u32 {
-    const LEAST: u32 = 1 << 10;
-    const MOST: u32 = 1 << 13;
+pub fn rule_counters(rules: u32) -> u32 {
     let needed = rules.next_power_of_two();
-    if needed < LEAST / 2 {
-        LEAST
-    } else if needed < MOST {
-        2 * needed
-    } else {
-        needed
-    }
+    (2 * needed).clamp(1 << 10, 1 << 13).max(needed)
 }
 
 /// Gives every rule of a policy its slots.

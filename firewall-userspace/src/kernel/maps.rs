@@ -56,7 +56,7 @@ impl Capacity {
     }
 
     /// The same for a map that is made now: where counters grow, all programs are loaded anew.
-    const fn with_room(self) -> Self {
+    fn with_room(self) -> Self {
         Self { rule_slots: rule_counters(self.rule_slots), ..self }
     }
 }

@@ -42,7 +42,7 @@ pub struct Meta {
     pub slots: SlotTable,
     /// Capacity of the shared maps it was loaded with.
     pub capacity: Capacity,
-    /// Bytes its tables take.
+    /// Bytes of its maps while it is replaced: two generations' tables, counters, flows.
     pub memory_bytes: u64,
     /// What confirms it, if it was applied on trial.
     pub token: Option<String>,

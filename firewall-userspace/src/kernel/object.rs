@@ -33,8 +33,7 @@ pub fn bytes() -> &'static [u8] {
     OBJECT
 }
 
-/// Settings of a generation, as its programs have them.
-pub type Settings = [u32; Setting::COUNT];
+pub use firewall_policy::compile::Settings;
 
 /// Programs of a generation that packets come to.
 pub const JUDGES: [&str; 3] = ["judge_xdp", "judge_ingress", "judge_egress"];

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::book::{SECTIONS, Section};
 use super::options::Options;
 use super::range::HOT;
+use super::sections::{SECTIONS, Section};
 
 /// Beginnings of rows that others are held against: they are measured wherever one of
 /// those is, and not by themselves.

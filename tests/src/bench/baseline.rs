@@ -204,8 +204,8 @@ pub(super) fn save(mut baseline: Baseline, book: &Book) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::book::SECTIONS;
     use crate::bench::measure::Spread;
+    use crate::bench::sections::SECTIONS;
 
     fn book(ratio: f64, verified: f64) -> Book {
         let mut book = Book::new(true);

@@ -13,7 +13,7 @@
 //! | `traffic` | packets |
 //! | `packets`, `state`, `wire`, `classbench`, `swap`, … | the sections |
 //! | `peers` | what Debian offers beside us |
-//! | `options`, `asked` | what is measured |
+//! | `sections`, `options`, `asked` | what can be measured, and what is |
 //! | `book`, `report`, `baseline` | figures, printed, stored, compared |
 
 mod agent;
@@ -35,6 +35,7 @@ mod policy;
 mod programs;
 mod range;
 mod report;
+mod sections;
 mod socket;
 mod state;
 mod swap;
@@ -51,8 +52,9 @@ pub use options::Options;
 use crate::gate;
 use crate::pair::Pair;
 use baseline::Baseline;
-use book::{Book, SECTIONS};
+use book::Book;
 use machine::Outside;
+use sections::SECTIONS;
 
 /// One run.
 struct Bench<'a> {

@@ -367,6 +367,10 @@ proptest! {
         let (a, b) = (compiled(&policy), compiled(&policy));
         prop_assert_eq!(&a.words, &b.words);
         prop_assert_eq!((a.settings, &a.hash), (b.settings, &b.hash));
+        // Where nothing has changed, all stays as it was told.
+        let told = Environment { told: Some(a.settings), ..environment() };
+        let again = compile(&policy, &told, &mut SlotTable::default()).unwrap();
+        prop_assert_eq!((&a.words, a.settings), (&again.words, again.settings));
         // Another seed moves pairs about, and changes no verdict: see above.
         let environment = Environment { seed: 1, ..environment() };
         let other = compile(&policy, &environment, &mut SlotTable::default()).unwrap();

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::bench::book::{SECTIONS, Section};
+use crate::bench::sections::{SECTIONS, Section};
 
 /// One section.
 pub(super) struct Table {
