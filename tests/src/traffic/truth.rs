@@ -58,8 +58,8 @@ impl Link {
     }
 }
 
-/// `/proc/net/snmp` and `snmp6` of a host, by names such as `Udp.InDatagrams` and
-/// `Udp6InDatagrams`.
+/// `/proc/net/snmp`, `netstat` and `snmp6` of a host, by names such as `Udp.InDatagrams`,
+/// `TcpExt.TCPSynRetrans` and `Udp6InDatagrams`.
 #[derive(Clone, Debug, Default)]
 pub struct Snmp(BTreeMap<String, u64>);
 
@@ -72,7 +72,7 @@ impl Snmp {
     pub fn of(host: &Host) -> Result<Self> {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/net/{name}", host.pid()));
         let mut all = BTreeMap::new();
-        let text = read("snmp")?;
+        let text = read("snmp")? + &read("netstat")?;
         let mut lines = text.lines();
         while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
             let (group, names) = names.split_once(": ").context("no group in /proc/net/snmp")?;

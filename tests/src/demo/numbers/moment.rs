@@ -23,6 +23,8 @@ pub(super) struct Moment {
     pub(super) links: BTreeMap<String, Link>,
     /// Packets that the kernel's protocols have sent.
     pub(super) sent: u64,
+    /// First packets of TCP connections that were sent again, SYN or SYN-ACK.
+    pub(super) syn_again: u64,
     /// No packet came between the readings of firewall and kernel.
     pub(super) steady: bool,
 }
@@ -63,12 +65,13 @@ impl Moment {
         loop {
             let before = links()?;
             let counters = firewall.counters()?;
-            let sent = sent(&Snmp::of(host)?);
+            let snmp = Snmp::of(host)?;
             let links = links()?;
             tries += 1;
             let steady = before == links;
             if steady || tries == TRIES {
-                return Ok(Self { counters, links, sent, steady });
+                let (sent, syn_again) = (sent(&snmp), snmp.get("TcpExt.TCPSynRetrans"));
+                return Ok(Self { counters, links, sent, syn_again, steady });
             }
         }
     }
@@ -82,6 +85,7 @@ impl Moment {
             counters: self.counters.since(&before.counters),
             links: self.links.iter().map(link).collect(),
             sent: self.sent - before.sent,
+            syn_again: self.syn_again - before.syn_again,
             steady: self.steady && before.steady,
         }
     }

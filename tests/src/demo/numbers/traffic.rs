@@ -25,6 +25,9 @@ pub(crate) struct Traffic {
     /// As the kernel's protocols count them: a super-packet as what it stands
     /// for. `None` where the loopback is among them.
     pub(crate) kernel_left: Option<u64>,
+    /// How many of those the kernel may have counted twice: a SYN-ACK that is sent again is a
+    /// segment and a segment sent again (`tcp_rtx_synack` in the kernel's net/ipv4).
+    pub(crate) kernel_twice: u64,
     /// Packets dropped, both ways.
     pub(crate) dropped: u64,
     steady: bool,
@@ -36,7 +39,7 @@ pub(super) fn of(moments: &Moments, seconds: f64) -> Vec<Traffic> {
 }
 
 fn one(server: &Server, moment: &Moment, seconds: f64) -> Traffic {
-    let Moment { counters, links, sent, steady } = moment;
+    let Moment { counters, links, sent, syn_again, steady } = moment;
     let all = |way| counters.passed(way) + counters.dropped(way);
     // Prometheus scrapes its own agent on the loopback.
     let counted = *server != PROMETHEUS;
@@ -49,6 +52,7 @@ fn one(server: &Server, moment: &Moment, seconds: f64) -> Traffic {
         left: all("egress"),
         link_left: links.values().map(|link| link.tx_packets).sum(),
         kernel_left: counted.then(|| sent + counters.reason("egress", "arp")),
+        kernel_twice: *syn_again,
         dropped: counters.dropped("ingress") + counters.dropped("egress"),
         steady: *steady,
     }
@@ -73,21 +77,25 @@ impl Traffic {
         let Self { server, arrived, link_arrived, left, link_left, kernel_left, .. } = self;
         let mut checks = vec![(
             format!("packets that reach {server}"),
-            self.judge(*arrived, *link_arrived, "ip -s link"),
+            self.judge(*arrived, (*link_arrived, 0), "ip -s link"),
         )];
         let (truth, source) = match kernel_left {
-            Some(sent) => (*sent, "the kernel's segments"),
-            None => (*link_left, "ip -s link"),
+            Some(sent) => ((*sent, self.kernel_twice), "the kernel's segments"),
+            None => ((*link_left, 0), "ip -s link"),
         };
         checks.push((format!("packets that leave {server}"), self.judge(*left, truth, source)));
         checks
     }
 
-    fn judge(&self, firewall: u64, truth: u64, source: &str) -> Result<String> {
+    /// Holds a count against the truth, of which so many may be there twice.
+    fn judge(&self, firewall: u64, (truth, twice): (u64, u64), source: &str) -> Result<String> {
         let seen = format!("firewall {firewall}, {source} {truth}");
         ensure!(truth > 0, "{source} counted nothing");
         match i128::from(firewall) - i128::from(truth) {
             0 => Ok(seen),
+            off if (-i128::from(twice)..0).contains(&off) => {
+                Ok(format!("{seen}: {off:+}, of {twice} handshakes that were sent again"))
+            }
             // Packets came between the readings: a few are counted here and not there.
             off if !self.steady && off.unsigned_abs() <= u128::from(truth / 100 + 20) => {
                 Ok(format!("{seen}: {off:+}, read while packets came"))
