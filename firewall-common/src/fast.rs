@@ -21,7 +21,7 @@ use crate::parse::ethertype;
 use crate::passes::Moment;
 use crate::pipeline::{Arrival, World};
 use crate::policy::{self, Tables, Tuple};
-use crate::service::{ServiceIndex, proto};
+use crate::service::{PortPlace, proto};
 use crate::verdict::{Decision, Direction, Reason, Verdict};
 use common::{Common, V4, V6, rarely, service};
 
@@ -107,8 +107,8 @@ fn account<W: World + Tables, P: Common>(
     {
         return Ok((Verdict::Pass, counted(world, packet, arrival, passes(cell))));
     }
-    match packet.sound_service(arrival.length) {
-        Some(service) => decide(world, packet, arrival, service),
+    match packet.sound_port(arrival.length) {
+        Some(port) => decide(world, packet, arrival, port),
         None => rest(),
     }
 }
@@ -171,10 +171,10 @@ fn decide<W: World + Tables, P: Common>(
     world: &mut W,
     packet: &P,
     arrival: &Arrival,
-    service: ServiceIndex,
+    port: PortPlace,
 ) -> Result<(Verdict, Decision), Rest> {
     let direction = arrival.direction;
-    let cell = match policy::on_port(world, direction, service) {
+    let cell = match policy::on_port(world, direction, port) {
         Ok(cell) => cell,
         Err(_) if asks_context(world) => return rest(),
         Err(class) => policy::behind_port(world, &asked(&packet.again(), direction), class),

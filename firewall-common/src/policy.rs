@@ -15,7 +15,7 @@ use crate::abi::tables::{
 use crate::hosts;
 use crate::lines::{self, Classes};
 use crate::packet::{Address, Family, byte_of};
-use crate::service::{ServiceIndex, proto};
+use crate::service::{PortPlace, ServiceIndex, proto};
 use crate::verdict::Direction;
 
 /// Load-time settings of one generation.
@@ -47,12 +47,6 @@ pub trait Tables: Settings {
     #[inline(always)]
     fn at(&self, first: Setting, offset: u32) -> u32 {
         self.word(self.setting(first).wrapping_add(offset))
-    }
-    /// The word of a TCP or UDP port in the service table that begins at a setting: every
-    /// such table has one for each.
-    #[inline(always)]
-    fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
-        self.at(services, service.0)
     }
     /// A number of which the compiler is to know nothing: it makes branches of what it knows,
     /// which wait for memory and go the wrong way half of the time.
@@ -197,10 +191,10 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, query: &Query) -> Cell {
 /// interface, VLAN and flags the packet had.
 #[inline(always)]
 pub fn decide_on_port<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> Cell {
-    let (query, index) = (tuple.query(), tuple.service.0);
+    let (query, PortPlace(place)) = (tuple.query(), PortPlace::of(tuple.service));
     match tuple.direction {
-        Direction::Ingress => decide_at(tables, &query, &Chain::INGRESS, index),
-        Direction::Egress => decide_at(tables, &query, &Chain::EGRESS, index),
+        Direction::Ingress => decide_at(tables, &query, &Chain::INGRESS, place),
+        Direction::Egress => decide_at(tables, &query, &Chain::EGRESS, place),
     }
 }
 
@@ -213,13 +207,13 @@ pub fn decide_on_port<T: Tables + ?Sized>(tables: &T, tuple: &Tuple) -> Cell {
 pub fn on_port<T: Tables + ?Sized>(
     tables: &T,
     direction: Direction,
-    service: ServiceIndex,
+    port: PortPlace,
 ) -> Result<Cell, u32> {
     let services = match direction {
         Direction::Ingress => Setting::ServicesIngress,
         Direction::Egress => Setting::ServicesEgress,
     };
-    let word = tables.port(services, service);
+    let word = tables.at(services, port.0);
     if word & ServiceWord::FINAL == 0 { Err(word) } else { Ok(Cell(word)) }
 }
 
@@ -234,17 +228,17 @@ pub fn behind_port<T: Tables + ?Sized>(tables: &T, tuple: &Tuple, class: u32) ->
 
 #[inline(always)]
 fn decide_in<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain) -> Cell {
-    let mut index = query.service.0;
-    if index >= tables.setting(Setting::ServiceWords) {
-        index = ServiceIndex::OTHER + proto::SCTP as u32;
+    let mut place = query.service.place();
+    if place >= tables.setting(Setting::ServiceWords) {
+        place = ServiceIndex::OTHER + proto::SCTP as u32;
     }
-    decide_at(tables, query, chain, index)
+    decide_at(tables, query, chain, place)
 }
 
 /// The answer for a query whose place in the service table is known.
 #[inline(always)]
-fn decide_at<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain, index: u32) -> Cell {
-    let word = tables.word(tables.setting(chain.services).wrapping_add(index));
+fn decide_at<T: Tables + ?Sized>(tables: &T, query: &Query, chain: &Chain, place: u32) -> Cell {
+    let word = tables.word(tables.setting(chain.services).wrapping_add(place));
     match ServiceWord(word).decided() {
         Some(cell) => cell,
         None => decide_by_address(tables, query, chain, word),

@@ -68,4 +68,39 @@ impl ServiceIndex {
             other => Self::OTHER + other as u32,
         })
     }
+
+    /// Where its word is in a service table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(self) -> u32 {
+        if self.0 < Self::ICMP { PortPlace::of(self).0 } else { self.0 }
+    }
+}
+
+/// Where the word of a TCP or UDP port is in a service table: the port is the number that its
+/// bytes are where they lie in a packet, so that the datapath need not turn them around.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortPlace(pub u32);
+
+impl PortPlace {
+    /// The place of a service that is a TCP or UDP port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(port: ServiceIndex) -> Self {
+        Self(port.0 & ServiceIndex::UDP | (port.0 as u16).to_be() as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_stands_where_its_bytes_say() {
+        let place = ServiceIndex::of(proto::UDP, 0x0102).place();
+        assert_eq!(place, ServiceIndex::UDP + u32::from(u16::from_ne_bytes([1, 2])));
+        let sctp = ServiceIndex::of(proto::SCTP, 0x0102);
+        assert_eq!(sctp.place(), sctp.0);
+    }
 }

@@ -16,7 +16,6 @@ use firewall_common::passes::{self, Pass};
 use firewall_common::pipeline::{Arrival, World};
 use firewall_common::policy::{MISSING, Settings, Tables};
 use firewall_common::request;
-use firewall_common::service::ServiceIndex;
 use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Direction, Reason, Verdict};
 
@@ -113,12 +112,6 @@ impl Tables for Words {
     }
 
     #[inline(always)]
-    fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
-        const { assert!(ServiceIndex::ICMP.is_power_of_two()) };
-        self.at(services, maps::masked(service.0, ServiceIndex::ICMP - 1) as u32)
-    }
-
-    #[inline(always)]
     fn unseen(&self, number: u64) -> u64 {
         maps::opaque(number)
     }
@@ -151,11 +144,6 @@ impl<H: Hook> Tables for Kernel<'_, H, Words> {
     #[inline(always)]
     fn at(&self, first: Setting, offset: u32) -> u32 {
         Words.at(first, offset)
-    }
-
-    #[inline(always)]
-    fn port(&self, services: Setting, service: ServiceIndex) -> u32 {
-        Words.port(services, service)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use crate::frame::Header;
 use crate::packet::{Address, Family, tcp};
 use crate::parse::{ethertype, possible_flags};
 use crate::passes::Key;
-use crate::service::{ServiceIndex, proto};
+use crate::service::{PortPlace, ServiceIndex, proto};
 
 /// A packet that may be a common one: its fields, read where they are needed.
 ///
@@ -38,10 +38,10 @@ pub(super) trait Common: Sized {
     /// Whether source and destination are unicast, not of this host alone, and two.
     fn has_common_addresses(&self) -> bool;
 
-    /// What the packet asks for, if a frame of `length` bytes is what it says, and says nothing
-    /// unusual.
+    /// The port that the packet asks for, if a frame of `length` bytes is what it says, and says
+    /// nothing unusual.
     #[inline(always)]
-    fn sound_service(&self, length: u32) -> Option<ServiceIndex> {
+    fn sound_port(&self, length: u32) -> Option<PortPlace> {
         let end = self.end();
         if !self.has_common_addresses() || rarely(end > length) {
             return None;
@@ -50,11 +50,12 @@ pub(super) trait Common: Sized {
         if rarely(source_port == 0) || rarely(destination_port == 0) {
             return None;
         }
+        let port = |protocol| PortPlace::of(service(protocol, destination_port));
         if self.is_whole(proto::TCP) {
-            self.is_sound_tcp(end).then_some(service(proto::TCP, destination_port))
+            self.is_sound_tcp(end).then(|| port(proto::TCP))
         } else if self.is_whole(proto::UDP) {
             let sound = self.is_sound_udp(end) && !rarely(is_dhcp(source_port, destination_port));
-            sound.then_some(service(proto::UDP, destination_port))
+            sound.then(|| port(proto::UDP))
         } else {
             None
         }

@@ -1,6 +1,6 @@
 //! Service classes of one chain.
 
-use firewall_common::service::{ServiceIndex, proto};
+use firewall_common::service::{PortPlace, ServiceIndex, proto};
 
 use super::classes::{Run, Sweep, class_of};
 use super::error::CompileError;
@@ -46,6 +46,15 @@ impl ServiceClasses {
             let next = self.runs.get(place + 1).map_or(end, |next| next.first as usize);
             let (first, next) = ((run.first as usize).min(end), next.min(end));
             table[first..next].fill(word_of(run.class));
+        }
+        for protocol in [0, ServiceIndex::UDP] {
+            let ports = &mut table[protocol as usize..][..ServiceIndex::UDP as usize];
+            for port in 0..ServiceIndex::UDP {
+                let place = PortPlace::of(ServiceIndex(port)).0;
+                if port < place {
+                    ports.swap(port as usize, place as usize);
+                }
+            }
         }
     }
 }

@@ -407,7 +407,10 @@ fn a_service_that_needs_no_address_is_final() {
     let generation =
         compiled(&policy_of(chain(vec![], vec![], vec![ssh, web]), chain(vec![], vec![], vec![])));
     let first = generation.settings[Setting::ServicesIngress as usize];
-    let word = |port: u32| ServiceWord(generation.words[(first + port) as usize]).decided();
+    let word = |port: u32| {
+        let place = first + ServiceIndex(port).place();
+        ServiceWord(generation.words[place as usize]).decided()
+    };
     assert_eq!(word(22), None);
     assert_eq!(word(80), Some(Cell(1 | Cell::ALLOW)));
     assert_eq!(word(81), Some(Cell(Cell::NO_SLOT | Cell::DEFAULT)));
