@@ -47,9 +47,9 @@ pub(super) fn sink() -> Result<OwnedFd> {
     bpf::load(Kind::Tc, "sink", &code)
 }
 
-/// Parses Ethernet, IPv4 and ports, counts packets and bytes per CPU, drops: the
-/// least that a firewall can do.
-pub(super) fn parse_and_count(kind: Kind) -> Result<OwnedFd> {
+/// Parses Ethernet, IPv4 and the ports of a protocol, counts packets and bytes per CPU, and drops
+/// or passes: the least that a firewall can do.
+pub(super) fn parse_and_count(kind: Kind, protocol: u8, verdict: u32) -> Result<OwnedFd> {
     let counter = bpf::map(MapKind::PerCpu, 16)?;
     let code = headers(kind, V4_HEADERS)
         // EtherType, version and length, fragment offset, protocol.
@@ -61,7 +61,7 @@ pub(super) fn parse_and_count(kind: Kind) -> Result<OwnedFd> {
         .and(3, i32::from(0x3fff_u16.to_be()))
         .bail_unless(3, 0)
         .load(Size::One, 3, 8, 23)
-        .bail_unless(3, 6)
+        .bail_unless(3, protocol.into())
         // Addresses and ports, compared with what never comes, to keep them alive.
         .load(Size::Four, 3, 8, 26)
         .bail_if(3, 0)
@@ -82,7 +82,7 @@ pub(super) fn parse_and_count(kind: Kind) -> Result<OwnedFd> {
         .load(Size::Eight, 3, 0, 8)
         .add_number(3, 60)
         .store(Size::Eight, 0, 8, 3)
-        .set(0, i32::try_from(kind.drop())?)
+        .set(0, i32::try_from(verdict)?)
         .exit()
         .finish(BROKEN);
     bpf::load(kind, "parse and count", &code)

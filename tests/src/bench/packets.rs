@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use firewall_common::abi::flow::Flow as Entry;
+use firewall_common::service::proto;
 
 use super::Bench;
 use super::bpf::Kind;
@@ -75,7 +76,7 @@ impl Rows<'_, '_> {
     fn by_port(&mut self) -> Result<()> {
         let (few, many) = (port_flows(FEW_FLOWS)?, port_flows(MANY_FLOWS)?);
         let (columns, dropped) = ([(FEW, &few), (MANY, &many)], self.range.drop());
-        let parse = instruments::parse_and_count(Kind::Xdp)?;
+        let parse = instruments::parse_and_count(Kind::Xdp, proto::TCP, Kind::Xdp.drop())?;
         self.add("parse + count", &parse, columns, dropped)?;
         if self.wants("port decides") {
             let ours = Ours::new(self.bench.pair, "ports", &policy::ports())?;
@@ -210,7 +211,7 @@ pub(super) fn egress(bench: &mut Bench<'_>) -> Result<()> {
     let mut range = Range::new(bench.options, "egress", Kind::Tc)?;
     let out = |destination, port| Flow { source: SERVER4.into(), destination, ..Flow::to(port) };
     let (pass, dropped) = (range.pass(), range.drop());
-    let parse = instruments::parse_and_count(Kind::Tc)?;
+    let parse = instruments::parse_and_count(Kind::Tc, proto::TCP, Kind::Tc.drop())?;
     let stranger = out(0xc633_6414, FIRST_PORT + 5).frame();
     let mut kept = Vec::new();
     range.hot("parse + count", &parse, &stranger, dropped)?;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use anyhow::{Result, ensure};
+use firewall_common::service::proto;
 use firewall_policy::ir::Direction;
 use firewall_userspace::kernel::store::interface_index;
 
@@ -52,11 +53,13 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         }
         files
     };
-    let (idle, ifindex) = (instruments::idle(Kind::Tc)?, interface_index(INTERFACE)?);
+    let idle = instruments::idle(Kind::Tc)?;
+    let least = instruments::parse_and_count(Kind::Tc, proto::UDP, Kind::Tc.pass())?;
     let peers = peers::output(bench)?;
     let mut rows = vec![
         ("nothing attached", Way::Open, Batches::default()),
-        ("TC egress that passes everything", Way::Idle, Batches::default()),
+        ("TC egress that passes everything", Way::Program(&idle), Batches::default()),
+        ("TC egress, parse + count", Way::Program(&least), Batches::default()),
         ("TC egress, 10 rules", Way::Ours(10), Batches::default()),
         ("TC egress, 1,000 rules", Way::Ours(1_000), Batches::default()),
     ];
@@ -67,7 +70,10 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         for (_, way, batches) in &mut rows {
             let _in_force: Box<dyn Held + '_> = match way {
                 Way::Open => Box::new(()),
-                Way::Idle => Box::new(bpf::attach_tc(idle.as_fd(), ifindex, Direction::Egress)?),
+                Way::Program(program) => {
+                    let ifindex = interface_index(INTERFACE)?;
+                    Box::new(bpf::attach_tc(program.as_fd(), ifindex, Direction::Egress)?)
+                }
                 Way::Ours(rules) => {
                     let ours = Attached(Ours::new(bench.pair, SECTION, &allow(*rules))?);
                     settle(&ours.0.store()?)?;
@@ -98,8 +104,8 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
 enum Way<'p> {
     /// Nothing.
     Open,
-    /// A program that passes everything.
-    Idle,
+    /// An instrument that passes everything.
+    Program(&'p OwnedFd),
     /// The product, with so many rules.
     Ours(u32),
     Peer(&'p Peer),

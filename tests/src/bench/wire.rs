@@ -11,6 +11,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use firewall_common::service::proto;
 use firewall_userspace::kernel::store::interface_index;
 
 use super::Bench;
@@ -114,7 +115,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     const SECTION: &str = "veth";
     let pair = bench.pair;
     let bare = instruments::bare(Kind::Xdp)?;
-    let parse = instruments::parse_and_count(Kind::Xdp)?;
+    let parse = instruments::parse_and_count(Kind::Xdp, proto::TCP, Kind::Xdp.drop())?;
     let mut rows = Vec::new();
     let mut kept = Vec::new();
     let traffic = [(FEW, rule_flows(1_000, FEW_FLOWS)?), (MANY, rule_flows(1_000, MANY_FLOWS)?)];
