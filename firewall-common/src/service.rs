@@ -85,6 +85,7 @@ pub struct PortPlace(pub u32);
 
 impl PortPlace {
     /// The place of a service that is a TCP or UDP port.
+    #[expect(clippy::cast_possible_truncation, reason = "a port has 16 bits")]
     #[inline(always)]
     #[must_use]
     pub const fn of(port: ServiceIndex) -> Self {
