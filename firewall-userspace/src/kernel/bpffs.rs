@@ -20,12 +20,24 @@ pub(super) fn create_directory(path: &Path) -> Result<()> {
     if Path::new(&*PLACE.to_string_lossy()).is_dir() && !is_mounted(PLACE) {
         mount().context("could not mount the BPF file system at /sys/fs/bpf")?;
     }
-    fs::create_dir_all(path).with_context(|| {
+    create_whole(path).with_context(|| {
         format!(
             "could not create {}; is the BPF file system mounted? (mount -t bpf bpf /sys/fs/bpf)",
             path.display()
         )
     })
+}
+
+/// Creates a directory and those above it, which another process removes while they are empty.
+fn create_whole(path: &Path) -> io::Result<()> {
+    const TRIES: u32 = 100;
+    for _ in 1..TRIES {
+        match fs::create_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    fs::create_dir_all(path)
 }
 
 fn is_mounted(place: &CStr) -> bool {

@@ -393,13 +393,16 @@ fn slots(generation: &Generation) -> u32 {
     generation.rules.iter().map(|rule| rule.slot + 1).max().unwrap_or(0)
 }
 
-/// A directory that goes when this does.
+/// A directory that goes when this does, and those above it that were made for it.
 struct Removed(PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {
         // Nothing depends on it; the next sandbox sweeps what is left.
         let _left = fs::remove_dir_all(&self.0);
+        // Of this ABI version, and of all: where nothing is installed, they are empty.
+        let above = self.0.ancestors().skip(1).take(2);
+        let _kept = above.map(fs::remove_dir).find(Result::is_err);
     }
 }
 

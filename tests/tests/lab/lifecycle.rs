@@ -16,6 +16,18 @@ use crate::support::{policy, wait_until};
 const WEB: &str = "name: web, from: any, service: web";
 
 #[test]
+fn a_test_in_the_kernel_leaves_nothing_there() -> Result<()> {
+    let Pair { server, lab: _lab, .. } = Pair::new("tested")?;
+    let firewall = Firewall::on(&server)?;
+    let case = "tests:\n  - { name: web, in: { from: 192.0.2.9, to: 198.51.100.1, tcp: 80 }, expect: allow }\n";
+    firewall.write(&(policy(&[WEB], &[]) + case))?;
+    let said = firewall.check(&["test", "--json"])?;
+    assert!(said.contains("\"engine\":\"the BPF program\""), "{said}");
+    server.sh("test ! -e /sys/fs/bpf/firewall")?;
+    Ok(())
+}
+
+#[test]
 fn detaching_opens_the_host_and_says_so() -> Result<()> {
     let Pair { server, client, lab: _lab } = Pair::new("detach")?;
     let _servers = (Echo::tcp(&server, 80)?, Echo::tcp(&server, 8080)?);
