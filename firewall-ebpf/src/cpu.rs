@@ -28,8 +28,8 @@ impl ThisCpu {
         let number = unsafe { bpf_get_smp_processor_id() };
         if number >= maps::setting(Setting::Cpus) {
             cold_path();
-            // Of its own, so that verifiers since Linux 6.10, which know how many CPUs there are,
-            // find that nothing leads here, and leave out the question.
+            // A block that is nobody else's: verifiers that know how many CPUs there are find that
+            // nothing leads here, and leave out the question.
             maps::apart::<2>();
             return None;
         }

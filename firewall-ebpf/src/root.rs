@@ -60,7 +60,8 @@ pub(crate) fn elsewhere() -> Option<u32> {
 
 const PASS_ALL: u32 = Word::PASS_ALL as u32;
 
-/// Of the word no more is read than is asked: the compiler would read all of it, and mask that.
+/// [`Word::settled`], of which no more is read than is asked: the compiler would read the whole
+/// word, and mask it.
 #[inline(always)]
 fn settled() -> u32 {
     const { assert!(cfg!(target_endian = "little") && Word(0x0102).settled() == 2) };

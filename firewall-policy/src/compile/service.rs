@@ -39,7 +39,8 @@ impl ServiceClasses {
         self.runs[ports..].iter().any(|run| run.class != portless)
     }
 
-    /// Writes a word for each service: that of its class.
+    /// Writes a word for each service, that of its class, to the service's
+    /// [`place`](ServiceIndex::place).
     pub(super) fn fill(&self, table: &mut [u32], word_of: impl Fn(u32) -> u32) {
         let end = table.len();
         for (place, run) in self.runs.iter().enumerate() {
@@ -47,14 +48,19 @@ impl ServiceClasses {
             let (first, next) = ((run.first as usize).min(end), next.min(end));
             table[first..next].fill(word_of(run.class));
         }
-        for protocol in [0, ServiceIndex::UDP] {
-            let ports = &mut table[protocol as usize..][..ServiceIndex::UDP as usize];
-            for port in 0..ServiceIndex::UDP {
-                let place = PortPlace::of(ServiceIndex(port)).0;
-                if port < place {
-                    ports.swap(port as usize, place as usize);
-                }
-            }
+        let (tcp, behind) = table.split_at_mut(ServiceIndex::UDP as usize);
+        put_in_places(tcp);
+        put_in_places(&mut behind[..ServiceIndex::UDP as usize]);
+    }
+}
+
+/// Moves words of one protocol's ports, in the order of the ports, to their [`PortPlace`]s, which
+/// are in pairs.
+fn put_in_places(ports: &mut [u32]) {
+    for port in 0..ServiceIndex::UDP {
+        let place = PortPlace::of(ServiceIndex(port)).0;
+        if port < place {
+            ports.swap(port as usize, place as usize);
         }
     }
 }

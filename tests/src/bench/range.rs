@@ -26,7 +26,7 @@ pub(super) const MANY_FLOWS: usize = 1 << 20;
 const BATCH: f64 = 1e7;
 /// Runs in a batch, at least and at most.
 const REPEATS: (f64, f64) = (2_000.0, 1_000_000.0);
-/// Calls of which the time of one is found out.
+/// Calls from which is found out what one takes.
 const CALLS: usize = 31;
 
 /// Part of the records that pass before a batch is timed. Between two batches of a row the
@@ -195,16 +195,13 @@ impl<'a> Range<'a> {
         }
         Ok(())
     }
-}
 
-impl Range<'_> {
-    /// What a call takes beside the packets, ns. At XDP the kernel writes its dispatcher anew for
-    /// each, 0.3 ms: a bare drop of a batch of one millisecond would look a quarter dearer, and
-    /// all ratios kinder.
+    /// What a call takes beside the packets, ns. At XDP the kernel writes its dispatcher anew for each
+    /// (`bpf_prog_change_xdp` in `net/bpf/test_run.c`), some 0.3 ms: in a batch of one millisecond a bare
+    /// drop would look a quarter dearer, and each ratio kinder.
     fn call(&self) -> Result<f64> {
-        // A call with one packet leaves the dispatcher alone.
-        let frame = [0; 64];
-        let run = || bpf::run(self.bare.as_fd(), &frame, 2);
+        // For a single packet the dispatcher is left alone.
+        let run = || bpf::run(self.bare.as_fd(), &[0; 64], 2);
         let call = || measure::cpu_time(1, || Ok(run().map(drop)?));
         let calls = (0..CALLS).map(|_| Ok(call()?.ns)).collect::<Result<_>>()?;
         Ok(Spread::of(calls, 0)?.median)
@@ -224,7 +221,7 @@ impl Shot {
         Ok(None)
     }
 
-    /// Batches, without what a `call` takes.
+    /// Batches, without what a call takes, ns.
     fn trial(&self, call: f64) -> Trial<'_> {
         let mut repeat = 10_000;
         Box::new(move || {
