@@ -9,11 +9,10 @@
 
 mod common;
 
-use core::hint::cold_path;
-
 use crate::abi::flow::FlowKey;
 use crate::abi::tables::{Cell, Setting};
 use crate::ban;
+use crate::cold::cold;
 use crate::flow::{TICK_SHIFT, UDP_PORTS};
 use crate::frame::{Frame, Header as _};
 use crate::packet::{Address, Family};
@@ -50,6 +49,7 @@ pub fn process<W: World + Tables, F: Frame>(
     if header.u32::<12>() & V4::<()>::BEGINS_MASK == V4::<()>::BEGINS {
         account(world, &V4(header), arrival)
     } else if header.again().u32::<12>() & V6::<()>::BEGINS_MASK == V6::<()>::BEGINS {
+        cold();
         let Some(header) = frame.header::<{ V6::<()>::BYTES }>(0) else { return rest() };
         account(world, &V6(header), arrival)
     } else {
@@ -60,7 +60,7 @@ pub fn process<W: World + Tables, F: Frame>(
 /// The frame is for the whole pipeline: a rare one, to the compiler.
 #[inline(always)]
 fn rest<T>() -> Result<T, Rest> {
-    cold_path();
+    cold();
     Err(Rest::Any)
 }
 
@@ -181,10 +181,11 @@ fn decide<W: World + Tables, P: Common>(
     };
     let packet = &packet.again();
     // What passes with an event, or is counted by more than its headers.
-    if rarely(cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT))
-        && (cell.has(Cell::BROKEN | Cell::SAMPLE) || packet.again().says_something())
-    {
-        return rest();
+    if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT) {
+        cold();
+        if cell.has(Cell::BROKEN | Cell::SAMPLE) || packet.again().says_something() {
+            return rest();
+        }
     }
     match direction {
         Direction::Ingress => ingress(world, packet, arrival, cell),
@@ -212,6 +213,7 @@ fn ingress<W: World + Tables, P: Common>(
         }
     }
     if let Some(reason) = admitted_by(cell) {
+        cold();
         let decision = Decision { reason, cell: cell.plain(), new_flow: packet.opens_tcp() };
         return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
     }
@@ -280,7 +282,7 @@ fn dropped<W: World, P: Common>(
     if !cell.has(Cell::DEFAULT | Cell::QUIET) {
         return drop_aloud(world, packet, arrival, (Reason::Deny, cell));
     }
-    cold_path();
+    cold();
     if !cell.has(Cell::DEFAULT) {
         return Ok((Verdict::Drop, counted(world, packet, arrival, drop_for(Reason::Deny, cell))));
     }

@@ -2,7 +2,7 @@
 //! space.
 //!
 //! Everything a verdict depends on is ordinary Rust here, compiled for the BPF
-//! target and for the host alike: no I/O, no clock, no allocation, no `unsafe`.
+//! target and for the host alike: no I/O, no clock, no allocation, no `unsafe` but a mark.
 //! What it reads from outside comes through three narrow traits: [`frame::Frame`]
 //! (packet bytes), [`policy::Tables`] (the compiled policy) and
 //! [`pipeline::World`] (flows, bans, counters and time).
@@ -23,13 +23,16 @@
 //! | [`fragment`], [`guard`] | fragments; rates of what is admitted unasked |
 //! | [`request`] | requests per second from packets |
 //! | [`verdict`] | every reason to pass or drop |
+//! | [`cold`] | a mark of what packets seldom need |
 //! | [`abi`] | bytes shared through maps |
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(clippy::indexing_slicing, clippy::float_arithmetic)]
 
 pub mod abi;
 pub mod ban;
 pub mod baseline;
+pub mod cold;
 pub mod control;
 pub mod fast;
 pub mod flow;

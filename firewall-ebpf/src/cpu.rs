@@ -1,10 +1,9 @@
 //! What this CPU counts of all packets, and remembers of events: its row of `CPUS`.
 
-use core::hint::cold_path;
-
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use firewall_common::abi::counter::{Cpu, INTERFACES, Interface, Traffic};
 use firewall_common::abi::tables::Setting;
+use firewall_common::cold::cold;
 use firewall_common::verdict::{Direction, Reason};
 
 use crate::maps;
@@ -27,7 +26,7 @@ impl ThisCpu {
         // SAFETY: the helper only reads the CPU number.
         let number = unsafe { bpf_get_smp_processor_id() };
         if number >= maps::setting(Setting::Cpus) {
-            cold_path();
+            cold();
             // A block that is nobody else's: verifiers that know how many CPUs there are find that
             // nothing leads here, and leave out the question.
             maps::apart::<2>();
@@ -63,7 +62,7 @@ impl ThisCpu {
         if is_there(first) {
             return first;
         }
-        cold_path();
+        cold();
         for probe in 1..4 {
             let row = at(ifindex + probe);
             if is_there(row) {

@@ -1,12 +1,11 @@
 //! Sampled events: which drops a person is told of, and the telling.
 
-use core::hint::cold_path;
-
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use firewall_common::abi::counter::Cpu;
 use firewall_common::abi::event::{
     EVENT_SLOTS, EVENTS_PER_WINDOW, Event, Sampler, TRIES_PER_JIFFY,
 };
+use firewall_common::cold::cold;
 use firewall_common::guard::mix;
 use firewall_common::packet::{Address, Packet};
 use firewall_common::parse::ethertype;
@@ -29,7 +28,7 @@ fn worth(
 ) -> Option<(usize, u64)> {
     let jiffy = jiffies();
     if sampler.closed != jiffy {
-        cold_path();
+        cold();
         if sampler.jiffy != jiffy {
             if sampler.jiffy >> Sampler::WINDOW_SHIFT != jiffy >> Sampler::WINDOW_SHIFT {
                 sampler.sent = 0;

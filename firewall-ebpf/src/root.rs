@@ -8,13 +8,12 @@
 //! retpolines). Hence one call site per slot, each followed by something of its own; a
 //! test looks at the object.
 
-use core::hint::cold_path;
-
 use aya_ebpf::EbpfContext;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use firewall_common::abi::control::Word;
 use firewall_common::abi::tables::Setting;
+use firewall_common::cold::cold;
 use firewall_common::verdict::Direction;
 
 use crate::maps::{JUDGES_EGRESS, JUDGES_INGRESS, JUDGES_XDP};
@@ -53,7 +52,7 @@ pub(crate) fn elsewhere() -> Option<u32> {
     if settled() == own {
         return None;
     }
-    cold_path();
+    cold();
     let slot = outline::slot_in_force();
     (slot != own).then_some(slot)
 }

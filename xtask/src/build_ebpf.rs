@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::{exec, toolchain};
+use crate::{exec, layout, toolchain};
 
 /// Build the BPF programs to target/bpf/firewall.o, installing what is missing
 #[derive(clap::Args, Default)]
@@ -60,7 +60,11 @@ pub(crate) fn build(args: &Args) -> Result<PathBuf> {
 
     let built = directory.join(TARGET).join("release/firewall-ebpf");
     let object = directory.join("firewall.o");
-    let changed = publish(&built, &object)?;
+    let bytes =
+        std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let laid_out = layout::object(&bytes)
+        .with_context(|| format!("cannot lay out the code of {}", built.display()))?;
+    let changed = publish(&laid_out, &object)?;
     let state = if changed { "new" } else { "unchanged" };
     exec::say(format_args!("BPF object: {state}, {}", exec::seconds(start.elapsed())));
     Ok(object)
@@ -97,15 +101,14 @@ fn path_with(first: &Path) -> std::ffi::OsString {
     std::env::join_paths(all).unwrap_or(path)
 }
 
-/// Copies the object to its stable place, at once and only if its bytes differ:
+/// Puts the object at its stable place, at once and only if its bytes differ:
 /// an unchanged time stamp keeps cargo from rebuilding what embeds it.
-fn publish(built: &Path, object: &Path) -> Result<bool> {
-    let bytes = std::fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+fn publish(bytes: &[u8], object: &Path) -> Result<bool> {
     if std::fs::read(object).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }
     let draft = object.with_extension(format!("o.{}", std::process::id()));
-    std::fs::write(&draft, &bytes)
+    std::fs::write(&draft, bytes)
         .and_then(|()| std::fs::rename(&draft, object))
         .with_context(|| format!("cannot write {}", object.display()))?;
     Ok(true)
@@ -119,16 +122,14 @@ mod tests {
     fn an_unchanged_object_keeps_its_time_stamp() {
         let directory = std::env::temp_dir().join(format!("xtask-publish-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let (built, object) = (directory.join("built"), directory.join("firewall.o"));
-        std::fs::write(&built, b"one").unwrap();
-        assert!(publish(&built, &object).unwrap());
+        let object = directory.join("firewall.o");
+        assert!(publish(b"one", &object).unwrap());
         let stamp = std::fs::metadata(&object).unwrap().modified().unwrap();
-        assert!(!publish(&built, &object).unwrap());
+        assert!(!publish(b"one", &object).unwrap());
         assert_eq!(std::fs::metadata(&object).unwrap().modified().unwrap(), stamp);
-        std::fs::write(&built, b"two").unwrap();
-        assert!(publish(&built, &object).unwrap());
+        assert!(publish(b"two", &object).unwrap());
         assert_eq!(std::fs::read(&object).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

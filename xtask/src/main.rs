@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod exec;
 mod install;
+mod layout;
 mod packages;
 mod test;
 mod toolchain;

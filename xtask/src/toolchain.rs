@@ -41,7 +41,7 @@ impl Compiler {
                 // (`asm_experimental_arch`), and ours for inline assembly.
                 command
                     .env("RUSTC", DEBIAN_RUSTC)
-                    .env("RUSTC_BOOTSTRAP", "aya_ebpf,firewall_ebpf")
+                    .env("RUSTC_BOOTSTRAP", "aya_ebpf,firewall_common,firewall_ebpf")
                     .arg("build");
                 command
             }

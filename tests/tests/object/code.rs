@@ -1,5 +1,5 @@
-//! Instructions: tail calls with constant indexes, and helpers that no program
-//! may call.
+//! Instructions: tail calls with constant indexes, helpers that no program may call,
+//! and what is cold, which lies behind.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -201,6 +201,26 @@ fn judges_call_only_what_is_out_of_line() -> Result<()> {
         let called = called(&elf, function, &functions)?;
         let called: BTreeSet<&str> = called.iter().map(|function| function.name).collect();
         ensure!(called.is_subset(&BTreeSet::from(OUT_OF_LINE)), "{judge} calls {called:?}");
+    }
+    Ok(())
+}
+
+/// A jump to the next instruction, the mark of `firewall_common::cold`.
+const MARK: Instruction = Instruction { op: JUMP, to: 0, from: 0, jump: 0, number: 0 };
+
+#[test]
+fn a_packet_that_is_decided_at_once_jumps_over_nothing_that_is_cold() -> Result<()> {
+    let elf = Elf::read(object::bytes())?;
+    let functions = functions(&elf)?;
+    for judge in object::JUDGES {
+        let function = functions.get(judge).with_context(|| format!("no function {judge}"))?;
+        let code = Instruction::all(&elf, function)?;
+        let mark = code.iter().position(|instruction| *instruction == MARK);
+        let exit = code.iter().position(|instruction| instruction.op == EXIT);
+        let (mark, exit) = mark.zip(exit).context("no mark, or no end")?;
+        ensure!(exit < mark, "{judge} has what is marked as cold in slot {mark}, an end in {exit}");
+        let marks = code.iter().filter(|instruction| **instruction == MARK).count();
+        ensure!(marks > 10, "of the marks of {judge}, {marks} are left");
     }
     Ok(())
 }
