@@ -103,9 +103,9 @@ fn account<W: World + Tables, P: Common>(
     arrival: &Arrival,
 ) -> Result<(Verdict, Decision), Rest> {
     if arrival.direction == Direction::Egress
-        && let Some(cell) = passed_lately(world, packet, arrival)?
+        && let Some(decision) = passed_lately(world, packet, arrival)?
     {
-        return Ok((Verdict::Pass, counted(world, packet, arrival, passes(cell))));
+        return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
     }
     match packet.sound_port(arrival.length) {
         Some(port) => decide(world, packet, arrival, port),
@@ -113,30 +113,27 @@ fn account<W: World + Tables, P: Common>(
     }
 }
 
-/// What the policy said of a packet of ours when one of the same flow was let out a moment ago.
+/// The decision on a packet of ours when one of the same flow was let out a moment ago.
 #[inline(always)]
 fn passed_lately<W: World, P: Common>(
     world: &mut W,
     packet: &P,
     arrival: &Arrival,
-) -> Result<Option<Cell>, Rest> {
+) -> Result<Option<Decision>, Rest> {
     let (key, moment) = (packet.key(), moment(world));
     let hash = key.hash();
     let Some(pass) = world.pass(hash) else { return rest() };
-    let cell = pass.of(&key, hash, moment);
-    Ok(cell.filter(|_| packet.is_sound_answer(arrival.length)))
+    let decision = pass.of(&key, hash, moment);
+    Ok(decision.filter(|_| packet.is_sound_answer(arrival.length)))
 }
 
-/// Notes that a packet of ours was let out, unless requests of the next one are to be counted.
+/// Notes that a packet of ours was let out.
 #[inline(always)]
-fn note_pass<W: World, P: Common>(world: &mut W, packet: &P, cell: Cell) {
-    if rarely(cell.has(Cell::COUNT)) {
-        return;
-    }
+fn note_pass<W: World, P: Common>(world: &mut W, packet: &P, decision: &Decision) {
     let (key, moment) = (packet.key(), moment(world));
     let hash = key.hash();
     if let Some(pass) = world.pass(hash) {
-        pass.note(&key, hash, moment, cell);
+        pass.note(&key, hash, moment, decision);
     }
 }
 
@@ -155,12 +152,15 @@ fn counted<W: World, P: Common>(
     arrival: &Arrival,
     decision: Decision,
 ) -> Decision {
-    let packets = u64::from(world.segments(arrival));
-    let mut bytes = u64::from(arrival.length);
-    if packets != 1 {
+    let (segments, bytes) = (world.segments(arrival), u64::from(arrival.length));
+    let (packets, bytes) = if segments > 1 {
+        cold();
         // Each segment of a super-packet had the headers that it shows once.
-        bytes += (packets - 1) * u64::from(packet.again().headers());
-    }
+        let others = u64::from(segments - 1);
+        (others + 1, bytes + others * u64::from(packet.again().headers()))
+    } else {
+        (1, bytes)
+    };
     world.count(&decision, packets, bytes);
     decision
 }
@@ -243,8 +243,12 @@ fn egress<W: World + Tables, P: Common>(
     cell: Cell,
 ) -> Result<(Verdict, Decision), Rest> {
     if !packet.opens_tcp() && goes_on(world, packet)? {
-        note_pass(world, &packet.again(), cell);
-        return Ok((Verdict::Pass, counted(world, packet, arrival, passes(cell))));
+        let decision = passes(cell);
+        // Requests of the next one may be counted.
+        if !rarely(cell.has(Cell::COUNT)) {
+            note_pass(world, &packet.again(), &decision);
+        }
+        return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
     }
     if cell.has(Cell::ALLOW) { Err(Rest::Any) } else { dropped(world, packet, arrival, cell) }
 }

@@ -8,6 +8,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "a cell has 32 bits")]
 
 use crate::abi::tables::Cell;
+use crate::verdict::{Decision, Reason};
 
 /// Places of a CPU, 64 bytes each.
 pub const PLACES: u32 = 256;
@@ -30,11 +31,11 @@ pub const fn place(hash: u64) -> usize {
 pub struct Pass {
     ends: [u64; 4],
     rest: u64,
-    /// Of the key's hash, the control word and the cell. A place that nobody has written fits nothing:
-    /// no control word is 0.
+    /// Of the key's hash, the control word and the decision. A place that nobody has written fits
+    /// nothing: no control word is 0.
     seal: u64,
     tick: u64,
-    cell: u64,
+    decision: u64,
 }
 const _: () = assert!(size_of::<Pass>() == 64);
 
@@ -66,9 +67,28 @@ impl<E: IntoIterator<Item = u64> + Copy> Key<E> {
     }
 }
 
+/// A decision to let a packet of a flow, or an answer, out, as a word: its cell, and behind that how
+/// far its reason is from the first of the four that there are for it.
+#[inline(always)]
+const fn packed(decision: &Decision) -> u64 {
+    decision.cell.0 as u64 | (decision.reason as u64 - Reason::Rule as u64) << 32
+}
+
+/// What was [`packed`]. As the reasons are numbered, the compiler makes an addition of it.
+#[inline(always)]
+const fn unpacked(word: u64) -> Decision {
+    let reason = match word >> 32 & 3 {
+        0 => Reason::Rule,
+        1 => Reason::Failsafe,
+        2 => Reason::Established,
+        _ => Reason::DefaultAllow,
+    };
+    Decision { reason, cell: Cell(word as u32), new_flow: false }
+}
+
 impl Pass {
-    /// What the policy said of the packet that was noted here, if it was one of this flow and is good
-    /// still; `hash` is the key's.
+    /// The decision on the packet that was noted here, if it was one of this flow and is good still;
+    /// `hash` is the key's.
     #[inline(always)]
     #[must_use]
     pub fn of<E: IntoIterator<Item = u64> + Copy>(
@@ -76,12 +96,12 @@ impl Pass {
         key: &Key<E>,
         hash: u64,
         moment: Moment,
-    ) -> Option<Cell> {
+    ) -> Option<Decision> {
         let same = self.rest == key.rest
-            && self.seal == hash ^ moment.word ^ self.cell
+            && self.seal == hash ^ moment.word ^ self.decision
             && self.tick == moment.tick
             && self.ends.into_iter().zip(key.ends).all(|(one, other)| one == other);
-        same.then_some(Cell(self.cell as u32))
+        same.then(|| unpacked(self.decision))
     }
 
     /// Notes a packet that passed, in place of another.
@@ -91,14 +111,14 @@ impl Pass {
         key: &Key<E>,
         hash: u64,
         moment: Moment,
-        cell: Cell,
+        decision: &Decision,
     ) {
         for (place, word) in self.ends.iter_mut().zip(key.ends) {
             *place = word;
         }
         self.rest = key.rest;
-        self.cell = cell.0.into();
-        self.seal = hash ^ moment.word ^ self.cell;
+        self.decision = packed(decision);
+        self.seal = hash ^ moment.word ^ self.decision;
         self.tick = moment.tick;
     }
 }
@@ -112,16 +132,20 @@ mod tests {
     const V6: Key<[u64; 4]> = Key { ends: [1, 2, 3, 4], rest: 1 << 40 | 6 << 32 | 0x50 };
 
     fn of<E: IntoIterator<Item = u64> + Copy>(pass: &Pass, key: &Key<E>) -> Option<u32> {
-        pass.of(key, key.hash(), MOMENT).map(|cell| cell.0)
+        pass.of(key, key.hash(), MOMENT).map(|decision| decision.cell.0)
+    }
+
+    fn by(cell: u32) -> Decision {
+        Decision { reason: Reason::Rule, cell: Cell(cell), new_flow: false }
     }
 
     #[test]
     fn a_pass_is_of_one_flow_at_one_moment() {
         let mut pass = Pass::default();
         assert_eq!((of(&pass, &V4), of(&pass, &V6)), (None, None), "nobody's");
-        pass.note(&V6, V6.hash(), MOMENT, Cell(5));
+        pass.note(&V6, V6.hash(), MOMENT, &by(5));
         assert_eq!((of(&pass, &V4), of(&pass, &V6)), (None, Some(5)));
-        pass.note(&V4, V4.hash(), MOMENT, Cell(9));
+        pass.note(&V4, V4.hash(), MOMENT, &by(9));
         assert_eq!((of(&pass, &V4), of(&pass, &V6)), (Some(9), None));
         for other in [Key { rest: V4.rest ^ 1, ..V4 }, Key { ends: [3], ..V4 }] {
             assert_eq!(of(&pass, &other), None, "{other:?}");
@@ -136,11 +160,19 @@ mod tests {
     #[test]
     fn a_mix_of_two_is_nobodys() {
         let (mut one, mut other) = (Pass::default(), Pass::default());
-        one.note(&V4, V4.hash(), MOMENT, Cell(9));
+        one.note(&V4, V4.hash(), MOMENT, &by(9));
         let key = Key { ends: [8], rest: V4.rest ^ 7 };
-        other.note(&key, key.hash(), MOMENT, Cell(5));
-        assert_eq!(of(&Pass { cell: other.cell, ..one }, &V4), None);
+        other.note(&key, key.hash(), MOMENT, &by(5));
+        assert_eq!(of(&Pass { decision: other.decision, ..one }, &V4), None);
         let mix = Pass { rest: other.rest, ..one };
         assert_eq!(of(&mix, &Key { rest: key.rest, ..V4 }), None);
+    }
+
+    #[test]
+    fn a_decision_is_what_was_noted() {
+        for reason in [Reason::Rule, Reason::Failsafe, Reason::Established, Reason::DefaultAllow] {
+            let decision = Decision { reason, ..by(Cell::NO_SLOT) };
+            assert_eq!(unpacked(packed(&decision)), decision);
+        }
     }
 }

@@ -66,11 +66,11 @@ pub(super) trait Common: Sized {
     fn is_sound_answer(&self, length: u32) -> bool {
         let end = self.end();
         let sound = if self.protocol() == proto::TCP {
-            self.is_sound_tcp(end)
+            self.is_sound_tcp(end) && !rarely(self.tcp_flags_byte() & (tcp::ACK | tcp::RST) == 0)
         } else {
             self.is_sound_udp(end)
         };
-        sound && !rarely(end > length) && !rarely(!self.could_answer())
+        sound && !rarely(end > length)
     }
 
     /// Whether offset, flags and options of TCP are possible in a packet that ends there.
