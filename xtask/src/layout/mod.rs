@@ -46,15 +46,23 @@ pub(crate) fn object(linked: &[u8]) -> Result<Vec<u8>> {
             .iter()
             .any(|useless| section.name.starts_with(useless));
     }
-    // The linker keeps names of sections and of symbols together, the builder does not.
+    name_sections(&mut builder);
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Gives the names of sections a table of their own: LLVM has them among those of symbols, where the
+/// builder has no place for them.
+fn name_sections(builder: &mut Builder<'_>) {
+    if builder.sections.iter().any(|table| matches!(table.data, SectionData::SectionString)) {
+        return;
+    }
     let names = builder.sections.add();
     names.name = ".shstrtab".into();
     names.sh_type = elf::SHT_STRTAB;
     names.sh_addralign = 1;
     names.data = SectionData::SectionString;
-    let mut bytes = Vec::new();
-    builder.write(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// A section of code.
