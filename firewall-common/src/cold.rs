@@ -5,7 +5,7 @@
 ///
 /// On BPF the mark is a jump to the next instruction, which no compiler makes by itself. It says
 /// where code lies, not how likely it is: registers are the same with and without it. It costs
-/// nothing, for verifiers remove such jumps (`opt_remove_nops`, Linux 5.1).
+/// nothing, for verifiers remove such jumps (`opt_remove_nops`, Linux 5.1). On the host there is none.
 #[inline(always)]
 pub fn cold() {
     // SAFETY: nothing happens.

@@ -57,7 +57,7 @@ pub fn process<W: World + Tables, F: Frame>(
     }
 }
 
-/// The frame is for the whole pipeline: a rare one, to the compiler.
+/// The frame is for the whole pipeline.
 #[inline(always)]
 fn rest<T>() -> Result<T, Rest> {
     cold();

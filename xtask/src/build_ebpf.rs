@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: the BPF object.
+//! `cargo xtask build-ebpf`: the BPF object, compiled, linked and laid out.
 //!
 //! The BPF target directory is always `target/bpf` of the workspace, whatever
 //! `CARGO_TARGET_DIR` says: flags and compiler differ from the host's, and

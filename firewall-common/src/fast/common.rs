@@ -66,7 +66,7 @@ pub(super) trait Common: Sized {
     fn is_sound_answer(&self, length: u32) -> bool {
         let end = self.end();
         let sound = if self.protocol() == proto::TCP {
-            self.is_sound_tcp(end) && !rarely(self.tcp_flags_byte() & (tcp::ACK | tcp::RST) == 0)
+            self.is_sound_tcp(end) && !rarely(!self.could_answer_tcp())
         } else {
             self.is_sound_udp(end)
         };
@@ -116,7 +116,13 @@ pub(super) trait Common: Sized {
     /// [`could_answer`](crate::flow::could_answer).
     #[inline(always)]
     fn could_answer(&self) -> bool {
-        self.protocol() == proto::UDP || self.tcp_flags_byte() & (tcp::ACK | tcp::RST) != 0
+        self.protocol() == proto::UDP || self.could_answer_tcp()
+    }
+
+    /// The same of a TCP segment.
+    #[inline(always)]
+    fn could_answer_tcp(&self) -> bool {
+        self.tcp_flags_byte() & (tcp::ACK | tcp::RST) != 0
     }
 
     /// Whether it is more than a bare acknowledgement to who counts requests.
@@ -282,7 +288,8 @@ impl<H: Header> Common for V6<H> {
     }
 }
 
-/// A condition that hardly any packet meets: the compiler moves what follows out of the way.
+/// A condition that hardly any packet meets: a weight for the compiler. Where code lies,
+/// [`cold`](crate::cold::cold) says.
 #[inline(always)]
 pub(super) const fn rarely(condition: bool) -> bool {
     if condition {

@@ -8,7 +8,7 @@ use object::build::elf::{Builder, SectionData};
 use super::{Code, SLOT};
 
 /// The tables of `.BTF.ext`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Table {
     /// Of functions.
     Functions,
