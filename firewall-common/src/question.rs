@@ -10,7 +10,7 @@ use crate::abi::flow::FlowKey;
 use crate::abi::tables::{Cell, Setting};
 use crate::flow;
 use crate::frame::Frame;
-use crate::packet::{Address, Family, Packet, tcp};
+use crate::packet::{Address, Family, Packet};
 use crate::parse;
 use crate::pipeline::Arrival;
 use crate::policy::{self, Context, Tables, Tuple};
@@ -126,9 +126,7 @@ impl Questions {
                 self.counterpart = inbound(&key, request_type(packet));
             }
             // A segment of a flow that this host may have opened, but not its first.
-            Direction::Ingress
-                if packet.protocol == proto::TCP && packet.tcp_flags & tcp::SYN == 0 =>
-            {
+            Direction::Ingress if packet.protocol == proto::TCP && !packet.opens_tcp() => {
                 self.counterpart = tuple(&key, Direction::Egress, key.remote_port);
             }
             _ => return,

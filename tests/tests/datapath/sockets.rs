@@ -196,7 +196,7 @@ fn forgotten(shared: &'static Shared, name: &str, found: fn() -> Expect) -> Resu
                 "a SYN ACK",
                 INGRESS,
                 segment(flags::SYN | flags::ACK, connection.port),
-                drop(Reason::DefaultDrop),
+                found(),
             ),
             Case::new(
                 "a SYN",

@@ -56,7 +56,7 @@ fn what_only_looks_like_a_reply_is_dropped() -> Result<()> {
         };
         let cases = [
             ("a SYN from a service's port", ip().tcp(tcp(flags::SYN)), "default-drop"),
-            ("a SYN-ACK", ip().tcp(tcp(flags::SYN | flags::ACK)), "default-drop"),
+            ("a SYN-ACK", ip().tcp(tcp(flags::SYN | flags::ACK)), "tcp-no-flow"),
             ("an ACK", ip().tcp(tcp(flags::ACK)), "tcp-no-flow"),
             ("a RST", ip().tcp(tcp(flags::RST)), "tcp-no-flow"),
             ("a FIN", ip().tcp(tcp(flags::FIN | flags::ACK)), "tcp-no-flow"),

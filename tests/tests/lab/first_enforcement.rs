@@ -1,13 +1,17 @@
 //! What was running before the first policy, and what becomes of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
 use firewall_tests::firewall::Firewall;
 use firewall_tests::pair::{self, Pair};
+use firewall_tests::traffic::cable::Faults;
 use firewall_tests::traffic::conversation::{Conversation, connects};
 use firewall_tests::traffic::echo::Echo;
 use firewall_tests::traffic::stream::Stream;
+use firewall_tests::traffic::truth::Snmp;
 use firewall_tests::traffic::{PATIENCE, REFUSAL};
 
 use crate::support::policy;
@@ -55,6 +59,39 @@ fn connections_that_this_host_opened_before_the_first_policy_go_on() -> Result<(
     }
     let counters = firewall.counters()?;
     assert_eq!(counters.reason("ingress", "tcp-no-flow"), 0);
+    Ok(())
+}
+
+/// The cable holds every frame back, so that in each moment some have sent a SYN and wait.
+#[test]
+fn handshakes_that_are_under_way_are_completed() -> Result<()> {
+    let slow = Faults { late: 1000, ..Faults::default() };
+    let (Pair { server, client, lab: _lab }, _cable) = Pair::over("handshakes", slow)?;
+    let _servers = Echo::tcp(&client, 443)?;
+    let firewall = Firewall::on(&server)?;
+    let enforced = AtomicBool::new(false);
+    let call = &|to| -> Result<u32> {
+        let mut calls = 0;
+        while !enforced.load(Ordering::Relaxed) {
+            Conversation::tcp(&server, None, to)?;
+            calls += 1;
+        }
+        Ok(calls)
+    };
+    let calls: Vec<u32> = thread::scope(|scope| {
+        let start = |to| scope.spawn(move || call(to));
+        let callers: Vec<_> = pair::client(443).repeat(3).into_iter().map(start).collect();
+        let said =
+            firewall.enforce(&policy(&[], &["name: outside, to: clients, service: outside"]));
+        thread::sleep(Duration::from_millis(100));
+        enforced.store(true, Ordering::Relaxed);
+        let calls = callers.into_iter().map(|caller| caller.join().expect("a caller"));
+        let calls: Result<_> = calls.collect();
+        said.and(calls)
+    })?;
+    assert!(calls.iter().all(|calls| *calls > 10), "{calls:?}");
+    // Whose answer was dropped asks again, a second later.
+    assert_eq!(Snmp::of(&server)?.get("TcpExt.TCPSynRetrans"), 0, "of {calls:?} calls");
     Ok(())
 }
 
