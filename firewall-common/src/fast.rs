@@ -180,17 +180,17 @@ fn decide<W: World + Tables, P: Common>(
         Err(class) => policy::behind_port(world, &asked(&packet.again(), direction), class),
     };
     let packet = &packet.again();
-    // What passes with an event, or is counted by more than its headers.
-    if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT) {
-        cold();
-        if cell.has(Cell::BROKEN | Cell::SAMPLE) || packet.again().says_something() {
-            return rest();
-        }
-    }
     match direction {
         Direction::Ingress => ingress(world, packet, arrival, cell),
         Direction::Egress => egress(world, packet, arrival, cell),
     }
+}
+
+/// Whether a packet passes with an event, or is counted by more than its headers.
+#[inline(always)]
+fn is_noted<P: Common>(packet: &P, cell: Cell) -> bool {
+    cell.has(Cell::BROKEN | Cell::SAMPLE)
+        || cell.has(Cell::COUNT) && packet.again().says_something()
 }
 
 /// Whether rules ask for interface, VLAN or flags: they are rare, and a lot of code.
@@ -206,17 +206,21 @@ fn ingress<W: World + Tables, P: Common>(
     arrival: &Arrival,
     cell: Cell,
 ) -> Result<(Verdict, Decision), Rest> {
-    if rarely(world.any_bans(P::FAMILY)) && !cell.has(Cell::FAILSAFE) {
-        let source = packet.again().source();
-        if ban::may_be_banned(world, source, P::FAMILY) {
-            return Err(Rest::Suspect);
+    // One look for what most drops are not.
+    if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT | Cell::ALLOW) {
+        cold();
+        if is_noted(packet, cell) {
+            return rest();
+        }
+        if let Some(reason) = admitted_by(cell) {
+            if !cell.has(Cell::FAILSAFE) {
+                unsuspected(world, packet)?;
+            }
+            let decision = Decision { reason, cell: cell.plain(), new_flow: packet.opens_tcp() };
+            return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
         }
     }
-    if let Some(reason) = admitted_by(cell) {
-        cold();
-        let decision = Decision { reason, cell: cell.plain(), new_flow: packet.opens_tcp() };
-        return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
-    }
+    unsuspected(world, packet)?;
     // Anything but a bare SYN may belong to a flow that this host opened, or, if it
     // is TCP, to one that is forgotten.
     if !packet.opens_tcp() {
@@ -233,6 +237,19 @@ fn ingress<W: World + Tables, P: Common>(
     dropped(world, packet, arrival, cell)
 }
 
+/// Hands a packet on whose source may be banned.
+#[inline(always)]
+fn unsuspected<W: World, P: Common>(world: &mut W, packet: &P) -> Result<(), Rest> {
+    if rarely(world.any_bans(P::FAMILY)) {
+        cold();
+        let source = packet.again().source();
+        if ban::may_be_banned(world, source, P::FAMILY) {
+            return Err(Rest::Suspect);
+        }
+    }
+    Ok(())
+}
+
 /// Packets of flows that this host has opened, its answers to what its ingress policy admits,
 /// and what neither a rule nor one of these lets out. What opens a flow takes the whole walk.
 #[inline(always)]
@@ -242,6 +259,12 @@ fn egress<W: World + Tables, P: Common>(
     arrival: &Arrival,
     cell: Cell,
 ) -> Result<(Verdict, Decision), Rest> {
+    if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT) {
+        cold();
+        if is_noted(packet, cell) {
+            return rest();
+        }
+    }
     if !packet.opens_tcp() && goes_on(world, packet)? {
         let decision = passes(cell);
         // Requests of the next one may be counted.

@@ -76,9 +76,13 @@ pub(super) trait Common: Sized {
     /// Whether offset, flags and options of TCP are possible in a packet that ends there.
     #[inline(always)]
     fn is_sound_tcp(&self, end: u32) -> bool {
-        !rarely(self.tcp_offset() < 5 << 4)
+        let offset = u32::from(self.tcp_offset());
+        // Both sides four times as long as they are, for the offset counts words of four bytes in
+        // the upper half of its byte. Bits below it, which are reserved, make it look longer: such
+        // a segment takes the whole walk.
+        !rarely(offset < 5 << 4)
             && !rarely(!possible_flags(self.tcp_flags_byte()))
-            && !rarely(self.tcp_headers() > end)
+            && !rarely((Self::TRANSPORT - 1) * 4 + offset >= end * 4)
     }
 
     /// Whether the length of UDP is.

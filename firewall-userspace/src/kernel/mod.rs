@@ -18,6 +18,7 @@ pub mod clock;
 pub mod counters;
 pub mod events;
 pub mod flows;
+mod fold;
 pub mod generation;
 pub mod grace;
 mod install;

@@ -20,6 +20,7 @@ use aya_obj::generated::{bpf_insn, bpf_map_type, bpf_prog_type};
 use aya_obj::{Function, Object as Parsed, ProgramSection};
 use firewall_common::abi::tables::Setting;
 
+use super::fold;
 use super::maps::{MMAPABLE, NAMES};
 use super::program::{self, Records, Source};
 use super::sys::{self, Shape};
@@ -98,6 +99,7 @@ impl Object {
         let tables = descriptors.get("TABLES").context("the object has no tables")?.as_raw_fd();
         for function in parsed.functions.values_mut() {
             specialise(function, &values, tables, settings)?;
+            fold::fold(function)?;
         }
         Ok(Self {
             parsed,

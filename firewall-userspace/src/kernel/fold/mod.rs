@@ -1,0 +1,81 @@
+//! What the settings of a program decide, decided before it is loaded.
+//!
+//! Settings are immediate numbers once a generation is known, after LLVM has done its work. The
+//! verifier leaves out branches that nobody takes, but numbers stay in registers of their own,
+//! and a branch stays where both of its ends are used otherwise. So this does what a compiler
+//! would do that knew them: numbers that are known take the place of registers ([`values`]), what
+//! nobody needs is left out ([`needed`]), and what is left moves together ([`compact`]).
+
+mod code;
+mod compact;
+mod needed;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::ops::Range;
+
+use anyhow::Result;
+use aya_obj::Function;
+use aya_obj::generated::bpf_insn;
+
+/// Folds a program, and moves along what its records say of places in it.
+///
+/// # Errors
+///
+/// If a jump leaves the code.
+pub(super) fn fold(function: &mut Function) -> Result<()> {
+    let length = function.instructions.len();
+    let (code, origins) = folded(&function.instructions)?;
+    function.instructions = code;
+    let follow = |places: Vec<&mut u32>| -> Vec<bool> {
+        let old: Vec<u32> = places.iter().map(|place| **place).collect();
+        let moved = moved(&old, length, &origins);
+        let follow = |(place, moved): (&mut u32, Option<u32>)| {
+            *place = moved.unwrap_or(*place);
+            moved.is_some()
+        };
+        places.into_iter().zip(moved).map(follow).collect()
+    };
+    let functions = &mut function.func_info.func_info;
+    let mut stay = follow(functions.iter_mut().map(|of| &mut of.insn_off).collect()).into_iter();
+    functions.retain(|_| stay.next() == Some(true));
+    let lines = &mut function.line_info.line_info;
+    let mut stay = follow(lines.iter_mut().map(|of| &mut of.insn_off).collect()).into_iter();
+    lines.retain(|_| stay.next() == Some(true));
+    Ok(())
+}
+
+/// The same program, shorter, and the place that each slot of it had. It is done again until that
+/// changes nothing: what a jump no longer leads to may be out of reach.
+fn folded(code: &[bpf_insn]) -> Result<(Vec<bpf_insn>, Vec<usize>)> {
+    let (mut code, mut origins): (Vec<_>, Vec<usize>) = (code.to_vec(), (0..code.len()).collect());
+    loop {
+        let mut instructions = code::read(&code);
+        let known = values::known(&instructions)?;
+        values::write(&mut instructions, &known);
+        let reached: Vec<bool> = known.iter().map(Option::is_some).collect();
+        let needed = needed::needed(&instructions, &reached)?;
+        let (shorter, places) = compact::compact(&instructions, &needed)?;
+        let done = shorter.len() == code.len();
+        origins = places.into_iter().map(|place| origins[place]).collect();
+        code = shorter;
+        if done {
+            return Ok((code, origins));
+        }
+    }
+}
+
+/// The new places of records, each of which holds until the next one; none of what is gone. Of
+/// several at one place the first holds.
+fn moved(old: &[u32], length: usize, origins: &[usize]) -> Vec<Option<u32>> {
+    let place = |old: usize| origins.partition_point(|origin| *origin < old);
+    let ends = old.iter().skip(1).map(|end| *end as usize).chain([length]);
+    old.iter()
+        .zip(ends)
+        .map(|(start, end)| {
+            let Range { start, end } = place(*start as usize)..place(end);
+            u32::try_from(start).ok().filter(|_| start < end)
+        })
+        .collect()
+}
