@@ -67,12 +67,13 @@ fn ends(code: &[Instruction], needed: &[bool]) -> Result<Vec<Option<usize>>> {
             Kind::If { .. } => return code::target(place, of.off.into(), code).map(Some),
             _ => return code::callee(place, code),
         };
-        // As often as does for what compilers make; a loop of jumps has no end.
+        // As often as does for what compilers make: a loop of jumps has no end.
+        let first = end;
         for _ in 0..8 {
-            let Kind::Goto(offset) = code::kind(code[end].of) else { break };
+            let Kind::Goto(offset) = code::kind(code[end].of) else { return Ok(Some(end)) };
             end = code::target(end, offset, code)?;
         }
-        Ok(Some(end))
+        Ok(Some(first))
     };
     (0..code.len()).map(end).collect()
 }

@@ -57,13 +57,18 @@ fn folded(code: &[bpf_insn]) -> Result<(Vec<bpf_insn>, Vec<usize>)> {
         let reached: Vec<bool> = known.iter().map(Option::is_some).collect();
         let needed = needed::needed(&instructions, &reached)?;
         let (shorter, places) = compact::compact(&instructions, &needed)?;
-        let done = shorter.len() == code.len();
+        let done = shorter.len() == code.len() && std::iter::zip(&shorter, &code).all(same);
         origins = places.into_iter().map(|place| origins[place]).collect();
         code = shorter;
         if done {
             return Ok((code, origins));
         }
     }
+}
+
+fn same((one, other): (&bpf_insn, &bpf_insn)) -> bool {
+    let all = |of: &bpf_insn| (of.code, of.dst_reg(), of.src_reg(), of.off, of.imm);
+    all(one) == all(other)
 }
 
 /// The new places of records, each of which holds until the next one; none of what is gone. Of

@@ -27,10 +27,7 @@ pub(super) fn needed(code: &[Instruction], reached: &[bool]) -> Result<Vec<bool>
             for next in code::after(place, code)? {
                 behind |= read.get(next).copied().unwrap_or_default();
             }
-            let (mut reads, writes) = registers(of);
-            if let (Kind::Call, Some(callee)) = (code::kind(of), code::callee(place, code)?) {
-                reads = read[callee] & ARGUMENTS;
-            }
+            let (reads, writes) = registers(of);
             needed[place] = !code::does_nothing(of) && (!only_fills(of) || behind & writes != 0);
             let before = if needed[place] { behind & !writes | reads } else { behind };
             changed |= before != read[place];
@@ -57,7 +54,7 @@ fn registers(of: bpf_insn) -> (Registers, Registers) {
         Kind::Load => (from, to),
         // An atomic one may compare with r0.
         Kind::Store => (to | from | 1, 0),
-        Kind::Call => (arguments(of.imm), ARGUMENTS | 1),
+        Kind::Call => (arguments(of), ARGUMENTS | 1),
         Kind::Exit => (1, 0),
         Kind::Goto(_) => (0, 0),
         Kind::Other => (Registers::MAX, 0),
@@ -67,9 +64,11 @@ fn registers(of: bpf_insn) -> (Registers, Registers) {
 /// What a function may be given.
 const ARGUMENTS: Registers = 0b11_1110;
 
-/// The arguments of a helper: of those that are called often, as many as it has.
-fn arguments(helper: i32) -> Registers {
-    let arguments = match helper {
+/// The arguments of a helper: of those that are called often, as many as it has. A function of ours
+/// has to be given all, whether it reads them or not: the verifier holds calls against its type.
+fn arguments(of: bpf_insn) -> Registers {
+    let arguments = match of.imm {
+        _ if of.src_reg() != 0 => 5,
         BPF_FUNC_TAIL_CALL => 3,
         BPF_FUNC_GET_SMP_PROCESSOR_ID | BPF_FUNC_JIFFIES64 => 0,
         _ => 5,
