@@ -28,6 +28,9 @@ const ATTACH_TCX_EGRESS: u32 = 47;
 /// `XDP_FLAGS_DRV_MODE`: native, or not at all.
 const NATIVE: u32 = 1 << 2;
 
+/// `TC_ACT_OK`: a pass after which no program behind is asked.
+pub(super) const TC_LAST_WORD: u32 = 0;
+
 /// Where a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -55,11 +58,12 @@ impl Kind {
         }
     }
 
-    /// "Pass", as a program returns it.
+    /// "Pass", as the product returns it: at TC programs behind it have their say
+    /// (`TC_ACT_UNSPEC`).
     pub(super) const fn pass(self) -> u32 {
         match self {
             Self::Xdp => 2,
-            Self::Tc => 0,
+            Self::Tc => u32::MAX,
         }
     }
 

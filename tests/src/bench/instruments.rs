@@ -23,19 +23,21 @@ const UDP: i32 = 8;
 
 /// Drops everything: the floor.
 pub(super) fn bare(kind: Kind) -> Result<OwnedFd> {
-    let verdict = i32::try_from(kind.drop())?;
-    bpf::load(kind, "bare drop", &Code::default().set(0, verdict).exit().finish(verdict))
+    always(kind, "bare drop", kind.drop())
 }
 
-/// Passes everything: what a hook costs without anything to do.
-pub(super) fn idle(kind: Kind) -> Result<OwnedFd> {
-    let verdict = i32::try_from(kind.pass())?;
-    bpf::load(kind, "idle", &Code::default().set(0, verdict).exit().finish(verdict))
+/// Passes everything with one verdict: what a hook costs without anything to do.
+pub(super) fn idle(kind: Kind, verdict: u32) -> Result<OwnedFd> {
+    always(kind, "idle", verdict)
+}
+
+fn always(kind: Kind, name: &str, verdict: u32) -> Result<OwnedFd> {
+    let verdict = verdict.cast_signed();
+    bpf::load(kind, name, &Code::default().set(0, verdict).exit().finish(verdict))
 }
 
 /// Drops UDP over IPv4 where it enters, and passes the rest: what a machine needs to be found.
 pub(super) fn sink() -> Result<OwnedFd> {
-    let pass = i32::try_from(Kind::Tc.pass())?;
     let code = headers(Kind::Tc, V4_HEADERS - TCP + UDP)
         .load(Size::Two, 3, 8, 12)
         .bail_unless(3, i32::from(0x0800_u16.to_be()))
@@ -43,7 +45,7 @@ pub(super) fn sink() -> Result<OwnedFd> {
         .bail_unless(3, 17)
         .set(0, i32::try_from(Kind::Tc.drop())?)
         .exit()
-        .finish(pass);
+        .finish(Kind::Tc.pass().cast_signed());
     bpf::load(Kind::Tc, "sink", &code)
 }
 
@@ -82,7 +84,7 @@ pub(super) fn parse_and_count(kind: Kind, protocol: u8, verdict: u32) -> Result<
         .load(Size::Eight, 3, 0, 8)
         .add_number(3, 60)
         .store(Size::Eight, 0, 8, 3)
-        .set(0, i32::try_from(verdict)?)
+        .set(0, verdict.cast_signed())
         .exit()
         .finish(BROKEN);
     bpf::load(kind, "parse and count", &code)

@@ -85,10 +85,7 @@ impl<'a> Range<'a> {
 
     /// "Pass" of the product at this hook.
     pub(super) fn pass(&self) -> Verdict {
-        Verdict::Is(match self.kind {
-            Kind::Xdp => 2,
-            Kind::Tc => u32::MAX,
-        })
+        Verdict::Is(self.kind.pass())
     }
 
     /// A program on one frame.

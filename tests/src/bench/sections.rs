@@ -131,12 +131,14 @@ pub(super) const SECTIONS: [Section; 12] = [
                 a /24 and a port each; the datagram's port is a rule's, its destination is not, and \
                 it passes. We admit it by a rule and know its flow, peers keep none. Ours is at TC \
                 alone: XDP on the veth would have each packet sent there made with more room, \
-                200 ns. Of the programs that pass everything one has two instructions; `parse + \
-                count` is the least that a firewall can do.",
+                200 ns. What passes everything has two instructions; like ours and `parse + count`, \
+                the least that a firewall can do, it lets programs behind it have their say, \
+                unless the row says that it has the last word.",
         ours: &["TC egress, 10 rules", "TC egress, 1,000 rules"],
         others: &[
             "nothing attached",
             "TC egress that passes everything",
+            "the same, as the last word",
             "TC egress, parse + count",
             "nft output, 10 rules in a row",
             "nft output, 100 rules in a row",

@@ -53,12 +53,14 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         }
         files
     };
-    let idle = instruments::idle(Kind::Tc)?;
+    let idle = instruments::idle(Kind::Tc, Kind::Tc.pass())?;
+    let final_word = instruments::idle(Kind::Tc, bpf::TC_LAST_WORD)?;
     let least = instruments::parse_and_count(Kind::Tc, proto::UDP, Kind::Tc.pass())?;
     let peers = peers::output(bench)?;
     let mut rows = vec![
         ("nothing attached", Way::Open, Batches::default()),
         ("TC egress that passes everything", Way::Program(&idle), Batches::default()),
+        ("the same, as the last word", Way::Program(&final_word), Batches::default()),
         ("TC egress, parse + count", Way::Program(&least), Batches::default()),
         ("TC egress, 10 rules", Way::Ours(10), Batches::default()),
         ("TC egress, 1,000 rules", Way::Ours(1_000), Batches::default()),
@@ -104,7 +106,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
 enum Way<'p> {
     /// Nothing.
     Open,
-    /// An instrument that passes everything.
+    /// An instrument.
     Program(&'p OwnedFd),
     /// The product, with so many rules.
     Ours(u32),
