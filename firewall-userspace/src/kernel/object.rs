@@ -20,7 +20,7 @@ use aya_obj::generated::{bpf_insn, bpf_map_type, bpf_prog_type};
 use aya_obj::{Function, Object as Parsed, ProgramSection};
 use firewall_common::abi::tables::Setting;
 
-use super::fold;
+use super::fold::{self, WIDE};
 use super::maps::{MMAPABLE, NAMES};
 use super::program::{self, Records, Source};
 use super::sys::{self, Shape};
@@ -237,8 +237,6 @@ fn create(name: &str, map: &aya_obj::Map, settings: &Settings) -> Result<OwnedFd
     Ok(fd)
 }
 
-/// `r = number ll`: the only instruction of two halves.
-const WIDE: u8 = 0x18;
 /// The number is a map's descriptor.
 const MAP: u8 = 1;
 /// The number is the address of a map's value.

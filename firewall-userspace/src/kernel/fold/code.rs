@@ -9,8 +9,8 @@ pub(super) const GOTO: u8 = 0x05;
 const GOTO_FAR: u8 = 0x06;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
-/// `r = number ll`, of two places.
-pub(super) const WIDE: u8 = 0x18;
+/// `r = number ll`: the only instruction of two halves.
+pub(in super::super) const WIDE: u8 = 0x18;
 /// In the operation: the operand is a register, not a number.
 pub(super) const REGISTER: u8 = 0x08;
 

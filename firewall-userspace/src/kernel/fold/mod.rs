@@ -3,21 +3,23 @@
 //! Settings are immediate numbers once a generation is known, after LLVM has done its work. The
 //! verifier leaves out branches that nobody takes, but numbers stay in registers of their own,
 //! and a branch stays where both of its ends are used otherwise. So this does what a compiler
-//! would do that knew them: numbers that are known take the place of registers ([`values`]), what
-//! nobody needs is left out ([`needed`]), and what is left moves together ([`compact`]).
+//! would do that knew them: constants are propagated ([`constants`]), dead code is left out
+//! ([`liveness`]), and what is left moves together ([`compact`]).
 
 mod code;
 mod compact;
-mod needed;
+mod constants;
+mod liveness;
 #[cfg(test)]
 mod tests;
-mod values;
 
 use std::ops::Range;
 
 use anyhow::Result;
 use aya_obj::Function;
 use aya_obj::generated::bpf_insn;
+
+pub(super) use code::WIDE;
 
 /// Folds a program, and moves along what its records say of places in it.
 ///
@@ -28,22 +30,25 @@ pub(super) fn fold(function: &mut Function) -> Result<()> {
     let length = function.instructions.len();
     let (code, origins) = folded(&function.instructions)?;
     function.instructions = code;
-    let follow = |places: Vec<&mut u32>| -> Vec<bool> {
-        let old: Vec<u32> = places.iter().map(|place| **place).collect();
-        let moved = moved(&old, length, &origins);
-        let follow = |(place, moved): (&mut u32, Option<u32>)| {
-            *place = moved.unwrap_or(*place);
-            moved.is_some()
-        };
-        places.into_iter().zip(moved).map(follow).collect()
-    };
-    let functions = &mut function.func_info.func_info;
-    let mut stay = follow(functions.iter_mut().map(|of| &mut of.insn_off).collect()).into_iter();
-    functions.retain(|_| stay.next() == Some(true));
-    let lines = &mut function.line_info.line_info;
-    let mut stay = follow(lines.iter_mut().map(|of| &mut of.insn_off).collect()).into_iter();
-    lines.retain(|_| stay.next() == Some(true));
+    follow(&mut function.func_info.func_info, |of| &mut of.insn_off, length, &origins);
+    follow(&mut function.line_info.line_info, |of| &mut of.insn_off, length, &origins);
     Ok(())
+}
+
+/// Moves records along with the code that each names by its place; those of code that is gone go, too.
+fn follow<R>(
+    records: &mut Vec<R>,
+    place: impl Fn(&mut R) -> &mut u32,
+    length: usize,
+    origins: &[usize],
+) {
+    let old: Vec<u32> = records.iter_mut().map(|record| *place(record)).collect();
+    let mut moved = moved(&old, length, origins).into_iter();
+    records.retain_mut(|record| {
+        let new = moved.next().flatten();
+        *place(record) = new.unwrap_or_default();
+        new.is_some()
+    });
 }
 
 /// The same program, shorter, and the place that each slot of it had. It is done again until that
@@ -52,10 +57,10 @@ fn folded(code: &[bpf_insn]) -> Result<(Vec<bpf_insn>, Vec<usize>)> {
     let (mut code, mut origins): (Vec<_>, Vec<usize>) = (code.to_vec(), (0..code.len()).collect());
     loop {
         let mut instructions = code::read(&code);
-        let known = values::known(&instructions)?;
-        values::write(&mut instructions, &known);
+        let known = constants::known(&instructions)?;
+        constants::write(&mut instructions, &known);
         let reached: Vec<bool> = known.iter().map(Option::is_some).collect();
-        let needed = needed::needed(&instructions, &reached)?;
+        let needed = liveness::needed(&instructions, &reached)?;
         let (shorter, places) = compact::compact(&instructions, &needed)?;
         let done = shorter.len() == code.len() && std::iter::zip(&shorter, &code).all(same);
         origins = places.into_iter().map(|place| origins[place]).collect();

@@ -7,7 +7,12 @@
     reason = "the arithmetic of registers"
 )]
 
+use std::cell::Cell;
+
 use aya_obj::generated::bpf_insn;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::TestRunner;
 
 use super::folded;
 
@@ -22,6 +27,7 @@ fn of(code: u8, to: u8, from: u8, off: i16, imm: i32) -> bpf_insn {
     }
 }
 
+const GOTO: u8 = 0x05;
 const EXIT: u8 = 0x95;
 const MOVE: u8 = 0xb7;
 const ADD: u8 = 0x07;
@@ -61,58 +67,48 @@ fn a_number_too_long_for_arithmetic_is_loaded_at_once() {
 
 #[test]
 fn a_jump_out_of_the_code_is_refused() {
-    assert!(folded(&[of(0x05, 0, 0, 5, 0), of(EXIT, 0, 0, 0, 0)]).is_err());
-}
-
-/// Pseudo-random numbers, the same ones each time.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
+    assert!(folded(&[of(GOTO, 0, 0, 5, 0), of(EXIT, 0, 0, 0, 0)]).is_err());
 }
 
 const OPERATIONS: [u8; 9] = [0x00, 0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0xa0, 0xb0];
 const CONDITIONS: [u8; 11] = [0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xa0, 0xb0, 0xc0, 0xd0];
 const INTERESTING: [i32; 8] = [0, 1, 2, 7, -1, i32::MAX, i32::MIN, 0x1234_5678];
 
-/// A program over five registers, of arithmetic, loads and jumps to and fro.
-fn random(numbers: &mut Numbers) -> Vec<bpf_insn> {
-    let length = 3 + numbers.below(30);
-    let mut code = Vec::new();
-    for place in 0..length {
-        let (to, from) = (numbers.below(5) as u8, numbers.below(5) as u8);
-        let off = numbers.below(length + 1) as i16 - place as i16 - 1;
-        let imm = numbers.one_of(&INTERESTING);
-        let operand = numbers.one_of(&[0, 0, REGISTER]);
-        code.push(match numbers.below(8) {
-            0 => of(0x05, 0, 0, off, 0),
-            1 => of(
-                numbers.one_of(&CONDITIONS) | operand | numbers.one_of(&[5, 6]),
-                to,
-                from,
-                off,
-                imm,
-            ),
-            2 => of(LOAD, to, 6, 0, 0),
-            3 if numbers.below(3) == 0 => of(EXIT, 0, 0, 0, 0),
-            3 | 4 => of(MOVE, to, 0, 0, imm),
+/// An instruction over five registers: arithmetic, a load, or a jump that leads nowhere yet.
+fn instruction() -> impl Strategy<Value = bpf_insn> {
+    let operand = select(vec![0, 0, REGISTER]);
+    (0..16_u8, (0..5_u8, 0..5_u8), select(&INTERESTING), operand, any::<Index>(), any::<bool>())
+        .prop_map(|(kind, (to, from), imm, operand, which, wide)| match kind {
+            0 | 1 => of(GOTO, 0, 0, 0, 0),
+            2 | 3 => {
+                let class = if wide { 5 } else { 6 };
+                of(which.get(&CONDITIONS) | operand | class, to, from, 0, imm)
+            }
+            4 | 5 => of(LOAD, to, 6, 0, 0),
+            6 => of(EXIT, 0, 0, 0, 0),
+            7..=9 => of(MOVE, to, 0, 0, imm),
             _ => {
-                let operation = numbers.one_of(&OPERATIONS);
+                let (operation, class) = (*which.get(&OPERATIONS), if wide { 7 } else { 4 });
                 let shift = matches!(operation, 0x60 | 0x70) && operand == 0;
                 let imm = if shift { imm & 31 } else { imm };
-                of(operation | operand | numbers.one_of(&[4, 7]), to, from, 0, imm)
+                of(operation | operand | class, to, from, 0, imm)
             }
-        });
-    }
-    code.push(of(EXIT, 0, 0, 0, 0));
-    code
+        })
+}
+
+/// A program with jumps to and fro. What it finds in its registers is not known to it.
+fn program() -> impl Strategy<Value = Vec<bpf_insn>> {
+    prop::collection::vec((instruction(), any::<Index>()), 3..33).prop_map(|drawn| {
+        let length = drawn.len();
+        let lead = |(place, (this, end)): (usize, (bpf_insn, Index))| {
+            let jumps = this.code != EXIT && matches!(this.code & 7, 5 | 6);
+            let off = end.index(length + 1) as i16 - place as i16 - 1;
+            if jumps { bpf_insn { off, ..this } } else { this }
+        };
+        let loads = (0..5).map(|to| of(LOAD, to, 6, 0, 0));
+        let code = loads.chain(drawn.into_iter().enumerate().map(lead));
+        code.chain([of(EXIT, 0, 0, 0, 0)]).collect()
+    })
 }
 
 /// What a program returns that is given a number; none if it goes on for too long. It says by itself
@@ -136,7 +132,7 @@ fn run(code: &[bpf_insn], given: u64, steps: usize) -> Option<u64> {
                 registers[to] = u64::from(high) << 32 | u64::from(this.imm as u32);
                 place += 1;
             }
-            0x05 => jumps = true,
+            GOTO => jumps = true,
             code if matches!(code & 7, 4 | 7) => {
                 let (one, other) = (cut(registers[to]), cut(operand()));
                 let shift = other & if wide { 63 } else { 31 };
@@ -178,22 +174,24 @@ fn run(code: &[bpf_insn], given: u64, steps: usize) -> Option<u64> {
 
 #[test]
 fn programs_return_what_they_did() {
-    let mut numbers = Numbers(11);
-    let (mut ended, mut shorter) = (0, 0);
-    for _ in 0..20_000 {
-        let code = random(&mut numbers);
-        // What a program finds in its registers is not known to it.
-        let loads = (0..5).map(|to| of(LOAD, to, 6, 0, 0));
-        let code: Vec<bpf_insn> = loads.chain(code).collect();
-        let (new, origins) = folded(&code).unwrap();
-        assert!(new.len() == origins.len() && origins.is_sorted());
-        shorter += usize::from(new.len() + 5 < code.len());
-        for _ in 0..4 {
-            let given = i64::from(numbers.one_of(&INTERESTING)) as u64 & 0xf_ffff_ffff;
-            let Some(result) = run(&code, given, 400) else { continue };
-            assert_eq!(run(&new, given, 400), Some(result), "{code:?}");
-            ended += 1;
-        }
-    }
+    let (ended, shorter) = (Cell::new(0), Cell::new(0));
+    let given = prop::array::uniform4(select(&INTERESTING));
+    let config =
+        ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
+        .run(&(program(), given), |(code, given)| {
+            let (new, origins) = folded(&code).unwrap();
+            prop_assert!(new.len() == origins.len() && origins.is_sorted());
+            shorter.set(shorter.get() + usize::from(new.len() + 5 < code.len()));
+            for given in given {
+                let given = i64::from(given) as u64 & 0xf_ffff_ffff;
+                let Some(result) = run(&code, given, 400) else { continue };
+                prop_assert_eq!(run(&new, given, 400), Some(result));
+                ended.set(ended.get() + 1);
+            }
+            Ok(())
+        })
+        .unwrap();
+    let (ended, shorter) = (ended.get(), shorter.get());
     assert!(ended > 20_000 && shorter > 2_000, "{ended} ended, {shorter} shorter");
 }

@@ -1,4 +1,4 @@
-//! What registers hold, where that is the same however one comes there.
+//! Constant propagation: what registers hold, where that is the same however one comes there.
 
 use anyhow::Result;
 use aya_obj::generated::bpf_insn;

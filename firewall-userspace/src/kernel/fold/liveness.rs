@@ -1,4 +1,4 @@
-//! Which instructions somebody needs.
+//! Which registers are live behind each instruction, and so which instructions somebody needs.
 
 use anyhow::Result;
 use aya_obj::generated::bpf_insn;
