@@ -99,7 +99,6 @@ impl Object {
         let tables = descriptors.get("TABLES").context("the object has no tables")?.as_raw_fd();
         for function in parsed.functions.values_mut() {
             specialise(function, &values, tables, settings)?;
-            fold::fold(function)?;
         }
         Ok(Self {
             parsed,
@@ -160,7 +159,9 @@ impl Object {
         let program = self.parsed.programs.get(name);
         let program = program.with_context(|| format!("no program {name}"))?;
         let function = self.parsed.functions.get(&(program.section_index, program.address));
-        let function = function.with_context(|| format!("{name} has no code"))?;
+        // Here, and not for all at once: most are parts of others, or not loaded.
+        let mut function = function.with_context(|| format!("{name} has no code"))?.clone();
+        fold::fold(&mut function)?;
         let (kind, flags) = match program.section {
             ProgramSection::Xdp { frags, .. } => {
                 (bpf_prog_type::BPF_PROG_TYPE_XDP, if frags { XDP_HAS_FRAGS } else { 0 })
