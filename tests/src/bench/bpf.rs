@@ -28,8 +28,8 @@ const ATTACH_TCX_EGRESS: u32 = 47;
 /// `XDP_FLAGS_DRV_MODE`: native, or not at all.
 const NATIVE: u32 = 1 << 2;
 
-/// `TC_ACT_OK`: a pass after which no program behind is asked.
-pub(super) const TC_LAST_WORD: u32 = 0;
+/// A pass after which no program behind is asked.
+pub(super) const TC_ACT_OK: u32 = 0;
 
 /// Where a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -132,13 +132,13 @@ pub(super) const SECTIONS: [Section; 12] = [
                 it passes. We admit it by a rule and know its flow, peers keep none. Ours is at TC \
                 alone: XDP on the veth would have each packet sent there made with more room, \
                 200 ns. What passes everything has two instructions; like ours and `parse + count`, \
-                the least that a firewall can do, it lets programs behind it have their say, \
-                unless the row says that it has the last word.",
+                the least that a firewall can do, it returns TC_ACT_UNSPEC, so that programs \
+                behind it have their say; one ends the chain with TC_ACT_OK.",
         ours: &["TC egress, 10 rules", "TC egress, 1,000 rules"],
         others: &[
             "nothing attached",
             "TC egress that passes everything",
-            "the same, as the last word",
+            "TC egress that says TC_ACT_OK",
             "TC egress, parse + count",
             "nft output, 10 rules in a row",
             "nft output, 100 rules in a row",
