@@ -144,18 +144,18 @@ fn compile_in(
     let (sets, seed) = (resolved.addresses.values(), environment.seed);
     let is_large =
         sets.iter().map(|set| set.v4.ranges().len() + set.v6.ranges().len()).sum::<usize>() > LARGE;
-    let (plan, addresses) = parallel::both(
+    // The digest here, because to divide addresses takes longer than to plan.
+    let ((plan, hash), addresses) = parallel::both(
         is_large,
-        || slots::plan(slots, &resolved),
+        || (slots::plan(slots, &resolved), digest::of(policy, &resolved)),
         || AddressClasses::new(sets, seed, room),
     );
     let (plan, addresses) = (plan?, addresses?);
-    let told = || {
-        let rules = generation::rules(&resolved, &plan.assignments);
-        (rules, digest::of(policy, &resolved))
-    };
-    let tables = || tables(policy, (environment, room), &resolved, &plan, &addresses);
-    let ((rules, hash), tables) = parallel::both(is_large, told, tables);
+    let (rules, tables) = parallel::both(
+        is_large,
+        || generation::rules(&resolved, &plan.assignments),
+        || tables(policy, (environment, room), &resolved, &plan, &addresses),
+    );
     let Tables { words, settings, memory } = tables?;
     let defaults = [&policy.ingress, &policy.egress].map(generation::default);
     *slots = plan.table;
