@@ -80,6 +80,20 @@ pub(super) fn output(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
     Ok(peers.found)
 }
 
+/// As many rules as ours and more, in the ways that peers load quickest.
+pub(super) fn large(bench: &mut Bench<'_>) -> Result<Vec<Peer>> {
+    let mut peers = Peers { bench, section: "load", needs: &[], found: Vec::new() };
+    let make = || Script::restore("iptables-legacy-restore", &input(1_000));
+    peers.add(&LEGACY, "iptables-legacy INPUT, 1,000 rules", make)?;
+    for rules in [Rules::Map(1_000), Rules::Map(10_000), Rules::MapAndHosts(100_000, MILLION)] {
+        peers.nft(Direction::Ingress, rules)?;
+    }
+    peers.add(&IPSET, "ipset hash:ip of 1,000,000", || ipset(MILLION, false))?;
+    Ok(peers.found)
+}
+
+const MILLION: u32 = 1_000_000;
+
 /// What sets a peer up, and takes away what that has made.
 struct Tool {
     command: &'static str,
@@ -184,12 +198,15 @@ enum Rules {
     Set(u32),
     /// Networks alone.
     Networks(u32),
+    /// A map, behind a set of so many hosts.
+    MapAndHosts(u32, u32),
 }
 
 impl Rules {
     fn words(self) -> String {
         let number = |count: u32| match (count / 1_000, count % 1_000) {
             (0, few) => few.to_string(),
+            (1_000, 0) => "1,000,000".to_owned(),
             (thousands, rest) => format!("{thousands},{rest:03}"),
         };
         match self {
@@ -197,6 +214,9 @@ impl Rules {
             Self::Map(count) => format!("vmap of {}", number(count)),
             Self::Set(count) => format!("concatenated set of {}", number(count)),
             Self::Networks(count) => format!("interval set of {}", number(count)),
+            Self::MapAndHosts(map, set) => {
+                format!("vmap of {}, set of {}", number(map), number(set))
+            }
         }
     }
 }
@@ -208,17 +228,20 @@ fn chain(direction: Direction, rules: Rules) -> String {
         Direction::Ingress => ("saddr", "tcp"),
         Direction::Egress => ("daddr", "udp"),
     };
+    let map = |count| concatenated("map", count, " : verdict", " : drop");
+    let by_map = format!("ip {remote} . {protocol} dport vmap @s\n");
     let (set, rules) = match rules {
         Rules::InARow(count) => (String::new(), in_a_row(count, remote, protocol)),
-        Rules::Map(count) => (
-            concatenated("map", count, " : verdict", " : drop"),
-            format!("ip {remote} . {protocol} dport vmap @s\n"),
-        ),
+        Rules::Map(count) => (map(count), by_map),
         Rules::Set(count) => (
             concatenated("set", count, "", ""),
             format!("ip {remote} . {protocol} dport @s counter drop\n"),
         ),
         Rules::Networks(count) => (networks(count), format!("ip {remote} @s counter drop\n")),
+        Rules::MapAndHosts(count, hosts) => (
+            map(count) + &set_of_hosts(hosts),
+            format!("ip {remote} @hosts counter drop\n{by_map}"),
+        ),
     };
     match direction {
         Direction::Ingress => format!(
@@ -262,6 +285,15 @@ fn networks(count: u32) -> String {
         "set s {{ type ipv4_addr; flags interval; elements = {{ {} }} }}\n",
         elements.join(", ")
     )
+}
+
+fn set_of_hosts(count: u32) -> String {
+    let mut random = Random::new(3);
+    let mut hosts: Vec<Ipv4Addr> = (0..count).map(|_| random.address().into()).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let elements: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+    format!("set hosts {{ type ipv4_addr; elements = {{ {} }} }}\n", elements.join(", "))
 }
 
 /// `iptables-restore`'s text: rules in a row in INPUT, the rest of ours dropped.

@@ -226,7 +226,8 @@ pub(super) const SECTIONS: [Section; 12] = [
                 Policies are YAML in files below 1 MiB, the set a group of hosts in several; \
                 before them twelve rules were in force, or what the row names. \
                 Create and fill: the tables. Verify: loading the programs. Keep: the copy of the \
-                files for the next boot.",
+                files for the next boot. Of peers the whole command, in the form that they load \
+                quickest.",
         ours: &[
             "10 rules",
             "1,000 rules",
@@ -236,7 +237,13 @@ pub(super) const SECTIONS: [Section; 12] = [
             "100,000 rules + 1M set",
             "100,000 rules + 1M set, one more rule",
         ],
-        others: &[],
+        others: &[
+            "iptables-legacy INPUT, 1,000 rules",
+            "nft ingress, vmap of 1,000",
+            "nft ingress, vmap of 10,000",
+            "nft ingress, vmap of 100,000, set of 1,000,000",
+            "ipset hash:ip of 1,000,000",
+        ],
     },
     Section {
         id: "swap",
