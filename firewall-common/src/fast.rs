@@ -18,7 +18,7 @@ use crate::frame::{Frame, Header as _};
 use crate::packet::{Address, Family};
 use crate::parse::ethertype;
 use crate::passes::Moment;
-use crate::pipeline::{Arrival, World};
+use crate::pipeline::{Arrival, World, admitted_by, wire_bytes};
 use crate::policy::{self, Tables, Tuple};
 use crate::service::{PortPlace, proto};
 use crate::verdict::{Decision, Direction, Reason, Verdict};
@@ -155,9 +155,8 @@ fn counted<W: World, P: Common>(
     let (segments, bytes) = (world.segments(arrival), u64::from(arrival.length));
     let (packets, bytes) = if segments > 1 {
         cold();
-        // Each segment of a super-packet had the headers that it shows once.
-        let others = u64::from(segments - 1);
-        (others + 1, bytes + others * u64::from(packet.again().headers()))
+        let packets = u64::from(segments);
+        (packets, wire_bytes(bytes, packets, packet.again().headers().into()))
     } else {
         (1, bytes)
     };
@@ -397,20 +396,6 @@ fn flow_key<P: Common>(packet: &P, direction: Direction) -> FlowKey {
         protocol: packet.protocol(),
         family: P::FAMILY as u8,
         reserved: 0,
-    }
-}
-
-/// The reason for which a cell lets a packet pass, if it does.
-#[inline(always)]
-const fn admitted_by(cell: Cell) -> Option<Reason> {
-    if !cell.has(Cell::ALLOW) {
-        None
-    } else if !cell.has(Cell::FAILSAFE | Cell::DEFAULT) {
-        Some(Reason::Rule)
-    } else if cell.has(Cell::FAILSAFE) {
-        Some(Reason::Failsafe)
-    } else {
-        Some(Reason::DefaultAllow)
     }
 }
 

@@ -18,10 +18,14 @@
 //! | [`hosts`] | lone addresses of huge sets, and what nobody names |
 //! | [`lines`] | the first rule that holds, where both ends are networks by the thousand |
 //! | [`baseline`] | built-in rules that keep a host alive |
+//! | [`opening`] | what somebody lets in for a while |
+//! | [`control`] | which slot is in force, and until when |
 //! | [`flow`] | flows this host opened, and replies |
 //! | [`passes`] | what a CPU let out a moment ago |
 //! | [`fragment`], [`guard`] | fragments; rates of what is admitted unasked |
 //! | [`request`] | requests per second from packets |
+//! | [`service`] | protocols and ports as one number |
+//! | [`time`] | moments that are compared though they wrap |
 //! | [`verdict`] | every reason to pass or drop |
 //! | [`cold`] | a mark of what packets seldom need |
 //! | [`abi`] | bytes shared through maps |

@@ -278,8 +278,7 @@ fn staged<W: World>(
     if matches!(direction, Direction::Ingress) && banned(world, packet) {
         return because(Reason::Banned);
     }
-    if cell.has(Cell::ALLOW) {
-        let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultAllow } else { Reason::Rule };
+    if let Some(reason) = admitted_by(cell) {
         return admit(world, packet, answers, reason, direction);
     }
     match established(world, packet, answers, direction) {
@@ -289,6 +288,26 @@ fn staged<W: World>(
         Established::No if is_noise(packet, direction) => because(Reason::Noise),
         Established::No => Decision { reason: Reason::DefaultDrop, cell, new_flow: false },
     }
+}
+
+/// The reason for which a cell lets a packet pass, if it does.
+#[inline(always)]
+pub(crate) const fn admitted_by(cell: Cell) -> Option<Reason> {
+    if !cell.has(Cell::ALLOW) {
+        None
+    } else if !cell.has(Cell::FAILSAFE | Cell::DEFAULT) {
+        Some(Reason::Rule)
+    } else if cell.has(Cell::FAILSAFE) {
+        Some(Reason::Failsafe)
+    } else {
+        Some(Reason::DefaultAllow)
+    }
+}
+
+/// Bytes on the wire of a super-packet: each of its segments had the headers that it shows once.
+#[inline(always)]
+pub(crate) const fn wire_bytes(length: u64, segments: u64, headers: u64) -> u64 {
+    length + (segments - 1) * headers
 }
 
 /// Whether a packet is dropped only because no rule names it.
@@ -441,8 +460,7 @@ fn later<W: World>(world: &mut W, packet: &Packet, cell: Cell, direction: Direct
     if matches!(direction, Direction::Ingress) && banned(world, packet) {
         return because(Reason::Banned);
     }
-    if cell.has(Cell::ALLOW) {
-        let reason = if cell.has(Cell::DEFAULT) { Reason::DefaultAllow } else { Reason::Rule };
+    if let Some(reason) = admitted_by(cell) {
         return Decision { reason, cell, new_flow: false };
     }
     if !cell.has(Cell::DEFAULT) {
@@ -505,9 +523,8 @@ fn clock<W: World>(world: &W) -> Clock {
 #[inline(always)]
 fn account<W: World>(world: &mut W, decision: &Decision, packet: &Packet, arrival: &Arrival) {
     let packets = u64::from(world.segments(arrival));
-    // Each segment of a super-packet had the headers that it shows once.
-    let repeated = (packets - 1) * u64::from(packet.payload_offset);
-    let bytes = u64::from(arrival.length.max(packet.length)) + repeated;
+    let length = u64::from(arrival.length.max(packet.length));
+    let bytes = wire_bytes(length, packets, packet.payload_offset.into());
     world.count(decision, packets, bytes);
     let dropped = matches!(decision.reason.verdict(), Verdict::Drop);
     let quiet = decision.cell.has(Cell::QUIET) || matches!(decision.reason, Reason::Noise);

@@ -15,6 +15,7 @@ use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
+use firewall_common::packet::Packet;
 use firewall_common::passes::{self, Pass};
 use firewall_common::verdict::Decision;
 use firewall_common::{fragment, guard, request};
@@ -145,6 +146,14 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's own, for the one run on it; global functions take it up
     // while their callers do not touch it.
     Some(unsafe { &mut *scratch })
+}
+
+/// The packet in the scratch of this run, where a caller has the rest of it in hand.
+#[inline(always)]
+pub(crate) fn scratch_packet() -> Option<&'static Packet> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as above; nobody writes to it while a unit of its payload is read.
+    Some(unsafe { &(*scratch).packet })
 }
 
 /// The decision itself, written to memory and read again: the verifier does not know

@@ -220,12 +220,12 @@ fn next_unit<H: Hook>(frame: &H, entry: *mut Entry, tally: *mut Tally, kind: u32
     let entry = unsafe { entry.as_mut() };
     // SAFETY: as above.
     let tally = unsafe { tally.as_mut() };
-    let (Some(entry), Some(tally), Some(scratch), Some(kind)) =
-        (entry, tally, maps::scratch(), Kind::from_number(kind))
+    let (Some(entry), Some(tally), Some(packet), Some(kind)) =
+        (entry, tally, maps::scratch_packet(), Kind::from_number(kind))
     else {
         return 0;
     };
-    u32::from(request::next_unit_of(frame, kind, entry, &scratch.packet, tally))
+    u32::from(request::next_unit_of(frame, kind, entry, packet, tally))
 }
 
 #[inline(always)]

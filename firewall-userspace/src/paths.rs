@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Directory of host.yaml, `rules/` and `lists/`; moved by `FIREWALL_CONFIG`.
+/// Directory of host.yaml and `rules/`; moved by `FIREWALL_CONFIG`.
 pub(crate) fn configuration() -> PathBuf {
     from_environment("FIREWALL_CONFIG", firewall_policy::source::ROOT)
 }

@@ -102,19 +102,11 @@ fn of_kernel(pins: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     let release = kernel::release().unwrap_or_else(|| "of unknown version".to_owned());
     let version = kernel::Version::running();
-    let has = |needed: Version| version.is_some_and(|running| running >= needed);
-    findings.push(if has(Version::FLOOR) {
+    findings.push(if version.is_some_and(|running| running >= Version::FLOOR) {
         Finding::new(Level::Ok, "kernel", format!("Linux {release}, BPF links"))
     } else {
         let needed = format!("Linux {release} is too old: {} or newer is needed", Version::FLOOR);
         Finding::new(Level::Fail, "kernel", needed)
-    });
-    findings.push(if has(Version::TCX) {
-        Finding::new(Level::Ok, "tcx", "TC programs are attached as links, first in their order")
-    } else {
-        let text =
-            format!("before Linux {} TC programs are attached by a clsact qdisc", Version::TCX);
-        Finding::new(Level::Note, "tcx", text)
     });
     findings.push(if kernel::has_btf() {
         Finding::new(Level::Ok, "btf", "the kernel describes its types")

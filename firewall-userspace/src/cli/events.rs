@@ -24,9 +24,10 @@ Examples:
   firewall events --since 10m --port 3306
   firewall events -f --from 192.0.2.0/24 -o json
 
-Events are samples: of a flood one packet a second is told, and how many more
-there were. Counters are the truth. A process name is looked up afterwards and
-may be wrong, hence the question mark.")]
+Events are samples: of a flood from one source one packet a second and CPU is
+told, of one from many 64, and how many more there were. Counters are the
+truth. A process name is looked up afterwards and may be wrong, hence the
+question mark.")]
 pub(super) struct Arguments {
     /// Go on with those to come
     #[arg(long, short)]

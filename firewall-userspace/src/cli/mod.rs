@@ -55,7 +55,7 @@ use out::Out;
 #[command(name = "firewall", version, max_term_width = 80, disable_version_flag = true)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// host.yaml, rules/ and lists/ [`FIREWALL_CONFIG`, or /etc/firewall]
+    /// host.yaml and rules/ [`FIREWALL_CONFIG`, or /etc/firewall]
     #[arg(long, global = true, value_name = "DIR", help_heading = PLACES)]
     config: Option<PathBuf>,
     /// What is pinned [`FIREWALL_PINS`, or /sys/fs/bpf/firewall]

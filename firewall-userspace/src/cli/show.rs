@@ -37,7 +37,7 @@ enum What {
     Baseline(Bare),
     /// Services by name: protocols, ports, how requests are counted
     Services(Of),
-    /// Groups and lists by name
+    /// Groups by name
     Groups(Of),
     /// The rules of a policy in the order in which they win
     Policy(PolicyArguments),

@@ -153,7 +153,6 @@ const fn shown(hook: Attached) -> Hook {
         Attached::XdpNative => Hook::XdpNative,
         Attached::XdpGeneric => Hook::XdpGeneric,
         Attached::TcxIngress | Attached::TcxEgress => Hook::Tcx,
-        Attached::ClsactIngress | Attached::ClsactEgress => Hook::Clsact,
     }
 }
 

@@ -10,8 +10,6 @@ pub(crate) struct Version(pub u32, pub u32);
 impl Version {
     /// Oldest whose verifier takes the programs: 6.1 does not.
     pub(crate) const FLOOR: Self = Self(6, 12);
-    /// TC programs as links, in an order.
-    pub(crate) const TCX: Self = Self(6, 6);
 
     /// Of the running kernel.
     pub(crate) fn running() -> Option<Self> {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::links::FdLink;
-use aya::programs::tc::{NlOptions, TcAttachOptions, qdisc_add_clsact};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya_obj::programs::XdpAttachType;
 use firewall_policy::ir::IngressHook;
 
@@ -29,22 +29,12 @@ pub enum Hook {
     TcxIngress,
     /// TC egress, TCX.
     TcxEgress,
-    /// TC ingress by a clsact qdisc, before Linux 6.6.
-    ClsactIngress,
-    /// TC egress by a clsact qdisc.
-    ClsactEgress,
 }
 
 impl Hook {
     /// Every way.
-    pub const ALL: [Self; 6] = [
-        Self::XdpNative,
-        Self::XdpGeneric,
-        Self::TcxIngress,
-        Self::TcxEgress,
-        Self::ClsactIngress,
-        Self::ClsactEgress,
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::XdpNative, Self::XdpGeneric, Self::TcxIngress, Self::TcxEgress];
 
     /// Name, as pinned and exported.
     #[must_use]
@@ -54,8 +44,6 @@ impl Hook {
             Self::XdpGeneric => "xdp-generic",
             Self::TcxIngress => "tcx-ingress",
             Self::TcxEgress => "tcx-egress",
-            Self::ClsactIngress => "clsact-ingress",
-            Self::ClsactEgress => "clsact-egress",
         }
     }
 
@@ -63,25 +51,24 @@ impl Hook {
     pub(super) fn root(self) -> &'static str {
         match self {
             Self::XdpNative | Self::XdpGeneric => "root_xdp",
-            Self::TcxIngress | Self::ClsactIngress => "root_ingress",
-            Self::TcxEgress | Self::ClsactEgress => "root_egress",
+            Self::TcxIngress => "root_ingress",
+            Self::TcxEgress => "root_egress",
         }
     }
 
-    /// The judge that may be attached in its place; a filter of a qdisc is no link.
-    pub(super) fn judge(self) -> Option<&'static str> {
+    /// The judge that may be attached in its place.
+    pub(super) fn judge(self) -> &'static str {
         match self {
-            Self::XdpNative | Self::XdpGeneric => Some("judge_xdp"),
-            Self::TcxIngress => Some("judge_ingress"),
-            Self::TcxEgress => Some("judge_egress"),
-            Self::ClsactIngress | Self::ClsactEgress => None,
+            Self::XdpNative | Self::XdpGeneric => "judge_xdp",
+            Self::TcxIngress => "judge_ingress",
+            Self::TcxEgress => "judge_egress",
         }
     }
 
     /// Whether packets to this host pass here.
     #[must_use]
     pub fn is_ingress(self) -> bool {
-        !matches!(self, Self::TcxEgress | Self::ClsactEgress)
+        !matches!(self, Self::TcxEgress)
     }
 }
 
@@ -194,44 +181,11 @@ fn attach_tc(pins: &Pins, ifindex: u32, ingress: bool) -> Result<Attachment> {
         .context("the root program is not pinned")?;
     let interface = super::store::interface_name(ifindex)?;
     let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-    match program.attach_with_options(&interface, attach_type, first) {
-        Ok(id) => {
-            let link: FdLink = program.take_link(id)?.try_into()?;
-            pin(pins, link, Attachment { ifindex, hook })
-        }
-        Err(ProgramError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(libc::EINVAL) =>
-        {
-            clsact(pins, &mut program, &interface, ifindex, attach_type)
-        }
-        Err(error) => Err(error).with_context(|| format!("could not attach to {interface}")),
-    }
-}
-
-/// Before TCX there are no links: the filter stays until it is removed, and a pin
-/// of the program marks that it is ours.
-fn clsact(
-    pins: &Pins,
-    program: &mut SchedClassifier,
-    interface: &str,
-    ifindex: u32,
-    attach_type: TcAttachType,
-) -> Result<Attachment> {
-    // The qdisc may be there already; attaching tells if it is not.
-    let _exists = qdisc_add_clsact(interface);
-    let options = TcAttachOptions::Netlink(NlOptions::default());
     let id = program
-        .attach_with_options(interface, attach_type, options)
+        .attach_with_options(&interface, attach_type, first)
         .with_context(|| format!("could not attach to {interface}"))?;
-    std::mem::forget(program.take_link(id)?);
-    let hook = match attach_type {
-        TcAttachType::Ingress => Hook::ClsactIngress,
-        _ => Hook::ClsactEgress,
-    };
-    let attachment = Attachment { ifindex, hook };
-    fs::create_dir_all(pins.links())?;
-    program.pin(attachment.pin(pins)).context("could not mark the attachment")?;
-    Ok(attachment)
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    pin(pins, link, Attachment { ifindex, hook })
 }
 
 fn pin(pins: &Pins, link: FdLink, attachment: Attachment) -> Result<Attachment> {
@@ -248,17 +202,6 @@ fn pin(pins: &Pins, link: FdLink, attachment: Attachment) -> Result<Attachment> 
 /// # Errors
 /// If the pin cannot be removed.
 pub fn remove(pins: &Pins, attachment: &Attachment) -> Result<()> {
-    let attach_type = match attachment.hook {
-        Hook::ClsactIngress => Some(TcAttachType::Ingress),
-        Hook::ClsactEgress => Some(TcAttachType::Egress),
-        _ => None,
-    };
-    if let (Some(attach_type), Ok(interface)) =
-        (attach_type, super::store::interface_name(attachment.ifindex))
-    {
-        tc::qdisc_detach_program(&interface, attach_type, attachment.hook.root())
-            .with_context(|| format!("could not detach from {interface}"))?;
-    }
     remove_file(&attachment.pin(pins))
 }
 

@@ -46,9 +46,9 @@ impl Store {
 
     /// The judge that a link may have; `None` while a policy is on trial, or without one.
     fn judge_for(&self, at: &Attachment) -> Result<Option<OwnedFd>> {
-        match (self.word().settled(), at.hook.judge()) {
-            (Word::PASS_ALL, _) | (_, None) => Ok(None),
-            (slot, Some(name)) => open(&self.pins.generation(slot).join(name)).map(Some),
+        match self.word().settled() {
+            Word::PASS_ALL => Ok(None),
+            slot => open(&self.pins.generation(slot).join(at.hook.judge())).map(Some),
         }
     }
 
@@ -61,8 +61,7 @@ impl Store {
         let active = self.pins.generation(self.word().active());
         let mut changed = false;
         for at in self.attached()? {
-            let Some(name) = at.hook.judge() else { continue };
-            let judge = sys::open(&active.join(name))?;
+            let judge = sys::open(&active.join(at.hook.judge()))?;
             let in_force = judge.as_ref().map(id).transpose()?;
             if in_force.is_none() || self.program_at(&at)? != in_force {
                 let root = open(&self.pins.root(at.hook.root()))?;

@@ -93,10 +93,8 @@ pub enum Hook {
     XdpNative,
     /// XDP in the stack: the driver has none.
     XdpGeneric,
-    /// TC through TCX, Linux 6.6 and newer.
+    /// TC through TCX.
     Tcx,
-    /// TC through the clsact qdisc.
-    Clsact,
 }
 
 impl Hook {
@@ -107,7 +105,6 @@ impl Hook {
             Self::XdpNative => ["xdp", "native"],
             Self::XdpGeneric => ["xdp", "generic"],
             Self::Tcx => ["tc", "tcx"],
-            Self::Clsact => ["tc", "clsact"],
         }
     }
 
@@ -118,7 +115,6 @@ impl Hook {
             Self::XdpNative => "xdp native".to_owned(),
             Self::XdpGeneric => "xdp GENERIC".to_owned(),
             Self::Tcx => format!("tcx {}", way.name()),
-            Self::Clsact => format!("clsact {}", way.name()),
         }
     }
 
