@@ -371,6 +371,29 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_every_family() {
+        let text = include_str!("../../../docs/metrics.md");
+        let listed: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+        let families = all();
+        assert_eq!(listed.len(), families.len());
+        for (line, family) in listed.into_iter().zip(families) {
+            let fields: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [_, name, kind, labels, help, _] = fields[..] else { panic!("{line}") };
+            let (suffix, word) = match family.kind {
+                Kind::Counter => ("_total", "counter"),
+                Kind::Gauge => ("", "gauge"),
+            };
+            assert_eq!(name, format!("`{}{suffix}`", family.name));
+            assert_eq!((kind, help), (word, family.help), "{name}");
+            // Of a family without samples nothing tells the labels here.
+            for sample in &family.samples {
+                let used: Vec<&str> = sample.labels.iter().map(|(label, _)| *label).collect();
+                assert_eq!(used.join(", "), labels, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn text_is_as_stored() {
         assert_stored("metrics.txt", &write(&all(), Format::Text));
     }

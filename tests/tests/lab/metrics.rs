@@ -1,11 +1,13 @@
 //! Numbers for others: `/metrics`, and the socket for those who are not root.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use firewall_tests::firewall::Firewall;
 use firewall_tests::gate;
+use firewall_tests::host::Host;
 use firewall_tests::pair::{self, Pair};
 use firewall_tests::traffic::REFUSAL;
 use firewall_tests::traffic::conversation::{Conversation, connects};
@@ -53,6 +55,7 @@ fn metrics_parse_and_say_what_the_counters_say() -> Result<()> {
         Ok(promtool) => {
             let check = format!("curl -sf {URL} | {} check metrics 2>&1", promtool.display());
             assert_eq!(server.sh(&check)?, "", "promtool says");
+            alerts(&server, &promtool)?;
         }
         Err(_) => eprintln!("no promtool here: the strict parser alone has read the metrics"),
     }
@@ -69,6 +72,40 @@ fn metrics_parse_and_say_what_the_counters_say() -> Result<()> {
     assert!(server.sh(&format!("curl -sf -X POST {URL}")).is_err());
     Ok(())
 }
+
+/// Prometheus reads the alerts of the documentation, and rings at a spike and at a drop only.
+fn alerts(host: &Host, promtool: &Path) -> Result<()> {
+    let text = include_str!("../../../docs/metrics.md");
+    let rules = text.split("```").find_map(|part| part.strip_prefix("yaml\n"));
+    let directory = host.directory().join("alerts");
+    std::fs::create_dir_all(&directory)?;
+    std::fs::write(directory.join("rules.yaml"), rules.context("no alerts in docs/metrics.md")?)?;
+    std::fs::write(directory.join("tests.yaml"), RINGS)?;
+    host.sh(&format!(
+        "cd {} && {promtool} check rules rules.yaml && {promtool} test rules tests.yaml 2>&1",
+        directory.display(),
+        promtool = promtool.display()
+    ))?;
+    Ok(())
+}
+
+/// Requests of three services in an hour and a half, by the minute: 20 a second, then as many, five
+/// times as many, and a tenth.
+const RINGS: &str = r#"
+rule_files: [rules.yaml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - { series: 'firewall_requests_total{instance="a",service="even"}', values: "0+1200x100" }
+      - { series: 'firewall_requests_total{instance="a",service="up"}', values: "0+1200x90 108000+6000x10" }
+      - { series: 'firewall_requests_total{instance="a",service="down"}', values: "0+1200x90 108000+120x10" }
+    alert_rule_test:
+      - { eval_time: 88m, alertname: RequestsSpike, exp_alerts: [] }
+      - { eval_time: 88m, alertname: RequestsDrop, exp_alerts: [] }
+      - { eval_time: 98m, alertname: RequestsSpike, exp_alerts: [exp_labels: { instance: a, service: up }] }
+      - { eval_time: 98m, alertname: RequestsDrop, exp_alerts: [exp_labels: { instance: a, service: down }] }
+"#;
 
 /// What a parser of the text format insists on, where promtool may be lenient: each
 /// family is declared once before its samples, and no series comes twice.
