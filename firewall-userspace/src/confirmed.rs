@@ -146,11 +146,16 @@ pub(crate) fn choose(hash: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the copy that a boot takes is one of this policy, whole and unharmed.
+/// Whether the copy that a boot takes is one of this policy.
+pub(crate) fn is_of(hash: &str) -> bool {
+    let of_this = |target: PathBuf| target.to_string_lossy().starts_with(&prefix(hash));
+    fs::read_link(paths::state().join(LINK)).is_ok_and(of_this)
+}
+
+/// Whether it is, whole and unharmed.
 pub(crate) fn is_chosen(origin: &Origin, hash: &str) -> bool {
     let link = paths::state().join(LINK);
-    let of_this = |target: PathBuf| target.to_string_lossy().starts_with(&prefix(hash));
-    fs::read_link(&link).is_ok_and(of_this)
+    is_of(hash)
         && content(origin)
             .iter()
             .all(|(name, bytes)| fs::read(link.join(name)).is_ok_and(|written| *bytes == written))

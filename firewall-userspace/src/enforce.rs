@@ -11,12 +11,12 @@ use anyhow::{Context as _, Result};
 use firewall_common::abi::tables::Setting;
 use firewall_policy::Loaded;
 use firewall_policy::compile::{Generation, SlotTable};
-use firewall_policy::ir::{Action, Policy};
+use firewall_policy::ir::{Action, IngressHook, Policy};
 
 use crate::candidate;
 use crate::host::selection::Selection;
 use crate::host::{clock, interfaces};
-use crate::kernel::attach::Attachment;
+use crate::kernel::attach::{Attachment, Hook};
 use crate::kernel::flows::Idle;
 use crate::kernel::generation::Timings;
 use crate::kernel::maps::Capacity;
@@ -135,8 +135,8 @@ pub(crate) struct Attached {
 }
 
 /// Brings the interfaces into line with the policy in force: attaches those it
-/// names, lets go of the others. Those that the operator has detached are left
-/// alone. During a trial nothing is let go: the policy to return to may name it.
+/// names, lets go of the others if there is one that it names. Those that the operator has
+/// detached are left alone. During a trial nothing is let go: the policy to return to may name it.
 ///
 /// # Errors
 /// If the pins cannot be read; an interface that refuses is reported apart.
@@ -147,21 +147,19 @@ pub(crate) fn interfaces(store: &Store, remembered: &Remembered) -> Result<Attac
     let on_trial = store.trial()?.is_some();
     let mut outcome = Attached::default();
     let wanted = Selection::of(&remembered.matches, &remembered.ignore);
-    let hooks = |ifindex| {
-        let of_this = links.iter().filter(move |link| link.ifindex == ifindex);
-        of_this.map(|link| link.hook.is_ingress()).collect::<Vec<bool>>()
-    };
+    let hooks =
+        |ifindex| links.iter().filter(move |link| link.ifindex == ifindex).map(|link| link.hook);
+    // Where none is there that the policy names, what is judged stays so: one may have been renamed.
+    let lets_go = !on_trial && !wanted.judged.is_empty();
     // First: the kernel takes no XDP program below an interface that has one.
-    for one in present.iter().filter(|one| !on_trial && !wanted.judges(&one.name)) {
-        if !hooks(one.ifindex).is_empty() {
+    for one in present.iter().filter(|one| lets_go && !wanted.judges(&one.name)) {
+        if hooks(one.ifindex).next().is_some() {
             store.detach(Some(one.ifindex))?;
             outcome.removed.push(one.name.clone());
         }
     }
     for one in wanted.judged {
-        let hooks = hooks(one.ifindex);
-        let whole = hooks.contains(&true) && hooks.contains(&false);
-        if whole || detached.contains(&one.name) {
+        if is_whole(hooks(one.ifindex), remembered.hook()) || detached.contains(&one.name) {
             continue;
         }
         match store.attach(one.ifindex, remembered.hook()) {
@@ -178,6 +176,13 @@ pub(crate) fn interfaces(store: &Store, remembered: &Remembered) -> Result<Attac
         store.detach(Some(ifindex))?;
     }
     Ok(outcome)
+}
+
+/// Whether these hooks are both of an interface, as a policy wants them.
+pub(crate) fn is_whole(hooks: impl Iterator<Item = Hook>, wanted: IngressHook) -> bool {
+    let hooks: Vec<Hook> = hooks.collect();
+    let has_ingress = hooks.iter().any(|hook| hook.is_wanted(wanted));
+    has_ingress && hooks.iter().any(|hook| !hook.is_ingress())
 }
 
 /// Interfaces that the operator has detached: until `firewall attach`, `firewall

@@ -9,7 +9,7 @@ use super::space::{Boxed, Pool, Region, ports, protocol};
 use super::values::{network, port, protocol_number, range};
 use super::words::{Word, WordLine, lines};
 use crate::diagnostic::Diagnostic;
-use crate::set::{AddrSet, ServiceSet};
+use crate::set::{AddrSet, RangeSet, ServiceSet};
 use crate::source::Source;
 
 /// What one entry has in one place: addresses, or protocols with ports.
@@ -17,6 +17,8 @@ use crate::source::Source;
 enum Part {
     Addresses(AddrSet),
     Services(ServiceSet),
+    /// Among these protocols, but not all that they are.
+    Among(ServiceSet),
     /// A hardware address, an interface, a mark.
     Other,
 }
@@ -25,6 +27,10 @@ enum Part {
 #[derive(Clone, Debug, Default)]
 struct Set {
     kinds: Vec<String>,
+    /// Bits of an address that are compared, if not all are.
+    netmask: Option<u8>,
+    /// Addresses are compared in a way that is not known here.
+    is_foreign: bool,
     entries: Vec<Entry>,
 }
 
@@ -51,7 +57,13 @@ impl Sets {
                 ["create" | "-N", name, kind, ..] => {
                     let kinds = kind.split_once(':').map_or("", |(_, kinds)| kinds);
                     let kinds = kinds.split(',').map(str::to_owned).collect();
-                    sets.0.insert(name.to_owned(), Set { kinds, entries: Vec::new() });
+                    let option =
+                        |name| texts.windows(2).find(|two| two[0] == name).map(|two| two[1]);
+                    let netmask = option("netmask").map(str::parse);
+                    let is_foreign = option("bitmask").is_some() || matches!(netmask, Some(Err(_)));
+                    let netmask = netmask.and_then(Result::ok);
+                    let set = Set { kinds, netmask, is_foreign, entries: Vec::new() };
+                    sets.0.insert(name.to_owned(), set);
                 }
                 ["add" | "-A", name, _, ..] => {
                     let Some(set) = sets.0.get_mut(name) else {
@@ -59,11 +71,9 @@ impl Sets {
                         let message = format!("no set is called `{name}`");
                         return Err(Box::new(line.error(at, &message, "not created before")));
                     };
-                    let entry = entry(&line, &set.kinds, &words[2])?;
-                    let except = texts.contains(&"nomatch");
-                    // `timeout 0` is for ever.
-                    let ends = texts.windows(2).any(|two| two[0] == "timeout" && two[1] != "0");
-                    set.entries.push(Entry { parts: entry, except, ends });
+                    let parts = entry(&line, set, &words[2])?;
+                    let (except, ends) = options(&texts[3..]);
+                    set.entries.push(Entry { parts, except, ends });
                 }
                 _ => {
                     return Err(Box::new(line.wrong(
@@ -102,6 +112,34 @@ impl Sets {
     }
 }
 
+/// Whether an entry is an exception, and whether it ends by itself.
+fn options(words: &[&str]) -> (bool, bool) {
+    let (mut except, mut ends) = (false, false);
+    let mut words = words.iter();
+    while let Some(&word) = words.next() {
+        match word {
+            "nomatch" => except = true,
+            // `timeout 0` is for ever.
+            "timeout" => ends = words.next().is_some_and(|time| *time != "0"),
+            // A text may be any word.
+            "comment" | "packets" | "bytes" | "skbmark" | "skbprio" | "skbqueue" => {
+                words.next();
+            }
+            _ => {}
+        }
+    }
+    (except, ends)
+}
+
+/// Every address of the networks of so many bits that have one of a set.
+fn masked(set: &AddrSet, bits: u8) -> AddrSet {
+    let host_v4 = u32::MAX.checked_shr(bits.into()).unwrap_or(0);
+    let host_v6 = u128::MAX.checked_shr(bits.into()).unwrap_or(0);
+    let v4 = set.v4.ranges().iter().map(|&(first, last)| (first & !host_v4, last | host_v4));
+    let v6 = set.v6.ranges().iter().map(|&(first, last)| (first & !host_v6, last | host_v6));
+    AddrSet { v4: RangeSet::from_ranges(v4.collect()), v6: RangeSet::from_ranges(v6.collect()) }
+}
+
 /// The packets of an entry, and whether those are all that it says.
 fn boxed(parts: &[Part], directions: &[&str]) -> (Boxed, bool) {
     let mut one = Boxed::all();
@@ -111,13 +149,18 @@ fn boxed(parts: &[Part], directions: &[&str]) -> (Boxed, bool) {
             (Part::Addresses(set), Some("src")) => one.source = one.source.intersect(set),
             (Part::Addresses(set), Some("dst")) => one.destination = one.destination.intersect(set),
             (Part::Services(set), Some("dst")) => one.services = one.services.intersect(set),
+            (Part::Among(set), _) => {
+                one.services = one.services.intersect(set);
+                is_whole = false;
+            }
             _ => is_whole = false,
         }
     }
     (one, is_whole)
 }
 
-fn entry(line: &WordLine<'_>, kinds: &[String], word: &Word) -> Result<Vec<Part>, Box<Diagnostic>> {
+fn entry(line: &WordLine<'_>, set: &Set, word: &Word) -> Result<Vec<Part>, Box<Diagnostic>> {
+    let Set { kinds, netmask, is_foreign, .. } = set;
     let texts: Vec<&str> = word.text.split(',').collect();
     let wrong = |label: String| {
         let message = format!("`{}` is not an entry of this set", word.text);
@@ -127,11 +170,13 @@ fn entry(line: &WordLine<'_>, kinds: &[String], word: &Word) -> Result<Vec<Part>
         return Err(wrong(format!("{} parts are wanted", kinds.len())));
     }
     let parts = kinds.iter().zip(texts).map(|(kind, text)| match kind.as_str() {
+        "ip" | "net" if *is_foreign => Ok(Part::Other),
         "ip" | "net" => {
             let set = match text.split_once('-') {
                 Some((first, last)) => range(first, last),
                 None => network(text),
             };
+            let set = set.map(|set| netmask.map_or_else(|| set.clone(), |bits| masked(&set, bits)));
             set.map(Part::Addresses).ok_or_else(|| wrong(format!("`{text}` is no address")))
         }
         "port" => services(text).ok_or_else(|| wrong(format!("`{text}` is no protocol and port"))),
@@ -140,11 +185,11 @@ fn entry(line: &WordLine<'_>, kinds: &[String], word: &Word) -> Result<Vec<Part>
     parts.collect()
 }
 
-/// `tcp:80`, `udp:5000-5010`, `icmp:8/0`; `80` is of every protocol with ports.
+/// `tcp:80`, `udp:5000-5010`, `icmp:8/0`; `80` is of TCP and UDP, in a `bitmap:port`.
 fn services(text: &str) -> Option<Part> {
     let (name, value) = text.split_once(':').unwrap_or(("", text));
     let firsts: &[u32] = match (name, protocol_number(name)) {
-        ("", _) => &[0, ServiceIndex::UDP, ServiceIndex::SCTP],
+        ("", _) => &[0, ServiceIndex::UDP],
         (_, Some(proto::TCP)) => &[0],
         (_, Some(proto::UDP)) => &[ServiceIndex::UDP],
         (_, Some(proto::SCTP)) => &[ServiceIndex::SCTP],
@@ -154,7 +199,9 @@ fn services(text: &str) -> Option<Part> {
             let set = ServiceSet::range(index, index);
             return Some(if has_code { Part::Other } else { Part::Services(set) });
         }
-        (_, Some(number)) => return Some(Part::Services(protocol(number))),
+        // Of others no port is known here; 0 stands for all of them.
+        (_, Some(number)) if value == "0" => return Some(Part::Services(protocol(number))),
+        (_, Some(number)) => return Some(Part::Among(protocol(number))),
         (_, None) => return None,
     };
     let (low, high) = value.split_once('-').unwrap_or((value, value));

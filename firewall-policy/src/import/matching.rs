@@ -114,6 +114,10 @@ impl Matching {
         let union =
             |sets: [ServiceSet; 3]| sets.iter().fold(ServiceSet::empty(), |a, b| a.union(b));
         let (all, some) = (union(all), union(some));
+        if !self.plain.services.is_empty() && self.plain.services.is_disjoint(&all) {
+            self.unknown("ports of such a protocol");
+            return;
+        }
         self.services(&if negated { all.subtract(&some) } else { some }, false);
     }
 

@@ -135,7 +135,11 @@ fn source(input: &Input) -> Result<Arc<Source>, Failed> {
         ));
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(Arc::new(Source { name: name.clone(), text: text.to_owned() })),
+        Ok(text) => {
+            // A byte order mark says nothing here.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+            Ok(Arc::new(Source { name: name.clone(), text }))
+        }
         Err(error) => {
             let text = String::from_utf8_lossy(bytes).into_owned();
             let start = error.valid_up_to();
@@ -169,7 +173,7 @@ fn iptables_files(
     without_limits: bool,
 ) -> Result<Program, Failed> {
     let mut program = Program::default();
-    for source in sources {
+    for source in &iptables::parts(sources)? {
         let is_v6 = iptables::is_v6(source);
         let reading = iptables::Reading { is_v6, sets, without_limits };
         let one = iptables::read(std::slice::from_ref(source), &[], reading)?;
@@ -275,8 +279,11 @@ fn side<'p>(
 
 /// An error about a line of what is imported.
 fn at_line(line: &program::Line, message: &str, label: &str) -> Diagnostic {
-    let source = Source { name: line.place.file.clone(), text: line.text.clone() };
-    let span = Span { end: source.text.len(), source: Arc::new(source), start: 0 };
+    // Of the file, only this line is known here, and where it stands.
+    let before = "\n".repeat(line.place.line.saturating_sub(1));
+    let text = format!("{before}{}", line.text);
+    let source = Arc::new(Source { name: line.place.file.clone(), text });
+    let span = Span { start: before.len(), end: source.text.len(), source };
     Diagnostic::new(Code::Import, format!("{}: {message}", line.place.words())).at(&span, label)
 }
 

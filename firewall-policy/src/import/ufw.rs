@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::ipset::Sets;
 use super::iptables::{self, FORWARD, Reading};
 use super::program::Program;
+use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Action, Direction};
-use crate::source::Source;
+use crate::source::{Source, Span};
 
 /// Chains that ufw makes without a file saying so.
 const MADE: [&str; 4] =
@@ -48,6 +49,9 @@ pub(super) fn read(
         let stem = name.strip_suffix(".rules").unwrap_or_default();
         name == "ufw" || FILES.contains(&stem.strip_suffix('6').unwrap_or(stem))
     };
+    if !sources.iter().any(|source| is_known(&source) && !source.name.ends_with("ufw")) {
+        return Err(none_of_ufw(sources));
+    }
     for source in sources.iter().filter(|source| !is_known(source)) {
         let text =
             "is not a file of ufw by its name (before, user, after, with 6 for IPv6): not read";
@@ -57,13 +61,14 @@ pub(super) fn read(
         let digit = if is_v6 { "6" } else { "" };
         let files: Vec<_> =
             FILES.iter().filter_map(|file| named(&format!("{file}{digit}.rules"))).collect();
-        if files.is_empty() {
+        let reading = Reading { is_v6, sets, without_limits };
+        if is_v6 && !settings.has_ipv6 {
+            let text = "IPV6=no: ufw drops all of IPv6, whatever the rules for it say";
+            program.remarks.note(text, None);
+            program.append(closed(reading)?);
             continue;
         }
-        if is_v6 && !settings.has_ipv6 {
-            program
-                .remarks
-                .note("IPV6=no: rules for IPv6 are not in force, and not imported", None);
+        if files.is_empty() {
             continue;
         }
         if named(&format!("before{digit}.rules")).is_none() {
@@ -72,7 +77,6 @@ pub(super) fn read(
             );
             program.remarks.note(text, None);
         }
-        let reading = Reading { is_v6, sets, without_limits };
         program.append(one(&files, &settings, reading)?);
     }
     Ok(program)
@@ -82,19 +86,48 @@ fn parse(source: &Source) -> Settings {
     let value = |key: &str| {
         let mut lines =
             source.text.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
-        lines.next_back().map(|value| value.trim_matches(['"', '\'', ' ']).to_ascii_lowercase())
+        lines.next_back().map(|value| first_word(value).to_ascii_lowercase())
     };
     let policy = |key, default| match value(key).as_deref() {
         Some("accept") => Action::Allow,
-        Some("drop" | "reject") => Action::Drop,
-        _ => default,
+        Some(_) => Action::Drop,
+        None => default,
     };
     Settings {
         file: source.name.clone(),
         ingress: policy("DEFAULT_INPUT_POLICY", Action::Drop),
         egress: policy("DEFAULT_OUTPUT_POLICY", Action::Allow),
-        has_ipv6: value("IPV6").as_deref() != Some("no"),
+        has_ipv6: value("IPV6").is_none_or(|value| value == "yes"),
     }
+}
+
+/// A value as a shell has it: without quotes, and what stands behind it.
+fn first_word(value: &str) -> &str {
+    let value = value.trim_start();
+    match value.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+        Some(quote) => value[1..].split(quote).next().unwrap_or_default().trim(),
+        None => value.split([' ', '\t', '#', ';']).next().unwrap_or_default(),
+    }
+}
+
+fn none_of_ufw(sources: &[Arc<Source>]) -> Box<Diagnostic> {
+    let none = || Arc::new(Source { name: "ufw".to_owned(), text: String::new() });
+    let source = sources.first().cloned().unwrap_or_else(none);
+    let end = source.text.find('\n').unwrap_or(source.text.len());
+    let message = "none of these is a rule file of ufw by its name";
+    let label = "before.rules, user.rules, after.rules are, with 6 for IPv6";
+    let diagnostic = Diagnostic::new(Code::Import, message);
+    Box::new(diagnostic.at(&Span { source, start: 0, end }, label))
+}
+
+/// A family of which nothing passes, as ufw has it where it is switched off.
+fn closed(reading: Reading<'_>) -> Result<Program, Box<Diagnostic>> {
+    let hooks = [("INPUT", Direction::Ingress), ("OUTPUT", Direction::Egress)];
+    let mut file = iptables::read(&[], &hooks.map(|(hook, _)| hook.to_owned()), reading)?;
+    for (hook, direction) in hooks {
+        file.enter(("filter", hook), direction, Some(Action::Drop));
+    }
+    Ok(file.done())
 }
 
 /// The files of one family.
@@ -126,7 +159,14 @@ fn one(
         for hook in ["PREROUTING", "INPUT"] {
             file.enter((table, hook), Direction::Ingress, None);
         }
-        file.aside((table, "POSTROUTING"), iptables::NAT);
+        for hook in ["OUTPUT", "POSTROUTING"] {
+            if table == "nat" {
+                file.aside((table, hook), iptables::NAT);
+            } else {
+                file.enter((table, hook), Direction::Egress, None);
+            }
+        }
+        file.aside((table, "FORWARD"), FORWARD);
     }
     Ok(file.done())
 }

@@ -97,6 +97,7 @@ pub(super) fn protocol_number(text: &str) -> Option<u8> {
         "icmpv6" | "ipv6-icmp" => proto::ICMPV6,
         "udplite" => 136,
         "dccp" => 33,
+        "ipv4" => 4,
         "ipv6" => 41,
         "ipv6-nonxt" => 59,
         number if number.bytes().all(|byte| byte.is_ascii_digit()) => number.parse().ok()?,

@@ -16,7 +16,7 @@ use std::{env, fs};
 use firewall_common::service::ServiceIndex;
 use firewall_policy::diagnostic::Report;
 use firewall_policy::import::{Imported, Input, Language, Request, import};
-use firewall_policy::ir::{Direction, Policy, Probe};
+use firewall_policy::ir::{Action, Direction, Policy, Probe};
 use firewall_policy::model::{self, Context, Query};
 use firewall_policy::source::MemoryFiles;
 use firewall_policy::{Loaded, Options, Subject, load};
@@ -77,7 +77,8 @@ fn tests_hold(policy: &Policy) {
             Probe::Proto(number) => (number, 0),
         };
         let tcp_flags = if protocol == 6 { 2 } else { 0 };
-        let context = Context::Packet { interface: "eth0", vlan: None, tcp_flags };
+        // As tests are run: by no interface that a rule names.
+        let context = Context::Packet { interface: "of-no-rule", vlan: None, tcp_flags };
         let service = ServiceIndex::of(protocol, value);
         let query = Query { direction: test.direction, remote, local, service, context };
         assert_eq!(model::evaluate(policy, &query).action, test.expect, "{}", test.name);
@@ -229,7 +230,7 @@ fn a_rewritten_port_is_not_believed() {
 }
 
 /// Bad input, the words of the error, and where it is shown.
-const BAD: [(Language, &str, &str, &str); 17] = [
+const BAD: [(Language, &str, &str, &str); 22] = [
     (
         Language::Iptables,
         "*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.300 -j DROP\nCOMMIT\n",
@@ -272,7 +273,7 @@ const BAD: [(Language, &str, &str, &str); 17] = [
         Language::Iptables,
         "*filter\n:A - [0:0]\n:B - [0:0]\n-A A -j B\n-A B -j A\nCOMMIT\n",
         "leads back to itself",
-        "rules:1:1",
+        "rules:5:1",
     ),
     (
         Language::Iptables,
@@ -302,6 +303,27 @@ const BAD: [(Language, &str, &str, &str); 17] = [
         "rules:2:3",
     ),
     (Language::Firewalld, "<html/>", "nothing that firewalld keeps", "rules:1:1"),
+    // What of the source denies, and cannot be carried, is not left out in silence.
+    (
+        Language::Firewalld,
+        "<policy>\n<egress-zone name=\"HOST\"/>\n<rule><source address=\"203.0.113.0/24\"/><drop/></rule>\n</policy>",
+        "denies, and is not carried",
+        "rules:3:",
+    ),
+    (
+        Language::Firewalld,
+        "<direct>\n<rule ipv=\"ipv4\" table=\"filter\" chain=\"INPUT\" priority=\"0\">-s 198.51.100.7 -j DROP</rule>\n</direct>",
+        "denies, and is not carried",
+        "rules:2:1",
+    ),
+    (Language::Iptables, "", "has no table", "rules:1:1"),
+    (
+        Language::Iptables,
+        "*filter\n:INPUT DROP [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n",
+        "comes twice",
+        "rules:4:1",
+    ),
+    (Language::Ufw, "*filter\nCOMMIT\n", "none of these is a rule file of ufw", "rules:1:1"),
 ];
 
 #[test]
@@ -310,6 +332,130 @@ fn bad_input_is_refused_with_its_place() {
         let report = refused(&text(language, "rules", input)).to_string();
         assert!(report.starts_with("error[E0021]"), "{report}");
         assert!(report.contains(message) && report.contains(place), "{input}\n{report}");
+    }
+}
+
+/// Whether a file lets a packet of TCP in, and out.
+fn passes(imported: &Imported, [from, to]: [&str; 2], port: u16) -> [bool; 2] {
+    let policy = loaded(imported).policy;
+    [Direction::Ingress, Direction::Egress].map(|direction| {
+        let (remote, local) = (from.parse().unwrap(), to.parse().unwrap());
+        let context = Context::Packet { interface: "of-no-rule", vlan: None, tcp_flags: 2 };
+        let service = ServiceIndex::of(6, port);
+        let query = Query { direction, remote, local, service, context };
+        model::evaluate(&policy, &query).action == Action::Allow
+    })
+}
+
+const ANYBODY: [&str; 2] = ["203.0.113.9", "192.0.2.1"];
+const ANYBODY6: [&str; 2] = ["2001:db8::9", "2001:db8::1"];
+
+/// Each is a rule of the source that its reader once took for another one, or none.
+#[test]
+fn what_the_source_drops_does_not_pass() {
+    let iptables = |name: &str, rules: &str| text(Language::Iptables, name, rules);
+    let open = |rules: &str| format!("*filter\n:INPUT ACCEPT [0:0]\n{rules}COMMIT\n");
+    let with_set = |set: &str, rules: &str| Request {
+        ipset: Some(file("ipset", set)),
+        ..iptables("rules.v4", &open(rules))
+    };
+    let nft = |sets: &str, rule: &str| {
+        let chain = r#"{"chain":{"family":"inet","table":"t","name":"c","handle":1,"type":"filter","hook":"input","prio":0,"policy":"drop"}}"#;
+        let rule = format!(
+            r#"{{"rule":{{"family":"inet","table":"t","chain":"c","handle":2,"expr":[{rule}]}}}}"#
+        );
+        text(Language::Nft, "n.json", &format!(r#"{{"nftables":[{chain},{sets}{rule}]}}"#))
+    };
+    let ufw = |settings: &str, before: &str| {
+        let rules = "*filter\n:ufw-user-input - [0:0]\n:ufw-user-output - [0:0]\nCOMMIT\n";
+        let before = format!(
+            "*filter\n:ufw-before-input - [0:0]\n:ufw-before-output - [0:0]\nCOMMIT\n{before}"
+        );
+        request(
+            Language::Ufw,
+            vec![file("ufw", settings), file("user.rules", rules), file("before.rules", &before)],
+        )
+    };
+    let (inside, outside) = ([true, false], [false, true]);
+    let dropped = [
+        (
+            "a file of both families",
+            iptables(
+                "all.rules",
+                "# Generated by iptables-save v1\n*filter\n:INPUT DROP [0:0]\nCOMMIT\n\
+                 # Generated by ip6tables-save v1\n*filter\n:INPUT DROP [0:0]\n\
+                 -A INPUT -p tcp --dport 3306 -j ACCEPT\nCOMMIT\n",
+            ),
+            (ANYBODY, 3306, inside),
+        ),
+        (
+            "a name that only looks like one of IPv6",
+            iptables(
+                "srv62.rules",
+                "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 22 -j ACCEPT\nCOMMIT\n",
+            ),
+            (ANYBODY6, 22, inside),
+        ),
+        (
+            "a set with a netmask",
+            with_set(
+                "create bl hash:ip family inet hashsize 64 maxelem 9 netmask 24\nadd bl 203.0.113.0\n",
+                "-A INPUT -m set --match-set bl src -j DROP\n",
+            ),
+            (ANYBODY, 22, inside),
+        ),
+        (
+            "a comment that reads like an exception",
+            with_set(
+                "create bl hash:net family inet comment\nadd bl 203.0.113.0/24 comment \"nomatch\"\n",
+                "-A INPUT -m set --match-set bl src -j DROP\n",
+            ),
+            (ANYBODY, 22, inside),
+        ),
+        ("IPv6 switched off in ufw", ufw("IPV6=no\n", ""), (ANYBODY6, 25, outside)),
+        (
+            "a default of ufw behind which something is said",
+            ufw("DEFAULT_OUTPUT_POLICY=\"DROP\" # nothing leaves\n", ""),
+            (ANYBODY, 25, outside),
+        ),
+        (
+            "what ufw drops in another table",
+            ufw(
+                "DEFAULT_OUTPUT_POLICY=ACCEPT\n",
+                "*mangle\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp --dport 25 -j DROP\nCOMMIT\n",
+            ),
+            (ANYBODY, 25, outside),
+        ),
+        (
+            "elements that match up to a limit",
+            nft(
+                r#"{"set":{"family":"inet","name":"s","table":"t","type":"ipv4_addr","handle":3,"elem":[{"elem":{"val":"203.0.113.9","limit":{"rate":1,"burst":1,"per":"hour"}}}]}},"#,
+                r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"@s"}},{"accept":null}"#,
+            ),
+            (ANYBODY, 22, inside),
+        ),
+    ];
+    for (what, request, (ends, port, directions)) in dropped {
+        let imported = import(&request).unwrap_or_else(|report| panic!("{what}: {report}"));
+        let passes = passes(&imported, ends, port);
+        for (passes, is_asked) in passes.into_iter().zip(directions) {
+            assert!(!(passes && is_asked), "{what}\n{}", imported.policy);
+        }
+        tests_hold(&loaded(&imported).policy);
+    }
+}
+
+/// Rules about interfaces, of which the file made can be stricter than its source.
+#[test]
+fn tests_of_a_file_hold_whatever_interfaces_its_source_names() {
+    for rules in [
+        "-A INPUT -i eth0 -j DROP\n-A INPUT -p tcp --dport 22 -j ACCEPT\n",
+        "-A INPUT ! -i eth0 -p tcp --dport 3306 -j ACCEPT\n",
+        "-A INPUT ! -i eth0 -p tcp --dport 8081 -j DROP\n-A INPUT -j ACCEPT\n",
+        "-A INPUT -m addrtype ! --dst-type LOCAL -j DROP\n-A INPUT -j ACCEPT\n",
+        "-A INPUT -i eth+ -p tcp --dport 22 -j ACCEPT\n",
+    ] {
+        tests_hold(&loaded(&imported(rules)).policy);
     }
 }
 

@@ -7,6 +7,7 @@ use firewall_policy::Loaded;
 use serde::Serialize;
 
 use super::Context;
+use crate::enforce::is_whole;
 use crate::failure::Exit;
 use crate::host::selection::Selection;
 use crate::host::session::Session;
@@ -140,31 +141,43 @@ pub(super) fn dry_run(
     context: &Context,
     json: bool,
     loaded: &Loaded,
-    document: &Document,
+    mut document: Document,
     store: Option<&Store>,
 ) -> Result<Exit> {
-    let exit = if document.changed { Exit::Findings } else { Exit::Ok };
+    let selection = selection(loaded);
+    let links = store.map_or_else(|| Ok(Vec::new()), Store::attached)?;
+    let wanted = loaded.policy.interfaces.ingress_hook;
+    for one in interfaces::all() {
+        let mut hooks =
+            links.iter().filter(|link| link.ifindex == one.ifindex).map(|link| link.hook);
+        if !selection.judges(&one.name) {
+            let goes = hooks.next().is_some() && !selection.judged.is_empty();
+            document.detached.extend(goes.then_some(one.name));
+        } else if !is_whole(hooks, wanted) {
+            document.attached.push(one.name);
+        }
+    }
+    let has_moves = !document.attached.is_empty() || !document.detached.is_empty();
+    let exit = if document.changed || has_moves { Exit::Findings } else { Exit::Ok };
     if json {
-        context.out.json(document)?;
+        context.out.json(&document)?;
         return Ok(exit);
     }
     let hash = short_hash(&document.hash);
     let out = &context.out;
     match &document.before {
+        _ if !document.changed && has_moves => {
+            out.line(&format!("policy {hash} stays in force"))?;
+        }
         _ if !document.changed => out.line(&format!("nothing to do: policy {hash} is in force"))?,
         Some(before) => out.line(&format!("policy {} → {hash}", short_hash(before)))?,
         None => out.line(&format!("no policy → {hash}"))?,
     }
-    let selection = selection(loaded);
-    let attached = store.map_or_else(|| Ok(Vec::new()), Store::attached)?;
-    for one in interfaces::all() {
-        let wanted = selection.judges(&one.name);
-        let is = attached.iter().any(|link| link.ifindex == one.ifindex);
-        match (wanted, is) {
-            (true, false) => out.line(&format!("would attach {}", one.name))?,
-            (false, true) => out.line(&format!("would detach {}", one.name))?,
-            _ => {}
-        }
+    for name in &document.attached {
+        out.line(&format!("would attach {name}"))?;
+    }
+    for name in &document.detached {
+        out.line(&format!("would detach {name}: every packet would pass there"))?;
     }
     stacked(context, loaded);
     if let Some(session) = Session::current() {

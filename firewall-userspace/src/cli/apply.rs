@@ -172,8 +172,8 @@ pub(super) fn apply(
     }
     let boot = arguments.occasion == Some(Occasion::Boot);
     document.changed = !ready.is_in_force() || arguments.again || arguments.occasion.is_some();
+    fits(context, loaded, store.as_ref(), arguments)?;
     if !ready.is_in_force() {
-        fits(context, loaded, store.as_ref(), arguments)?;
         let test = || test(context, loaded, &ready, boot);
         let (passed, took) = work.part("running the policy's tests", test);
         times.test = took;
@@ -182,7 +182,7 @@ pub(super) fn apply(
     }
     document.times_us = times;
     if arguments.dry_run {
-        return dry_run(context, arguments.json.json, loaded, &document, store.as_ref());
+        return dry_run(context, arguments.json.json, loaded, document, store.as_ref());
     }
     let on_trial = arguments.confirm_within.is_some();
     let (hash, document_of) = (ready.generation.hash.clone(), &mut document);

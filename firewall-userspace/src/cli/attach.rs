@@ -122,7 +122,9 @@ fn report(
         context.out.note(&format!("error: {warning}"));
     }
     if attached.is_empty() && failed.is_empty() {
-        context.out.line("nothing to do: everything that the policy names is attached")?;
+        context
+            .out
+            .line("nothing to do: everything of this host that the policy names is attached")?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::candidate::Wanted;
 use crate::confirmed::{self, Confirmed};
 use crate::failure::Exit;
 use crate::kernel::store::Store;
+use crate::report::snapshot::SCHEMA;
 use crate::report::status::short_hash;
 
 #[derive(Debug, clap::Args)]
@@ -32,7 +33,14 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let store = open_store(context)?;
     if let Some(meta) = store.as_ref().map_or(Ok(None), Store::meta)? {
         let (number, hash) = (meta.generation, short_hash(&meta.hash));
-        let text = format!("nothing to do: generation {number} (policy {hash}) is enforced");
+        let nowhere = store.map_or(Ok(true), |store| store.attached().map(|all| all.is_empty()))?;
+        let where_ = if nowhere { "loaded, and attached to no interface" } else { "enforced" };
+        if arguments.json.json {
+            context.out.json(&serde_json::json!({
+                "schema": SCHEMA, "changed": false, "generation": number, "hash": meta.hash,
+            }))?;
+        }
+        let text = format!("nothing to do: generation {number} (policy {hash}) is {where_}");
         context.out.note(&text);
         return Ok(Exit::Ok);
     }

@@ -56,6 +56,9 @@ struct Common {
     json: Json,
 }
 
+/// What makes a copy for the next boot that is missing.
+const RETRY: &str = "`firewall apply` keeps it, once the disk has room";
+
 #[derive(Serialize)]
 struct Document {
     schema: u32,
@@ -78,7 +81,15 @@ pub(super) fn confirm(context: &Context, arguments: &Confirm) -> Result<Exit> {
             return Err(not_on_trial(token, meta.as_ref()).exit(Exit::Unconfirmed).into());
         }
         let text = format!("nothing to do: {} is confirmed", name(meta.as_ref()));
-        return report(context, arguments.common, false, meta.as_ref(), &text, Exit::Ok);
+        let mut exit = Exit::Ok;
+        // What the disk had no room for is not made by asking again.
+        if let Some(meta) = &meta
+            && !confirmed::is_of(&meta.hash)
+        {
+            context.out.note(&format!("warning: the next boot enforces another policy; {RETRY}"));
+            exit = Exit::Error;
+        }
+        return report(context, arguments.common, false, meta.as_ref(), &text, exit);
     };
     if let Some(token) = wanted
         && candidate.token.as_deref() != Some(token)
@@ -104,9 +115,9 @@ pub(super) fn confirm(context: &Context, arguments: &Confirm) -> Result<Exit> {
     store.confirm();
     let mut exit = Exit::Ok;
     if let Err(error) = confirmed::choose(&candidate.hash) {
-        context
-            .out
-            .note(&format!("warning: the next boot enforces what was kept before: {error:#}"));
+        context.out.note(&format!(
+            "warning: the next boot enforces what was kept before: {error:#}; {RETRY}"
+        ));
         exit = Exit::Error;
     }
     align(context, &store, candidate.clone())?;

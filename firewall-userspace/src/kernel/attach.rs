@@ -65,6 +65,17 @@ impl Hook {
         }
     }
 
+    /// Whether this is where a policy wants to judge what arrives.
+    #[must_use]
+    pub fn is_wanted(self, wanted: IngressHook) -> bool {
+        match wanted {
+            IngressHook::Tc => self == Self::TcxIngress,
+            IngressHook::Xdp | IngressHook::Auto => {
+                matches!(self, Self::XdpNative | Self::XdpGeneric)
+            }
+        }
+    }
+
     /// Whether packets to this host pass here.
     #[must_use]
     pub fn is_ingress(self) -> bool {
@@ -112,12 +123,15 @@ pub fn list(pins: &Pins) -> Result<Vec<Attachment>> {
     Ok(found)
 }
 
-/// Attaches both hooks to an interface; leaves alone what is attached already.
+/// Attaches both hooks to an interface; leaves alone what is attached already. One of ingress where
+/// the policy does not want it any more goes when the other is there: for a moment both judge.
 ///
 /// # Errors
 /// If a hook is taken or the driver refuses. Nothing stays half attached.
 pub fn attach(pins: &Pins, ifindex: u32, wanted: IngressHook) -> Result<Vec<Attachment>> {
-    let present: Vec<_> = list(pins)?.into_iter().filter(|link| link.ifindex == ifindex).collect();
+    let links = list(pins)?.into_iter().filter(|link| link.ifindex == ifindex);
+    let is_moved = |link: &Attachment| link.hook.is_ingress() && !link.hook.is_wanted(wanted);
+    let (moved, present): (Vec<_>, Vec<_>) = links.partition(is_moved);
     let mut made = Vec::new();
     let result = (|| {
         if !present.iter().any(|link| link.hook.is_ingress()) {
@@ -133,6 +147,9 @@ pub fn attach(pins: &Pins, ifindex: u32, wanted: IngressHook) -> Result<Vec<Atta
             remove(pins, link)?;
         }
         return Err(error);
+    }
+    for link in &moved {
+        remove(pins, link)?;
     }
     Ok(present.into_iter().chain(made).collect())
 }

@@ -46,7 +46,8 @@ impl Store {
     /// If the pins may not be read, or some are gone and links go on judging.
     pub fn open(pins: &Pins) -> Result<Option<Self>> {
         match Maps::open(|name| pins.map(name))? {
-            Some(maps) => Self::with(pins.clone(), maps).map(Some),
+            // Whoever made the maps was killed before they were all there: as if none were.
+            Some(maps) => Ok(Some(Self::with(pins.clone(), maps)?).filter(Self::is_begun)),
             None if pins.has_links() => {
                 let directory = pins.directory().display();
                 Err(Failure::new(format!("a map in {directory} was removed"))
@@ -56,6 +57,11 @@ impl Store {
             }
             None => Ok(None),
         }
+    }
+
+    /// Whether the control word says anything yet.
+    fn is_begun(&self) -> bool {
+        self.word() != UNSET
     }
 
     /// Opens what is pinned and creates the rest: shared maps and root programs.
@@ -70,7 +76,7 @@ impl Store {
         }
         let maps = Maps::open_or_create(|name| pins.map(name), capacity)?;
         let store = Self::with(pins.clone(), maps)?;
-        if store.word() == UNSET {
+        if !store.is_begun() {
             let open = Word::new(Word::PASS_ALL, Word::PASS_ALL, true, [false, false]);
             store.set_word(open);
         }

@@ -124,7 +124,7 @@ pub(super) fn read(sources: &[Arc<Source>], without_limits: bool) -> Done<Progra
             // The first one given counts: those of /etc come before those of /usr.
             "service" => drop(config.services.entry(file.name).or_insert(root)),
             "ipset" => drop(config.sets.entry(file.name).or_insert(root)),
-            "policy" | "direct" => config.aside(root),
+            "policy" | "direct" => config.aside(root)?,
             "icmptype" | "helper" | "whitelist" => {}
             other => {
                 let message = format!("<{other}> is nothing that firewalld keeps");
@@ -189,19 +189,51 @@ fn too_deep(text: &str) -> Option<usize> {
     None
 }
 
+/// What in a file of policies or direct rules denies something that comes to this host or leaves
+/// it.
+fn denies<'f, 's>(root: Element<'f, 's>) -> Option<Element<'f, 's>> {
+    let element = |node| Element { file: root.file, node };
+    let mut all = root.node.descendants().filter(Node::is_element).map(element);
+    if root.tag() == "direct" {
+        let is_deny = |text: &str| text.contains("DROP") || text.contains("REJECT");
+        return all.find(|one| one.node.text().is_some_and(is_deny));
+    }
+    let is_host = |one: &Element<'f, 's>| {
+        matches!(one.tag(), "ingress-zone" | "egress-zone") && one.word("name") == Some("HOST")
+    };
+    let target = root.word("target").filter(|target| matches!(*target, "DROP" | "REJECT"));
+    let is_deny = |one: &Element<'f, 's>| matches!(one.tag(), "drop" | "reject" | "icmp-block");
+    let of_host = root.children().any(|one| is_host(&one));
+    of_host.then(|| target.map_or_else(|| all.find(is_deny), |_| Some(root)))?
+}
+
 impl<'f> Config<'f, '_> {
-    /// Lists the rules of a file of which none is carried.
-    fn aside(&mut self, root: Element<'f, '_>) {
+    /// Lists the rules of a file of which none is carried. Without what it denies the import would
+    /// admit more than its source.
+    fn aside(&mut self, root: Element<'f, '_>) -> Done<()> {
         let tag = root.tag();
+        if let Some(deny) = denies(root) {
+            let message = format!("<{tag}> denies, and is not carried");
+            let diagnostic =
+                deny.wrong(&message, "without it the import would admit more than firewalld does");
+            let help = "write it as `deny:` by hand, and import without this file";
+            return Err(Box::new(diagnostic.help(help)));
+        }
         let reason = format!("<{tag}>: not carried; of firewalld, zones are");
         for child in root.children().filter(|child| !matches!(child.tag(), "short" | "description"))
         {
             self.program.remarks.lost(&child.place(), &child.text(), reason.clone());
         }
+        Ok(())
     }
 
-    /// Zones by source first, then by interface, then the default zone.
+    /// Zones by source first, then by interface, then the default zone; of several that fit, the
+    /// first by priority and name.
     fn zones(&mut self, zones: &[Element<'f, '_>], default: Option<&str>) -> Done<()> {
+        let mut zones = zones.to_vec();
+        let priority = |zone: &Element<'_, '_>| zone.word("ingress-priority")?.parse::<i32>().ok();
+        zones.sort_by_key(|zone| (priority(zone).unwrap_or(0), zone.file.name));
+        let zones = &zones[..];
         let is_bound = |zone: &Element<'_, '_>| {
             zone.child("source").is_some() || zone.child("interface").is_some()
         };
@@ -295,7 +327,8 @@ impl<'f> Config<'f, '_> {
         matching: &mut Matching,
         is_source: bool,
     ) -> Done<()> {
-        let negated = matches!(element.word("invert"), Some("yes" | "true" | "True"));
+        let inverts = |word: &str| ["yes", "true"].iter().any(|yes| word.eq_ignore_ascii_case(yes));
+        let negated = element.word("invert").is_some_and(inverts);
         let set = match (element.word("address"), element.word("ipset")) {
             (Some(text), _) => {
                 let set = network(text);

@@ -215,10 +215,13 @@ impl File<'_> {
             }
             "--icmp-type" | "--icmpv6-type" => {
                 let word = value(options, option, &mut negated)?;
-                if word.text == "any" || word.text == "255" {
+                let is_v6 = option.text == "--icmpv6-type";
+                if word.text == "any" || word.text == "255" && !is_v6 {
+                    if negated {
+                        matching.services(&ServiceSet::empty(), false);
+                    }
                     return Ok(true);
                 }
-                let is_v6 = option.text == "--icmpv6-type";
                 let Some((kind, has_code)) = icmp_type(is_v6, &word.text) else {
                     matching.unknown(format!("ICMP type {}", word.text));
                     return Ok(true);

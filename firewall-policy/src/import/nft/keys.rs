@@ -215,8 +215,11 @@ pub(super) fn states(value: &Value) -> Option<u8> {
     all_words(value)?.into_iter().try_fold(0, |all, name| Some(all | state::of(name)?))
 }
 
-/// A match on TCP flags: mask, value, and whether it is negated.
+/// A match on TCP flags: mask, value, and whether it is negated. `None` of several values.
 pub(super) fn flags(left: &Value, op: &str, right: &Value) -> Option<(u8, u8, bool)> {
+    if right.get("set").is_some() {
+        return None;
+    }
     let bits = |value: &Value| {
         if value.as_u64() == Some(0) {
             return Some(0);

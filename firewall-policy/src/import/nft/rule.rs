@@ -62,6 +62,8 @@ impl Ruleset {
             lines.push(matching.line(ending.verdict, at, remarks));
         } else {
             for (verdict, must, may) in ending.map {
+                // Then what stands behind the map is done.
+                let verdict = if verdict == Verdict::Continue { ending.verdict } else { verdict };
                 let mut one = matching.clone();
                 one.set(must, may, false);
                 lines.push(one.line(verdict, at.clone(), remarks));
@@ -302,7 +304,7 @@ impl Ruleset {
     }
 }
 
-/// A value, a pair of value and verdict, either of them with a time to live.
+/// A value, a pair of value and verdict, either of them with something that it depends on.
 fn element(value: &Value) -> Element<'_> {
     let (key, verdict) = match value.as_array().map(Vec::as_slice) {
         Some([key, verdict]) => (key, Some(verdict)),
@@ -312,7 +314,11 @@ fn element(value: &Value) -> Element<'_> {
         Some(inner) => Element {
             key: inner.get("val").unwrap_or(&Value::Null),
             verdict,
-            ends: inner.get("timeout").is_some() || inner.get("expires").is_some(),
+            // A time to live, a limit, a quota.
+            ends: inner.as_object().is_some_and(|all| {
+                all.keys()
+                    .any(|key| !matches!(key.as_str(), "val" | "comment" | "counter" | "last"))
+            }),
         },
         None => Element { key, verdict, ends: false },
     }
