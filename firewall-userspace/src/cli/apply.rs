@@ -172,7 +172,7 @@ pub(super) fn apply(
     }
     let boot = arguments.occasion == Some(Occasion::Boot);
     document.changed = !ready.is_in_force() || arguments.again || arguments.occasion.is_some();
-    fits(context, loaded, store.as_ref(), arguments)?;
+    fits(context, loaded, (store.as_ref(), ready.is_in_force()), arguments)?;
     if !ready.is_in_force() {
         let test = || test(context, loaded, &ready, boot);
         let (passed, took) = work.part("running the policy's tests", test);
@@ -263,18 +263,22 @@ fn keep(kept: Result<Option<Kept>>, document: &mut Document) {
 }
 
 /// Refuses a policy that this host cannot carry. One that boots may not be whole
-/// yet, and is worse off without a policy.
+/// yet, and is worse off without a policy; of one that is in force nothing is said that was said.
 fn fits(
     context: &Context,
     loaded: &Loaded,
-    store: Option<&Store>,
+    (store, is_in_force): (Option<&Store>, bool),
     arguments: &Arguments,
 ) -> Result<()> {
     if arguments.occasion.is_some() {
         return Ok(());
     }
-    let Found { diagnostics, doubts } =
+    let Found { mut diagnostics, mut doubts } =
         Found::on_this_host(loaded, store, arguments.confirm_within.is_some());
+    if is_in_force {
+        diagnostics.retain(Diagnostic::is_error);
+        doubts.clear();
+    }
     for one in diagnostics.iter().chain(&doubts) {
         context.out.diagnostics(&format!("{}\n", one.render(context.out.style())));
     }

@@ -79,8 +79,12 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         attached.into_iter().partition(|name| wanted(name));
     if !arguments.dry_run {
         let _lock = Lock::take(&paths::lock(), "detach")?;
-        // Noted first: the agent must not attach it again in between.
-        Detached::add(detached.iter().cloned())?;
+        // Noted first: the agent must not attach it again in between. Whoever needs to get in has it
+        // detached even where that cannot be noted.
+        if let Err(error) = Detached::add(detached.iter().cloned()) {
+            let again = "a running agent will attach it again: systemctl stop firewall";
+            context.out.note(&format!("warning: {error:#}; {again}"));
+        }
         for one in present.iter().filter(|one| detached.contains(&one.name)) {
             store.detach(Some(one.ifindex))?;
         }

@@ -77,6 +77,45 @@ fn a_policy_for_tc_sits_at_tcx_on_both_sides() -> Result<()> {
 }
 
 #[test]
+fn a_policy_that_moves_to_another_hook_is_moved() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("moved")?;
+    let _web = Echo::tcp(&server, 80)?;
+    let text = policy(&["name: web, from: any, service: web"], &[]);
+    let firewall = Firewall::with_policy(&server, &text)?;
+    let at_tc = text.replace("[\"eth*\"] }", "[\"eth*\"], ingress-hook: tc }");
+    for (text, hook) in [(&at_tc, "tcx"), (&text, "xdp-native")] {
+        firewall.write(text)?;
+        firewall.refused(&["apply", "--dry-run"], 2)?;
+        firewall.enforce(text)?;
+        assert_eq!(firewall.json(&["status"])?["interfaces"][0]["ingress"], hook);
+        firewall.check(&["apply", "--dry-run"])?;
+        for (open, closed) in pair::server(80).into_iter().zip(pair::server(81)) {
+            assert!(Conversation::tcp(&client, None, open)?.asks(), "{open} is closed at {hook}");
+            assert!(!connects(&client, None, closed, REFUSAL)?, "{closed} is open at {hook}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_of_another_name_stays_enforced() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("renamed")?;
+    let firewall = Firewall::with_policy(&server, &policy(&[], &[]))?;
+    server.sh("ip link set eth0 down && ip link set eth0 name foo0 && ip link set foo0 up")?;
+    // The policy in force, and a policy that is not: neither lets go of the only one.
+    firewall.refused(&["apply"], 1)?;
+    firewall.write(&policy(&["name: web, from: any, service: web"], &[]))?;
+    firewall.refused(&["apply"], 1)?;
+    firewall.check(&["attach"])?;
+    let json = firewall.json(&["status"])?;
+    assert_eq!(
+        (&json["enforcement"], &json["interfaces"][0]["name"]),
+        (&"enforcing".into(), &"foo0".into())
+    );
+    Ok(())
+}
+
+#[test]
 fn loopback_and_the_own_addresses_are_never_touched() -> Result<()> {
     let Pair { server, client: _client, lab: _lab } = Pair::new("loopback")?;
     // Even a policy that names it does not get it.

@@ -95,6 +95,9 @@ fn a_first_apply_killed_midway_can_be_completed() -> Result<()> {
     let (firewall, [policy, _]) = (Firewall::on(&server)?, policies());
     let moments = [
         Moment::Pinned("maps/CONTROL"),
+        // All shared maps are there, and the control word says nothing yet.
+        Moment::Pinned("maps/SCRATCH"),
+        Moment::Pinned("maps/BAN_TABLE_0"),
         Moment::Pinned("roots/root_egress"),
         Moment::Pinned("judge_xdp"),
         Moment::Pinned("links/xdp-native-2"),
