@@ -132,7 +132,8 @@ pub(super) fn apply(
     let read = || candidate::read_with_origin(config, wanted);
     let (read, took) = work.part("reading and checking the rules", read);
     times.read = took;
-    let read = read.map_err(|report| super::check::refused(context, &report, &what));
+    let read =
+        read.map_err(|report| super::check::refused(context, &report, &what, arguments.json));
     // A hundred thousand rules are freed sooner by the end of the process, which is near.
     let (loaded, origin) = &*ManuallyDrop::new(read?);
     require_root(if arguments.dry_run {

@@ -89,8 +89,8 @@ pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
         require_root("only root may change what is dropped")?;
     }
     let (name, bytes) = contents(&arguments.file)?;
-    let networks =
-        networks::read(&name, bytes).map_err(|report| refused(context, &report, &name))?;
+    let networks = networks::read(&name, bytes)
+        .map_err(|report| refused(context, &report, &name, arguments.json))?;
     let store = store(context)?;
     let (wanted, skipped) = admissible(arguments, &name, networks, &Protected::of(&store)?)?;
     let now = monotonic_ns();

@@ -6,8 +6,8 @@ use firewall_policy::diagnostic::{self, Diagnostic, Report};
 use firewall_policy::{Loaded, compile::Generation};
 use serde::Serialize;
 
-use super::Context;
 use super::sarif;
+use super::{Context, Json};
 use crate::candidate::{self, Wanted};
 use crate::enforce::Ready;
 use crate::failure::{Exit, Failure};
@@ -168,8 +168,19 @@ fn github(diagnostics: &[Diagnostic]) -> String {
     diagnostics.iter().map(line).collect()
 }
 
-/// Prints a report and says how the command ends.
-pub(super) fn refused(context: &Context, report: &Report, what: &str) -> anyhow::Error {
+/// Prints a report, as JSON as well if that is asked for, and says how the command ends.
+pub(super) fn refused(
+    context: &Context,
+    report: &Report,
+    what: &str,
+    Json { json }: Json,
+) -> anyhow::Error {
+    if json {
+        let Report { diagnostics, hidden } = report;
+        let document = Document { schema: SCHEMA, policy: None, diagnostics, hidden: *hidden };
+        // The exit code says the same to whom this does not reach.
+        let _told = context.out.json(&document);
+    }
     context.out.diagnostics(&format!("{}\n", report.render(context.out.style())));
     let errors = report.diagnostics.iter().filter(|one| one.is_error()).count() + report.hidden;
     Failure::new(format!(

@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
             .help("firewall rules    lists them")
             .into());
     }
-    repeat(context, arguments.watch, || {
+    repeat(context, (arguments.watch, arguments.json), || {
         let snapshot = numbers.snapshot(context)?;
         if arguments.json.json {
             context.out.json(&rules::counters_json(&snapshot, &selection))
@@ -79,7 +79,7 @@ fn per_cpu(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let Some(store) = open_store(context)? else {
         return Err(Failure::new("nothing is pinned: nothing is counted").into());
     };
-    repeat(context, arguments.watch, || {
+    repeat(context, (arguments.watch, arguments.json), || {
         let counters = store.counters("CPUS", false)?;
         let cpus = (0..counters.cpus()).map(|cpu| of_cpu(&counters, cpu));
         let document = PerCpu { schema: SCHEMA, cpus: cpus.collect() };

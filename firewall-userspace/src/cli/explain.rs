@@ -133,8 +133,9 @@ struct Frame {
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let wanted = Wanted { file: arguments.file.clone(), ..Wanted::default() };
-    let loaded = candidate::read(&context.config, &wanted)
-        .map_err(|report| super::check::refused(context, &report, &wanted.words()))?;
+    let loaded = candidate::read(&context.config, &wanted).map_err(|report| {
+        super::check::refused(context, &report, &wanted.words(), arguments.json)
+    })?;
     // Without root nobody can say what is in force; the explanation says so.
     let is_root = users::effective_uid() == 0;
     let store = if is_root { open_store(context)? } else { None };

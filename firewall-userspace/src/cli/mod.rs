@@ -225,16 +225,25 @@ fn run(context: &mut Context, command: Command) -> Result<Exit> {
 }
 
 /// Shows something once, or every second until interrupted.
-fn repeat(context: &Context, watch: Watch, mut show: impl FnMut() -> Result<()>) -> Result<()> {
+fn repeat(
+    context: &Context,
+    (watch, Json { json }): (Watch, Json),
+    mut show: impl FnMut() -> Result<()>,
+) -> Result<()> {
     if !watch.watch {
         return show();
     }
     let mut first = true;
     loop {
         let start = Instant::now();
-        context.out.fresh(first)?;
-        show()?;
-        context.out.settle()?;
+        // A document stands by itself, one on each line.
+        if json {
+            show()?;
+        } else {
+            context.out.fresh(first)?;
+            show()?;
+            context.out.settle()?;
+        }
         first = false;
         std::thread::sleep(Duration::from_secs(1).saturating_sub(start.elapsed()));
     }

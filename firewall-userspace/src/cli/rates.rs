@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let mut numbers = Numbers::open(context)?;
-    repeat(context, arguments.watch, || {
+    repeat(context, (arguments.watch, arguments.json), || {
         let snapshot = numbers.with_rates(context)?;
         if arguments.json.json {
             context.out.json(&rates::json(&snapshot))

@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         name: None,
     };
     let mut numbers = Numbers::open(context)?;
-    repeat(context, arguments.watch, || {
+    repeat(context, (arguments.watch, arguments.json), || {
         let snapshot = numbers.snapshot(context)?;
         known_role(&snapshot, arguments.role.as_deref())?;
         if arguments.json.json {

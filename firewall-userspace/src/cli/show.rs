@@ -84,9 +84,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn read(context: &Context, wanted: &Wanted) -> Result<Loaded> {
+fn read(context: &Context, wanted: &Wanted, json: Json) -> Result<Loaded> {
     candidate::read(&context.config, wanted)
-        .map_err(|report| super::check::refused(context, &report, &wanted.words()))
+        .map_err(|report| super::check::refused(context, &report, &wanted.words(), json))
 }
 
 fn schema(context: &Context) -> Result<()> {
@@ -183,7 +183,7 @@ struct Meaning {
 }
 
 fn services(context: &Context, arguments: &Of) -> Result<()> {
-    let loaded = read(context, &arguments.wanted)?;
+    let loaded = read(context, &arguments.wanted, arguments.json)?;
     let names = loaded.names.services.iter().map(|named| Meaning {
         name: named.name.clone(),
         stands_for: sets::services(&named.set),
@@ -193,7 +193,7 @@ fn services(context: &Context, arguments: &Of) -> Result<()> {
 }
 
 fn groups(context: &Context, arguments: &Of) -> Result<()> {
-    let loaded = read(context, &arguments.wanted)?;
+    let loaded = read(context, &arguments.wanted, arguments.json)?;
     let names = loaded.names.groups.iter().map(|named| Meaning {
         name: named.name.clone(),
         stands_for: sets::addresses(&named.set),
@@ -244,7 +244,7 @@ struct FlatRule {
 }
 
 fn policy(context: &Context, arguments: &PolicyArguments) -> Result<()> {
-    let policy = read(context, &arguments.wanted)?.policy;
+    let policy = read(context, &arguments.wanted, arguments.json)?.policy;
     if arguments.json.json || arguments.yaml {
         let default = |direction| crate::verify::action(policy.chain(direction).default).name();
         let document = PolicyDocument {

@@ -54,7 +54,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         }
         return Ok(judged(&snapshot));
     }
-    repeat(context, arguments.watch, || {
+    repeat(context, (arguments.watch, arguments.json), || {
         let snapshot = read(&mut numbers)?;
         let you = numbers.you(context);
         if arguments.json.json {

@@ -44,7 +44,7 @@ struct Document<'a> {
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let what = arguments.wanted.words();
     let loaded = candidate::read(&context.config, &arguments.wanted)
-        .map_err(|report| super::check::refused(context, &report, &what))?;
+        .map_err(|report| super::check::refused(context, &report, &what, arguments.json))?;
     let ready = Ready::new(None, &loaded.policy)?;
     let mut engine = engine(&ready, arguments.model)?;
     let verified = verify::run(&loaded, &mut engine)?;

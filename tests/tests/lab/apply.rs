@@ -244,3 +244,17 @@ fn a_swap_keeps_the_programs_that_it_would_load() -> Result<()> {
     assert_eq!(firewall.generation()?, 6);
     Ok(())
 }
+
+#[test]
+fn what_is_refused_is_told_as_json_too() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("refused")?;
+    let firewall = Firewall::on(&server)?;
+    firewall.write("version: 1\nrole: lab\nfailsafe: { ingress: [] }\ningres: {}\n")?;
+    for command in ["apply", "test", "check"] {
+        let output = firewall.run(&[command, "--json"])?;
+        let document: serde_json::Value = serde_json::from_str(&output.stdout)?;
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(document["diagnostics"][0]["code"].is_string(), "{command}: {document}");
+    }
+    Ok(())
+}
