@@ -33,14 +33,15 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let store = open_store(context)?;
     if let Some(meta) = store.as_ref().map_or(Ok(None), Store::meta)? {
         let (number, hash) = (meta.generation, short_hash(&meta.hash));
-        let nowhere = store.map_or(Ok(true), |store| store.attached().map(|all| all.is_empty()))?;
-        let where_ = if nowhere { "loaded, and attached to no interface" } else { "enforced" };
+        let links = store.map_or_else(|| Ok(Vec::new()), |store| store.attached())?;
+        let state =
+            if links.is_empty() { "loaded, and attached to no interface" } else { "enforced" };
         if arguments.json.json {
             context.out.json(&serde_json::json!({
                 "schema": SCHEMA, "changed": false, "generation": number, "hash": meta.hash,
             }))?;
         }
-        let text = format!("nothing to do: generation {number} (policy {hash}) is {where_}");
+        let text = format!("nothing to do: generation {number} (policy {hash}) is {state}");
         context.out.note(&text);
         return Ok(Exit::Ok);
     }

@@ -196,7 +196,12 @@ fn denies<'f, 's>(root: Element<'f, 's>) -> Option<Element<'f, 's>> {
     let mut all = root.node.descendants().filter(Node::is_element).map(element);
     if root.tag() == "direct" {
         let is_deny = |text: &str| text.contains("DROP") || text.contains("REJECT");
-        return all.find(|one| one.node.text().is_some_and(is_deny));
+        let is_forwarding = |text: &str| text.contains("FORWARD");
+        return all.find(|one| {
+            let text = one.node.text().unwrap_or_default();
+            let chain = one.word("chain").unwrap_or_default();
+            is_deny(text) && !is_forwarding(text) && !is_forwarding(chain)
+        });
     }
     let is_host = |one: &Element<'f, 's>| {
         matches!(one.tag(), "ingress-zone" | "egress-zone") && one.word("name") == Some("HOST")
