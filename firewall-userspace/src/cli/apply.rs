@@ -6,33 +6,25 @@ use std::time::Duration;
 
 use anyhow::Result;
 use firewall_policy::Loaded;
-use firewall_policy::codes::Code;
 use firewall_policy::compile::parallel;
-use firewall_policy::diagnostic::{self, Diagnostic};
+use firewall_policy::diagnostic;
 
 use super::applied::{Document, Times, dry_run, report, selection};
-use super::client::{Numbers, open_store, tell_agent};
+use super::client::{open_store, tell_agent};
 use super::work::{Work, micros};
-use super::{Context, Json, value};
+use super::{Context, Json, refusals, value};
 use crate::candidate::{self, Origin, Wanted};
 use crate::confirmed::{self, Confirmed, Kept};
 use crate::enforce::{self, Attached, Detached, Ready};
-use crate::failure::{Exit, Failure, require_root};
+use crate::failure::{Exit, require_root};
 use crate::forwarded::Forwarded;
 use crate::host::containers::Containers;
-use crate::host::session::Session;
-use crate::host::{addresses, clock, interfaces, process, users};
-use crate::kernel::meta::Meta;
+use crate::host::{clock, interfaces, process, users};
 use crate::kernel::store::Store;
 use crate::lock::Lock;
 use crate::paths;
-use crate::preflight::Found;
-use crate::probe::session::reach;
 use crate::remembered::Remembered;
 use crate::report::snapshot::SCHEMA;
-use crate::report::status::You;
-use crate::report::units;
-use crate::verify;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -53,20 +45,20 @@ pub(super) struct Arguments {
     wanted: Wanted,
     /// Say what would happen, and change nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Return to the policy before it after this time, unless `firewall confirm` comes first; the
     /// kernel does it, whoever is alive
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
-    confirm_within: Option<Duration>,
+    pub(super) confirm_within: Option<Duration>,
     /// Load it even if it is the one in force: a new binary brings new programs
     #[arg(long)]
     again: bool,
     /// Apply even if that cuts the SSH session you are typing in
     #[arg(long)]
-    i_have_console: bool,
+    pub(super) i_have_console: bool,
     /// Apply even if this host is not in the group of its role
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
     #[command(flatten)]
     json: Json,
     /// Who applies, if not the user who logged in (the agent says so)
@@ -74,12 +66,12 @@ pub(super) struct Arguments {
     on_behalf_of: Option<String>,
     /// Why it is applied, if nobody asked for another policy
     #[arg(long, hide = true)]
-    occasion: Option<Occasion>,
+    pub(super) occasion: Option<Occasion>,
 }
 
 /// Why a policy is applied that nobody has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Occasion {
+pub(super) enum Occasion {
     /// Nothing is pinned. A failed test is a warning, and interfaces may come later.
     Boot,
     /// A new interface that rules may name: what was confirmed last is loaded again.
@@ -103,6 +95,11 @@ impl Arguments {
             occasion: Some(Occasion::Boot),
         }
     }
+
+    /// Whether the host boots: worse off without a policy, and perhaps not whole yet.
+    pub(super) fn boots(&self) -> bool {
+        self.occasion == Some(Occasion::Boot)
+    }
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
@@ -124,7 +121,7 @@ pub(super) fn apply(
     wanted: &Wanted,
     arguments: &Arguments,
 ) -> Result<Exit> {
-    stands_alone(context)?;
+    refusals::other_versions(context)?;
     process::hoard();
     let what = wanted.words();
     let work = Work::new(context.out);
@@ -147,66 +144,30 @@ pub(super) fn apply(
     if let Some(store) = &store
         && !arguments.dry_run
     {
-        settle(store)?;
+        refusals::trial(store)?;
     }
     let compile = || Ready::new(store.as_ref(), &loaded.policy);
     let (ready, took) = work.part("compiling", compile);
     times.compile = took;
     let mut ready = ManuallyDrop::new(ready?);
-    let warnings = diagnostic::render(&loaded.warnings, context.out.style());
-    if !warnings.is_empty() {
-        context.out.diagnostics(&format!("{warnings}\n"));
-    }
-    let mut document = Document {
-        schema: SCHEMA,
-        dry_run: arguments.dry_run,
-        before: ready.before.as_ref().map(|meta| meta.hash.clone()),
-        hash: ready.generation.hash.clone(),
-        ..Document::default()
-    };
-    // Named before it is cut.
+    let mut document = announce(context, arguments, loaded, &ready);
+    refusals::misfit(context, loaded, (store.as_ref(), ready.is_in_force()), arguments)?;
     if !ready.is_in_force() {
-        document.containers = containers(loaded, &ready);
-        for sentence in &document.containers {
-            context.out.note(&format!("containers: {sentence}"));
-        }
-    }
-    let boot = arguments.occasion == Some(Occasion::Boot);
-    document.changed = !ready.is_in_force() || arguments.again || arguments.occasion.is_some();
-    fits(context, loaded, (store.as_ref(), ready.is_in_force()), arguments)?;
-    if !ready.is_in_force() {
-        let test = || test(context, loaded, &ready, boot);
+        let test = || refusals::tests(context, loaded, &ready, arguments);
         let (passed, took) = work.part("running the policy's tests", test);
         times.test = took;
         document.tests = passed?;
-        guard(context, loaded, arguments)?;
+        refusals::session(context, loaded, arguments)?;
     }
     document.times_us = times;
     if arguments.dry_run {
         return dry_run(context, arguments.json.json, loaded, document, store.as_ref());
     }
-    let on_trial = arguments.confirm_within.is_some();
-    let (hash, document_of) = (ready.generation.hash.clone(), &mut document);
-    // A copy waits for a disk, and the verifier for nobody.
-    let ((kept, installed), took) = work.part("loading", || {
-        let copy = || copy(origin, &hash, on_trial);
-        let install = || change(context, arguments, loaded, store, &mut ready, document_of);
-        parallel::both(true, copy, install)
-    });
-    document.times_us.install = took;
-    if let Err(error) = installed {
-        if let Ok(Some(kept)) = kept {
-            kept.discard();
-        }
-        return Err(error);
-    }
-    let keep = || keep(kept, &mut document);
-    let ((), took) = work.part("choosing the rules for the next boot", keep);
-    document.times_us.keep = took;
+    swap(context, arguments, (loaded, origin), store, &mut ready, &mut document, &work)?;
     drop(work);
     report(context, arguments.json.json, loaded, &document)?;
     // At boot the agent waits for this process, and looks then.
-    if !boot {
+    if !arguments.boots() {
         tell_agent(context, true);
     }
     Ok(match document {
@@ -216,31 +177,56 @@ pub(super) fn apply(
     })
 }
 
-/// Refuses while programs of another version of this firewall are attached.
-fn stands_alone(context: &Context) -> Result<()> {
-    let Some(other) = context.pins.of_other_versions().pop() else { return Ok(()) };
-    let other = other.display();
-    Err(Failure::new(format!("programs of another version are attached: {other}"))
-        .detail("they would go on judging every packet; nothing was changed")
-        .help(format!(
-            "systemctl stop firewall; firewall detach --all, by the binary of that version; rm -r {other}"
-        ))
-        .into())
+/// What is known before anything is changed. Says what warns, and what containers will feel.
+fn announce(context: &Context, arguments: &Arguments, loaded: &Loaded, ready: &Ready) -> Document {
+    let warnings = diagnostic::render(&loaded.warnings, context.out.style());
+    if !warnings.is_empty() {
+        context.out.diagnostics(&format!("{warnings}\n"));
+    }
+    let is_new = !ready.is_in_force();
+    let containers = if is_new { containers(loaded, ready) } else { Vec::new() };
+    for sentence in &containers {
+        context.out.note(&format!("containers: {sentence}"));
+    }
+    Document {
+        schema: SCHEMA,
+        dry_run: arguments.dry_run,
+        changed: is_new || arguments.again || arguments.occasion.is_some(),
+        before: ready.before.as_ref().map(|meta| meta.hash.clone()),
+        hash: ready.generation.hash.clone(),
+        containers,
+        ..Document::default()
+    }
 }
 
-/// Refuses while another policy is on trial, and completes a trial that is over.
-pub(super) fn settle(store: &Store) -> Result<()> {
-    let Some(trial) = store.trial()? else { return Ok(()) };
-    let Some(left) = trial.left else { return store.roll_back() };
-    let Meta { generation, applied_by, applied_at, token, .. } = trial.candidate;
-    let since = clock::Local::of(applied_at * 1000).time_of_day();
-    let (left, token) = (units::age(left), token.unwrap_or_default());
-    Err(Failure::new(format!(
-        "generation {generation} is on trial: applied by {applied_by} at {since}, {left} left"
-    ))
-    .help(format!("firewall confirm {token}    or: firewall rollback"))
-    .exit(Exit::Unconfirmed)
-    .into())
+/// Loads it and switches to it, while a copy is made for the next boot.
+fn swap(
+    context: &Context,
+    arguments: &Arguments,
+    (loaded, origin): (&Loaded, &Origin),
+    store: Option<Store>,
+    ready: &mut Ready,
+    document: &mut Document,
+    work: &Work,
+) -> Result<()> {
+    let on_trial = arguments.confirm_within.is_some();
+    let hash = ready.generation.hash.clone();
+    // A copy waits for a disk, and the verifier for nobody.
+    let ((kept, installed), took) = work.part("loading", || {
+        let copy = || copy(origin, &hash, on_trial);
+        let install = || change(context, arguments, loaded, store, ready, document);
+        parallel::both(true, copy, install)
+    });
+    document.times_us.install = took;
+    if let Err(error) = installed {
+        if let Ok(Some(kept)) = kept {
+            kept.discard();
+        }
+        return Err(error);
+    }
+    let ((), took) = work.part("choosing the rules for the next boot", || keep(kept, document));
+    document.times_us.keep = took;
+    Ok(())
 }
 
 /// Copies what will be enforced for the next boot, unless that has it already.
@@ -263,35 +249,6 @@ fn keep(kept: Result<Option<Kept>>, document: &mut Document) {
     }
 }
 
-/// Refuses a policy that this host cannot carry. One that boots may not be whole
-/// yet, and is worse off without a policy; of one that is in force nothing is said that was said.
-fn fits(
-    context: &Context,
-    loaded: &Loaded,
-    (store, is_in_force): (Option<&Store>, bool),
-    arguments: &Arguments,
-) -> Result<()> {
-    if arguments.occasion.is_some() {
-        return Ok(());
-    }
-    let Found { mut diagnostics, mut doubts } =
-        Found::on_this_host(loaded, store, arguments.confirm_within.is_some());
-    if is_in_force {
-        diagnostics.retain(Diagnostic::is_error);
-        doubts.clear();
-    }
-    for one in diagnostics.iter().chain(&doubts) {
-        context.out.diagnostics(&format!("{}\n", one.render(context.out.style())));
-    }
-    if diagnostics.iter().any(Diagnostic::is_error) {
-        return Err(Failure::new("nothing was changed").into());
-    }
-    if !doubts.is_empty() && !arguments.force {
-        return Err(Failure::new("the role of another host? nothing was changed").into());
-    }
-    Ok(())
-}
-
 /// What the policy does to containers, a sentence each.
 fn containers(loaded: &Loaded, ready: &Ready) -> Vec<String> {
     let found = Containers::of_this_host();
@@ -304,64 +261,6 @@ fn containers(loaded: &Loaded, ready: &Ready) -> Vec<String> {
         )
     }));
     sentences
-}
-
-/// The policy's own tests, on the programs that would enforce it.
-fn test(context: &Context, loaded: &Loaded, ready: &Ready, boot: bool) -> Result<usize> {
-    let verified = verify::on_program(loaded, &ready.generation)?;
-    for failure in verified.failures.iter().chain(&verified.warnings) {
-        context.out.diagnostics(&format!("{}\n", failure.render(context.out.style())));
-    }
-    // A host that boots without a policy is worse off.
-    if verified.passed() || boot {
-        return Ok(verified.tests.iter().filter(|test| test.passed).count());
-    }
-    let failed = units::plural(verified.failures.len(), "test");
-    Err(Failure::new(format!("{failed} of the policy failed; nothing was changed")).into())
-}
-
-/// Refuses a policy that would cut the session it is applied from.
-fn guard(context: &Context, loaded: &Loaded, arguments: &Arguments) -> Result<()> {
-    let Some(session) = Session::current() else { return Ok(()) };
-    let policy = &loaded.policy.interfaces;
-    // A session by an interface that the policy leaves alone is in no danger. One that
-    // is left out may be judged on another.
-    let enforced = addresses::interface_to(session.peer.ip())
-        .is_none_or(|name| interfaces::selected(&name, &policy.matches, &policy.ignore));
-    let reach = reach(&loaded.policy, &session);
-    if !enforced || reach.allowed || arguments.i_have_console || arguments.dry_run {
-        return Ok(());
-    }
-    let Session { peer, local } = session;
-    let mut error = Diagnostic::new(Code::CutsSession, "this policy would cut the session you are typing in")
-        .note(format!("your session   {peer} → {local}"))
-        .note(format!("now            {}", now(context)))
-        .note(format!(
-            "after          dropped by {}; inbound connections keep no state, so the next packet decides",
-            reach.by
-        ))
-        .help("admit your address, or apply with --i-have-console");
-    if let Some(nearest) = reach.nearest {
-        error = error.note(format!("nearest        {nearest}"));
-    }
-    context.out.diagnostics(&format!("{}\n", error.render(context.out.style())));
-    Err(Failure::new("nothing was changed").into())
-}
-
-/// What happens to the session under the policy in force, as far as that is known.
-fn now(context: &Context) -> String {
-    let mut numbers = Numbers::open(context).unwrap_or(Numbers::Nothing);
-    let generation = numbers.snapshot(context).ok().and_then(|snapshot| snapshot.policy);
-    let Some(generation) = generation.map(|policy| policy.generation) else {
-        return "no policy is in force".to_owned();
-    };
-    match numbers.you(context) {
-        Some(You { allowed: Some(allowed), by: Some(by), .. }) => {
-            let verb = if allowed { "allowed" } else { "dropped" };
-            format!("{verb} by {by} (generation {generation})")
-        }
-        _ => format!("generation {generation} is in force"),
-    }
 }
 
 fn change(
@@ -405,9 +304,10 @@ fn change(
         let globs = policy.interfaces.matches.join(", ");
         let none =
             format!("no interface of this host matches `interfaces: {{ match: [{globs}] }}`");
-        match arguments.occasion {
-            Some(Occasion::Boot) => context.out.note(&format!("{none} yet")),
-            _ => document.warnings.push(format!("{none}: every packet passes")),
+        if arguments.boots() {
+            context.out.note(&format!("{none} yet"));
+        } else {
+            document.warnings.push(format!("{none}: every packet passes"));
         }
     }
     Ok(())

@@ -26,6 +26,7 @@ mod man;
 mod open;
 mod out;
 mod rates;
+mod refusals;
 mod rules;
 mod sarif;
 mod says;
