@@ -6,45 +6,91 @@ use super::flatten::Flat;
 use super::program::{Line, Remarks};
 use super::space::{Boxed, Region, globs, protocol};
 use super::translate::{Carried, Side, interfaces};
-use crate::set::ServiceSet;
+use crate::set::{AddrSet, ServiceSet};
 
-/// Lines of one chain that differ in one end only become one rule.
+/// Lines of one chain that differ in addresses of one end only become one rule.
 pub(super) fn merged(flats: Vec<Flat<'_>>) -> Vec<(Flat<'_>, Vec<&Line>)> {
-    let mut merged: Vec<(Flat<'_>, Vec<&Line>)> = Vec::new();
+    let mut runs: Vec<Run<'_>> = Vec::new();
     for flat in flats {
-        if let Some((last, lines)) = merged.last_mut()
-            && let ([into], [one]) = (last.region.boxes(), flat.region.boxes())
-            && (last.chain, last.action) == (flat.chain, flat.action)
-            && let (Some(first), Some(line)) = (last.line, flat.line)
-            && first.comment == line.comment
-            && let Some(both) = joined(into, one)
-        {
-            last.region = Region::one(both);
-            lines.push(line);
-            continue;
+        let joins = runs.last().and_then(|run| run.joins(&flat));
+        match (runs.last_mut(), joins) {
+            (Some(run), Some(end)) => run.push(flat, end),
+            _ => runs.push(Run { first: flat, end: None, others: Vec::new() }),
         }
-        let lines = flat.line.into_iter().collect();
-        merged.push((flat, lines));
     }
-    merged
+    runs.into_iter().map(Run::into_one).collect()
 }
 
-/// The union of two boxes that differ in addresses of one end, neither of them
-/// everybody.
-fn joined(a: &Boxed, b: &Boxed) -> Option<Boxed> {
-    let source = Boxed { source: a.source.union(&b.source), ..a.clone() };
-    let destination = Boxed { destination: a.destination.union(&b.destination), ..a.clone() };
-    let is_wide = |one: &Boxed| {
-        let ends = [&one.source, &one.destination];
-        ends.iter().all(|end| end.v4.is_full() || end.v6.is_full())
-    };
-    if is_wide(a) || is_wide(b) {
-        return None;
+/// One end of a packet's way.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Source,
+    Destination,
+}
+
+impl End {
+    fn of(self, one: &mut Boxed) -> &mut AddrSet {
+        match self {
+            Self::Source => &mut one.source,
+            Self::Destination => &mut one.destination,
+        }
     }
-    if (Boxed { source: b.source.clone(), ..a.clone() }) == *b {
-        return Some(source);
+}
+
+/// Lines behind each other that become one. United once all are known: there can be
+/// tens of thousands.
+struct Run<'p> {
+    first: Flat<'p>,
+    /// The end that the others differ in.
+    end: Option<End>,
+    others: Vec<Flat<'p>>,
+}
+
+impl<'p> Run<'p> {
+    /// The end that this line adds to, if it only adds addresses; nothing is added to everybody.
+    fn joins(&self, flat: &Flat<'p>) -> Option<End> {
+        let ([first], [one]) = (self.first.region.boxes(), flat.region.boxes()) else {
+            return None;
+        };
+        let (line, other) = (self.first.line?, flat.line?);
+        let is_wide = |one: &Boxed| {
+            let ends = [&one.source, &one.destination];
+            ends.iter().all(|end| end.v4.is_full() || end.v6.is_full())
+        };
+        if (self.first.chain, self.first.action, &line.comment)
+            != (flat.chain, flat.action, &other.comment)
+            || is_wide(first)
+            || is_wide(one)
+        {
+            return None;
+        }
+        let differs_there = |end: &End| {
+            let (mut moved, mut one) = (first.clone(), one.clone());
+            end.of(&mut moved).clone_from(end.of(&mut one));
+            self.end.is_none_or(|known| known == *end) && moved == one
+        };
+        [End::Source, End::Destination].into_iter().find(differs_there)
     }
-    ((Boxed { destination: b.destination.clone(), ..a.clone() }) == *b).then_some(destination)
+
+    fn push(&mut self, flat: Flat<'p>, end: End) {
+        self.end = Some(end);
+        self.others.push(flat);
+    }
+
+    fn into_one(self) -> (Flat<'p>, Vec<&'p Line>) {
+        let Self { mut first, end, others } = self;
+        let lines = first.line.into_iter().chain(others.iter().filter_map(|flat| flat.line));
+        let lines = lines.collect();
+        if let (Some(end), [one]) = (end, first.region.boxes()) {
+            let mut one = one.clone();
+            let boxes = others.into_iter().flat_map(|flat| flat.region.into_boxes());
+            let mut sets: Vec<_> = boxes.map(|mut one| std::mem::take(end.of(&mut one))).collect();
+            sets.push(std::mem::take(end.of(&mut one)));
+            *end.of(&mut one) = AddrSet::union_all(&sets);
+            first.region = Region::one(one);
+        }
+        (first, lines)
+    }
 }
 
 /// Rules that say the same of IPv4 and of IPv6 become one.

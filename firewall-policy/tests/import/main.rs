@@ -385,7 +385,7 @@ fn hostile_input_ends_soon() {
     // Long, but sound: as many bans as a fail2ban may have.
     let ban =
         |n: u32| format!("-A A -s 10.{}.{}.{}/32 -j REJECT\n", n >> 16, n >> 8 & 255, n & 255);
-    let many = (0..20_000).map(ban).collect::<Vec<_>>().concat();
+    let many = (0..40_000).map(|n| ban(2 * n)).collect::<Vec<_>>().concat();
     let imported =
         imported(&format!("-A INPUT -j A\n{many}-A INPUT -p tcp --dport 22 -j ACCEPT\n"));
     let loaded = loaded(&imported);
