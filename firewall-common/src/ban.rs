@@ -4,6 +4,10 @@
 //! other key that there is no such ban; else the key is in one of [`PROBES`] buckets,
 //! at or behind the one that its hash names and before the first with an empty place.
 //!
+//! A packet that is not banned should not pay for each length. So the filter knows every ban
+//! twice: as it is, and by one of two lengths of its family that stand for all
+//! ([`stand_in`]). Where few lengths are in use the first part is asked, else the second.
+//!
 //! There is one writer, user space, and no lock that a packet would take:
 //!
 //! - a ban is added by address first, *head* last, and lifted or renewed by its head
@@ -47,10 +51,18 @@ pub trait Bans {
     fn ban_table(&self) -> TableWord;
     /// What the table is hashed by.
     fn ban_seed(&self) -> u64;
-    /// A word of the filter, of a number below [`FILTER_WORDS`].
+    /// A word of the filter, of a number below twice [`FILTER_WORDS`].
     fn ban_filter(&self, word: u32) -> u64;
     /// A bucket of a table.
     fn ban_bucket(&mut self, table: TableWord, number: u32) -> Option<&mut Bucket>;
+    /// Where the ban of a source stands, or [`NOWHERE`]: [`find`], which the kernel calls out of
+    /// line.
+    fn ban_of(&mut self, source: Address, family: Family) -> u32
+    where
+        Self: Sized,
+    {
+        find(self, source, family)
+    }
     /// Where the ban of one prefix length stands, or [`NOWHERE`]: [`place`], which the
     /// kernel calls out of line.
     fn ban_place(&mut self, source: Address, family: Family, length: u32) -> u32
@@ -96,12 +108,65 @@ pub const fn first_bucket(hash: u64, table: TableWord) -> u32 {
     (((hash >> 32) * table.buckets() as u64) >> 32) as u32
 }
 
+/// Which part of the filter is asked.
+#[derive(Clone, Copy)]
+enum Part {
+    /// Bans as they are.
+    Exact,
+    /// Bans by the lengths that stand for theirs.
+    StandIns,
+}
+
 /// Number of the filter's word for a hash, and its bits there.
 #[inline(always)]
-#[must_use]
-pub const fn filter_bits(hash: u64) -> (u32, u64) {
+const fn filter_bits(hash: u64, part: Part) -> (u32, u64) {
     let word = (hash >> 12) as u32 & (FILTER_WORDS - 1);
-    (word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
+    (part as u32 * FILTER_WORDS + word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
+}
+
+/// The prefix length that stands for that of a ban. What is longer is rounded to the network that
+/// it is in: its neighbours there are suspects, too. What is shorter is taken apart.
+#[inline(always)]
+const fn stand_in(family: Family, length: u32) -> u32 {
+    match family {
+        Family::V4 if length <= 16 => 16,
+        Family::V4 => 24,
+        Family::V6 if length < 48 => 32,
+        Family::V6 => 48,
+    }
+}
+
+/// Bits of [`Bans::ban_lengths`] for which each of those stands. A ban of IPv6 shorter than a /16
+/// is nowhere: with one, everybody is a suspect.
+const V4_BY_16: u64 = (1 << 17) - 1;
+const V4_BY_24: u64 = !V4_BY_16;
+const V6_BY_NONE: u64 = (1 << 16) - 2;
+const V6_BY_32: u64 = (1 << 48) - (1 << 16);
+const V6_BY_48: u64 = !V6_BY_32 & !V6_BY_NONE;
+
+/// Which word of [`Bans::ban_lengths`], and which bit there, says that bans of a key's length are
+/// in use. A /128 stands at bit 0 of the second.
+#[must_use]
+pub const fn length_bit(key: &BanKey) -> (usize, u32) {
+    match (key.family, key.length) {
+        (4, length) => (0, length),
+        (_, 128) => (1, 0),
+        (_, length) => (1 + length as usize / 64, length % 64),
+    }
+}
+
+/// What the filter has of a ban, whose key has that hash: words, and the bits there.
+pub fn announced(seed: u64, hash: u64, ban: &BanKey) -> impl Iterator<Item = (u32, u64)> {
+    let BanKey { hi, length, family, .. } = *ban;
+    let is_v6 = family == Family::V6 as u32;
+    let by = stand_in(if is_v6 { Family::V6 } else { Family::V4 }, length);
+    let networks = if is_v6 && length < 16 { 0 } else { 1_u64 << by.saturating_sub(length) };
+    let first = Address { hi, lo: 0 }.masked(by).hi;
+    let parts = (0..networks).map(move |number| {
+        let key = BanKey { hi: first + (number << (64 - by)), lo: 0, length: by, family };
+        filter_bits(self::hash(seed, &key), Part::StandIns)
+    });
+    core::iter::once(filter_bits(hash, Part::Exact)).chain(parts)
 }
 
 /// The end of a ban as the table keeps it: not before `until_ns`.
@@ -117,34 +182,35 @@ const fn key_of(source: Address, family: Family, length: u32) -> BanKey {
     BanKey { hi: network.hi, lo: network.lo, length, family: family as u32 }
 }
 
-/// Whether the filter has a source's network.
-#[inline(always)]
-fn is_filtered<B: Bans>(bans: &B, source: Address, family: Family, length: u32) -> bool {
-    let (word, bits) = filter_bits(hash(bans.ban_seed(), &key_of(source, family, length)));
-    bans.ban_filter(word) & bits == bits
-}
-
 /// Whether a source can be banned: a first look, short enough to stand in the way of
-/// every packet. Where more than two prefix lengths are in use, or unusual ones of
-/// IPv6, it does not look closely.
+/// every packet.
 #[inline(always)]
 pub fn may_be_banned<B: Bans>(bans: &B, source: Address, family: Family) -> bool {
+    let has = |length: u32, part: Part| {
+        let (word, bits) =
+            filter_bits(hash(bans.ban_seed(), &key_of(source, family, length)), part);
+        bans.ban_filter(word) & bits == bits
+    };
     let [v4, v6_low, v6_high] = bans.ban_lengths();
     match family {
         Family::V4 => {
             let others = v4 & v4.wrapping_sub(1);
+            if others & others.wrapping_sub(1) != 0 {
+                return (v4 & V4_BY_24 != 0 && has(24, Part::StandIns))
+                    || (v4 & V4_BY_16 != 0 && has(16, Part::StandIns));
+            }
             v4 != 0
-                && (is_filtered(bans, source, family, lowest(v4))
-                    || (others != 0
-                        && (others & others.wrapping_sub(1) != 0
-                            || is_filtered(bans, source, family, lowest(others)))))
+                && (has(lowest(v4), Part::Exact)
+                    || (others != 0 && has(lowest(others), Part::Exact)))
         }
         // A /128 stands at bit 0, a /64 at that of the second word.
         Family::V6 => {
-            v6_low | v6_high != 0
-                && ((v6_low | v6_high) & !1 != 0
-                    || (v6_low != 0 && is_filtered(bans, source, family, 128))
-                    || (v6_high != 0 && is_filtered(bans, source, family, 64)))
+            if (v6_low | v6_high) & !1 != 0 {
+                return v6_low & V6_BY_NONE != 0
+                    || ((v6_low & V6_BY_48 | v6_high) != 0 && has(48, Part::StandIns))
+                    || (v6_low & V6_BY_32 != 0 && has(32, Part::StandIns));
+            }
+            (v6_low != 0 && has(128, Part::Exact)) || (v6_high != 0 && has(64, Part::Exact))
         }
     }
 }
@@ -208,7 +274,7 @@ fn find_by<B: Bans>(
 pub fn place<B: Bans>(bans: &mut B, source: Address, family: Family, length: u32) -> u32 {
     let key = key_of(source, family, length);
     let hash = hash(bans.ban_seed(), &key);
-    let (word, bits) = filter_bits(hash);
+    let (word, bits) = filter_bits(hash, Part::Exact);
     if bans.ban_filter(word) & bits != bits {
         return NOWHERE;
     }

@@ -81,7 +81,7 @@ pub fn drop_banned<W: World>(
     (source, family): (Address, Family),
     arrival: &Arrival,
 ) -> Option<Decision> {
-    let place = ban::find(world, source, family);
+    let place = world.ban_of(source, family);
     let decision = Decision { reason: Reason::Banned, cell: Cell(Cell::NO_SLOT), new_flow: false };
     // What a super-packet stands for is in its headers.
     if place == ban::NOWHERE

@@ -435,7 +435,10 @@ pub(crate) fn known<W: World>(world: &mut W, key: &FlowKey, answers: Answers) ->
 /// Whether the source is banned; counts the hit.
 #[inline(always)]
 fn banned<W: World>(world: &mut W, packet: &Packet) -> bool {
-    let place = ban::find(world, packet.source, packet.family);
+    if !world.any_bans(packet.family) {
+        return false;
+    }
+    let place = world.ban_of(packet.source, packet.family);
     if place == ban::NOWHERE {
         return false;
     }

@@ -1,8 +1,9 @@
 //! Verdicts and the numbered reasons behind them.
 
-/// Which way a packet goes, seen from this host.
+/// Which way a packet goes, seen from this host. A whole word: of a byte that the compiler keeps
+/// on the stack the verifier would not know that it is 0 or 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
+#[repr(u64)]
 pub enum Direction {
     /// From the wire to this host.
     Ingress = 0,

@@ -55,6 +55,13 @@ pub(crate) extern "C" fn line_of_vectors(which: u32, address: u32, side: u32, co
     vectors::line(&Words, direction(which & 1), Classes { address, side, column })
 }
 
+/// [`ban::find`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ban_of(hi: u64, lo: u64, version: u32) -> u32 {
+    ban::find(&mut SharedBans, Address { hi, lo }, family(version))
+}
+
 /// [`ban::place`].
 #[unsafe(no_mangle)]
 #[inline(never)]

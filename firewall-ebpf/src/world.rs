@@ -194,7 +194,7 @@ impl Bans for SharedBans {
 
     #[inline(always)]
     fn ban_filter(&self, word: u32) -> u64 {
-        let index = maps::masked(word, FILTER_WORDS - 1);
+        let index = maps::masked(word, 2 * FILTER_WORDS - 1);
         // SAFETY: the value has that many words.
         let word = unsafe { maps::value(&maps::BAN_FILTER).cast::<u64>().add(index) };
         // SAFETY: as above; user space writes whole words of it.
@@ -260,8 +260,8 @@ impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
     }
 
     #[inline(always)]
-    fn ban_place(&mut self, source: Address, family: Family, length: u32) -> u32 {
-        SharedBans.ban_place(source, family, length)
+    fn ban_of(&mut self, source: Address, family: Family) -> u32 {
+        outline::ban_of(source.hi, source.lo, family as u32)
     }
 }
 

@@ -35,13 +35,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use firewall_common::abi::ban::{BanKey, Bucket, FILTER_WORDS, SLOTS, TableWord};
+use firewall_common::abi::ban::{BanKey, Bucket, FILTER_BYTES, SLOTS, TableWord};
 use firewall_common::abi::counter::{RuleCounter, Traffic};
 use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::Setting;
 use firewall_common::ban::write::{Memory, Writer};
-use firewall_common::ban::{self, Bans, filter_bits};
+use firewall_common::ban::{self, Bans};
 use firewall_common::flow::Clock;
 use firewall_common::flow::table::{self, Slots};
 use firewall_common::packet::{Address, Packet};
@@ -209,17 +209,13 @@ impl HostWorld {
     /// # Panics
     /// If there are thousands.
     pub fn ban(&mut self, key: BanKey, until_ns: u64) {
-        let (word, bit) = match (key.family, key.length) {
-            (4, length) => (0, length),
-            // A /128 stands at bit 0.
-            (_, 128) => (1, 0),
-            (_, length) => (1 + length as usize / 64, length % 64),
-        };
+        let (word, bit) = ban::length_bit(&key);
         self.ban_lengths[word] |= 1 << bit;
         self.bans.0.resize(BUCKETS as usize, Bucket::default());
-        self.ban_filter.resize(FILTER_WORDS as usize, 0);
-        let (word, bits) = filter_bits(ban::hash(BAN_SEED, &key));
-        self.ban_filter[word as usize] |= bits;
+        self.ban_filter.resize(FILTER_BYTES / 8, 0);
+        for (word, bits) in ban::announced(BAN_SEED, ban::hash(BAN_SEED, &key), &key) {
+            self.ban_filter[word as usize] |= bits;
+        }
         let (memory, table) = (&mut self.bans, TableWord::new(0, BUCKETS));
         let added = Writer { memory, table, seed: BAN_SEED }.insert(&key, ban::units(until_ns));
         assert!(added.is_some(), "more bans than this host can hold");

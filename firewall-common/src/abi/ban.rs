@@ -6,9 +6,10 @@
 //! program, see [`crate::ban`]. A full table is replaced by a larger one; at
 //! [`CAPACITY`] the new ban is refused, and nothing in force is evicted.
 //!
-//! Map `BAN_FILTER`: array of one value of [`FILTER_WORDS`] words, read before the
-//! table is asked. A word with a key's two bits clear says that the key is not banned.
-//! A bit may outlive its ban, which costs a look-up.
+//! Map `BAN_FILTER`: array of one value of two times [`FILTER_WORDS`] words, read before the
+//! table is asked: bans as they are, then by the lengths that stand for theirs. A word with
+//! a key's two bits clear says that the key is not banned. A bit may outlive its ban, which
+//! costs a look-up.
 
 use super::assert_layout;
 
@@ -87,9 +88,12 @@ assert_layout!(Bucket, 128, 64);
 /// Buckets in which a key is looked for, from the one that its hash names on.
 pub const PROBES: u32 = 8;
 
-/// Words of the filter: 2 MiB. With a million bans it is wrong about one source in
+/// Words of each part of the filter: 2 MiB. With a million bans it is wrong about one source in
 /// fifty; half of it would be wrong about one in twenty, which costs more than it saves.
 pub const FILTER_WORDS: u32 = 1 << 18;
+
+/// Bytes of the filter: both parts.
+pub const FILTER_BYTES: usize = 2 * 8 * FILTER_WORDS as usize;
 
 /// Which of the two tables is in force, and its size; as one word, so that no packet
 /// sees one with the other's.

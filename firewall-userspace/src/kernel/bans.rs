@@ -18,7 +18,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use firewall_common::abi::ban::{Ban, BanKey, CAPACITY, FILTER_WORDS, TableWord, UNIT_SHIFT};
+use firewall_common::abi::ban::{Ban, BanKey, CAPACITY, FILTER_BYTES, TableWord, UNIT_SHIFT};
 use firewall_common::abi::control::Control;
 use firewall_common::ban;
 use firewall_common::ban::write::Entry;
@@ -151,8 +151,8 @@ impl Bans {
         let directory = maps.directory().to_path_buf();
         let control = control(maps)?;
         let fd = maps.fd("BAN_FILTER")?;
-        let size = FILTER_WORDS as usize * 8;
-        let filter = Mapping::at_best(fd, size).context("could not map the filter of bans")?;
+        let filter =
+            Mapping::at_best(fd, FILTER_BYTES).context("could not map the filter of bans")?;
         let table = if let Some(table) = in_force(&control, &directory)? {
             table
         } else {
@@ -169,7 +169,7 @@ impl Bans {
     pub fn insert(&mut self, key: BanKey, ban: Ban) -> Result<()> {
         let _lock = self.write()?;
         // First: a ban that is not announced is met by no packet, whoever is killed here.
-        announce(ban::hash(self.seed(), &key), &key, &self.filter, &self.control);
+        announce(self.seed(), &key, &self.filter, &self.control);
         let word = self.table.word;
         let is_full =
             self.table.count() >= room(word) && self.table.writer(self.seed()).find(&key).is_none();
@@ -262,7 +262,7 @@ impl Bans {
     /// If the table cannot be opened.
     pub fn usage(&mut self) -> Result<Usage> {
         self.refresh()?;
-        let bytes = self.table.mapping.length() as u64 + u64::from(FILTER_WORDS) * 8;
+        let bytes = (self.table.mapping.length() + FILTER_BYTES) as u64;
         let room = room(self.table.word);
         Ok(Usage { bans: self.table.count(), room, capacity: CAPACITY, bytes })
     }
@@ -294,7 +294,7 @@ impl Bans {
         self.table.set_count(u32::try_from(left.len())?);
         let (seed, mut announced) = (self.seed(), Announced::nothing());
         for key in &left {
-            announced.add(ban::hash(seed, key), key);
+            announced.add(seed, ban::hash(seed, key), key);
         }
         announced.publish_only(&self.filter, &self.control);
         // After a wave of bans their memory is given back.

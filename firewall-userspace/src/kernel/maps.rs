@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use aya_obj::generated::bpf_map_type;
-use firewall_common::abi::ban::FILTER_WORDS;
+use firewall_common::abi::ban::FILTER_BYTES;
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{Cpu, METRICS, RuleCounter};
 use firewall_common::abi::flow::{FLOW_PORTS, FlowKey, RATE_WORDS, places, table_bytes};
@@ -122,7 +122,7 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
         "RULES" => counters(capacity.rule_slots, size_of::<RuleCounter>()),
         "REQUESTS" => counters(capacity.request_slots * METRICS, size_of::<u64>()),
         "FLOW_PORTS" => array(4 * FLOW_PORTS as usize),
-        "BAN_FILTER" => array(FILTER_WORDS as usize * 8),
+        "BAN_FILTER" => array(FILTER_BYTES),
         "OPENINGS" => array(size_of::<[Opening; OPENINGS]>()),
         "GUARDS" => array(8 * guard::SLOTS as usize),
         "FRAGMENTS" => array(8 * fragment::SLOTS as usize),

@@ -1,9 +1,9 @@
 //! What the datapath is told of bans before it asks a table: the filter, and the prefix
 //! lengths in use.
 
-use firewall_common::abi::ban::{BanKey, FILTER_WORDS};
+use firewall_common::abi::ban::{BanKey, FILTER_BYTES};
 use firewall_common::abi::control::Control;
-use firewall_common::ban::filter_bits;
+use firewall_common::ban;
 
 use crate::kernel::sys::Mapping;
 
@@ -19,14 +19,15 @@ pub(super) struct Announced {
 
 impl Announced {
     pub(super) fn nothing() -> Self {
-        Self { filter: vec![0; FILTER_WORDS as usize], lengths: [0; 3] }
+        Self { filter: vec![0; FILTER_BYTES / 8], lengths: [0; 3] }
     }
 
     /// Adds a key of that hash.
-    pub(super) fn add(&mut self, hash: u64, key: &BanKey) {
-        let (word, bits) = filter_bits(hash);
-        self.filter[word as usize] |= bits;
-        let (word, bit) = length_bit(key);
+    pub(super) fn add(&mut self, seed: u64, hash: u64, key: &BanKey) {
+        for (word, bits) in ban::announced(seed, hash, key) {
+            self.filter[word as usize] |= bits;
+        }
+        let (word, bit) = ban::length_bit(key);
         self.lengths[word] |= 1 << bit;
     }
 
@@ -51,24 +52,16 @@ impl Announced {
     }
 }
 
-/// Says that there may be one ban more, of a key of that hash.
-pub(super) fn announce(hash: u64, key: &BanKey, filter: &Mapping, control: &Mapping) {
-    let (word, bits) = filter_bits(hash);
-    filter.set_bits(word as usize, bits);
-    let (word, bit) = length_bit(key);
+/// Says that there may be one ban more.
+pub(super) fn announce(seed: u64, key: &BanKey, filter: &Mapping, control: &Mapping) {
+    for (word, bits) in ban::announced(seed, ban::hash(seed, key), key) {
+        filter.set_bits(word as usize, bits);
+    }
+    let (word, bit) = ban::length_bit(key);
     control.set_bits(LENGTHS + word, 1 << bit);
 }
 
 /// Whether there may be any ban.
 pub(super) fn is_any(control: &Mapping) -> bool {
     (LENGTHS..LENGTHS + 3).any(|word| control.word(word) != 0)
-}
-
-/// Which of the words of lengths, and which bit, is that of a ban's prefix length.
-fn length_bit(key: &BanKey) -> (usize, u32) {
-    match (key.family, key.length) {
-        (4, length) => (0, length),
-        (_, 128) => (1, 0),
-        (_, length) => (1 + length as usize / 64, length % 64),
-    }
 }

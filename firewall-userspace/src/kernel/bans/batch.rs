@@ -82,7 +82,7 @@ impl Batch {
     pub(super) fn announced(&self) -> Announced {
         let mut announced = Announced::nothing();
         for record in &self.records {
-            announced.add(record[0], &key_of(record));
+            announced.add(self.seed, record[0], &key_of(record));
         }
         announced
     }
