@@ -88,10 +88,12 @@ fn icmp<W: World>(
             Some(icmp_error(world, packet, questions, answers, direction))
         }
         (Family::V4, ECHO_V4) | (Family::V6, ECHO_V6) => echo(world, packet, direction),
-        (Family::V4, ECHO_REPLY_V4) | (Family::V6, ECHO_REPLY_V6) => match direction {
-            Direction::Ingress => None,
-            Direction::Egress => Some(Reason::Ping),
-        },
+        (Family::V4, ECHO_REPLY_V4) | (Family::V6, ECHO_REPLY_V6) => {
+            let answers = matches!(direction, Direction::Egress);
+            // Where a rule says who may ping, it says who is answered.
+            let pings = world.setting(Setting::PingPerSecond) != 0;
+            (answers && pings).then_some(Reason::Ping)
+        }
         (Family::V6, kind) => neighbors(packet, kind, direction),
         _ => None,
     }

@@ -343,8 +343,8 @@ fn admit<W: World>(
 }
 
 /// Notes a packet that this host sends and a rule admits; true if it opened a
-/// flow. An answer to an admitted inbound packet opens none, so that nobody
-/// outside makes this host write an entry.
+/// flow. An answer to a packet that is admitted where this one leaves opens none, so that
+/// nobody outside makes this host write an entry.
 ///
 /// # Errors
 /// The reason for which the packet is dropped: the table would not take the flow.
@@ -361,7 +361,7 @@ pub(crate) fn open<W: World>(
     if world.sees_flow(&key, Some(Direction::Egress)) {
         return Ok(false);
     }
-    if answers.counterpart() {
+    if answers.needs_no_flow() {
         return Ok(false);
     }
     note_port(world, &key);

@@ -44,8 +44,8 @@ pub struct Answers {
     pub request_slot: u32,
     /// Of the counterpart; nothing if there is none.
     counterpart: Cell,
-    /// Whether an opening admits what is dropped by default: 1 or 0.
-    opening: u32,
+    /// What else is known: a set of bits.
+    known: u32,
 }
 assert_layout!(Answers, 16, 4);
 
@@ -53,25 +53,37 @@ impl Answers {
     /// No request counter has this row.
     pub const NO_REQUESTS: u32 = u32::MAX;
 
+    /// Bit of `known`: an opening admits what is dropped by default.
+    const OPENING: u32 = 1;
+    /// Bit of `known`: the counterpart is admitted, but not on the interface of this packet.
+    const ELSEWHERE: u32 = 2;
+
     /// Whether the other chain, or an opening, admits what this packet would answer;
-    /// false if it can answer nothing.
+    /// false if it can answer nothing. On whichever interface it came: routes differ.
     #[inline(always)]
     #[must_use]
     pub const fn counterpart(self) -> bool {
         self.counterpart.admits()
     }
 
+    /// Whether it needs no flow for what comes back: that is admitted where this packet leaves.
+    #[inline(always)]
+    #[must_use]
+    pub const fn needs_no_flow(self) -> bool {
+        self.counterpart() && self.known & Self::ELSEWHERE == 0
+    }
+
     /// Whether an opening lets the packet in that no rule names.
     #[inline(always)]
     #[must_use]
     pub const fn opening(self) -> bool {
-        self.opening != 0
+        self.known & Self::OPENING != 0
     }
 
     /// Those for a packet of which only the cell matters.
     #[must_use]
     pub const fn of_cell(cell: Cell, request_slot: u32) -> Self {
-        Self { cell, request_slot, counterpart: Cell(0), opening: 0 }
+        Self { cell, request_slot, counterpart: Cell(0), known: 0 }
     }
 }
 
@@ -80,6 +92,8 @@ impl Questions {
     const COUNTERPART: u32 = 1;
     /// Bit of `asked`: the inner flow is known.
     const INNER: u32 = 2;
+    /// Bit of `asked`: the counterpart, on the interface that the packet leaves by.
+    const HERE: u32 = 4;
 
     /// No packet's.
     pub const EMPTY: Self = Self {
@@ -124,6 +138,10 @@ impl Questions {
             // The reversed look-up: what this host sends may answer what is admitted.
             Direction::Egress if flow::could_answer(packet) && !opens(packet) => {
                 self.counterpart = inbound(&key, request_type(packet));
+                // Flags of TCP are another packet's.
+                if packet.protocol != proto::TCP {
+                    self.asked = Self::HERE;
+                }
             }
             // A segment of a flow that this host may have opened, but not its first.
             Direction::Ingress if packet.protocol == proto::TCP && !packet.opens_tcp() => {
@@ -131,7 +149,7 @@ impl Questions {
             }
             _ => return,
         }
-        self.asked = Self::COUNTERPART;
+        self.asked |= Self::COUNTERPART;
     }
 
     /// The flow that an ICMP error speaks of, if it is one that can be read.
@@ -149,6 +167,12 @@ pub fn answer<T: Tables>(tables: &T, questions: &Questions) -> Answers {
     let mut answers = Answers::of_cell(cell, request_slot(tables, cell));
     if questions.asked & Questions::COUNTERPART != 0 {
         answers.counterpart = policy::asked(tables, &questions.counterpart);
+    }
+    if questions.asked & Questions::HERE != 0 {
+        let here = questions.counterpart.of_packet(questions.context);
+        if !policy::decide(tables, &here).admits() {
+            answers.known |= Answers::ELSEWHERE;
+        }
     }
     answers
 }
@@ -168,10 +192,11 @@ pub fn ask_openings<F: Fn(Address, u32, ServiceIndex) -> bool>(
             && admits(tuple.remote, tuple.family as u32, tuple.service)
     };
     if opens(&questions.tuple, answers.cell) {
-        answers.opening = 1;
+        answers.known |= Answers::OPENING;
     }
     if opens(&questions.counterpart, answers.counterpart) {
         answers.counterpart = Cell(Cell::NO_SLOT | Cell::ALLOW);
+        answers.known &= !Answers::ELSEWHERE;
     }
 }
 

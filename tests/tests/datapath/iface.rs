@@ -16,6 +16,8 @@ static TWO: Shared = Shared::new(
   smtp:    { tcp: 25 }
   syslog:  { udp: 514 }
   any-eth: { tcp: 9001 }
+  time:    { udp: 123 }
+  ike:     { udp: 500 }
 ingress:
   deny:
     - { name: smtp-not-here, from: any, service: smtp, iface: eth0 }
@@ -26,10 +28,13 @@ ingress:
     - { name: app, from: any, service: app }
     - { name: smtp, from: any, service: smtp }
     - { name: glob, from: any, service: any-eth, iface: \"eth*\" }
+    - { name: time-there, from: any, service: time, iface: eth1 }
+    - { name: ike-here, from: any, service: ike, iface: eth0 }
 egress:
   allow:
     - { name: out-here, to: any, service: app, iface: [eth0, eth1] }
     - { name: out-there, to: any, service: syslog, iface: eth1 }
+    - { name: both, to: any, service: [time, ike] }
 ",
 );
 
@@ -70,5 +75,22 @@ fn an_answer_may_leave_by_any_interface() -> Result<()> {
             Case::new("to what came by another", EGRESS, answer, pass(Reason::Established)),
             Case::new("to what one interface denies", EGRESS, segment, pass(Reason::Established)),
         ]
+    }))
+}
+
+/// Both ends use one port, so that each packet could be an answer to the other.
+#[test]
+fn what_comes_back_needs_a_flow_where_no_rule_admits_it() -> Result<()> {
+    TWO.table(twins(|ends| {
+        let out = |port| ends.leaves().udp(Udp::between(port, port));
+        [
+            Case::new("admitted elsewhere", EGRESS, out(123), allowed("both").opens()),
+            Case::new("admitted here", EGRESS, out(500), allowed("both")),
+        ]
+    }))?;
+    TWO.table(twins(|ends| {
+        let key = ends.flow(17, 123, 123);
+        let back = ends.arrives().udp(Udp::between(123, 123));
+        [Case::new("comes back", INGRESS, back, pass(Reason::Established)).flow(key)]
     }))
 }

@@ -144,7 +144,13 @@ ingress: { allow: [{ name: monitoring, from: clients, service: ping }] }
                 other.echo(other.arrives(), 1),
                 drop(Reason::DefaultDrop),
             ),
-            Case::new("our reply", EGRESS, ends.reply(ends.leaves(), 1), pass(Reason::Ping)),
+            Case::new("our reply", EGRESS, ends.reply(ends.leaves(), 1), pass(Reason::Established)),
+            Case::new(
+                "a reply to nobody who may ask",
+                EGRESS,
+                other.reply(other.leaves(), 1),
+                drop(Reason::DefaultDrop),
+            ),
             Case::new(
                 "a request of ours",
                 EGRESS,
