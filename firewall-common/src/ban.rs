@@ -4,9 +4,9 @@
 //! other key that there is no such ban; else the key is in one of [`PROBES`] buckets,
 //! at or behind the one that its hash names and before the first with an empty place.
 //!
-//! A packet that is not banned should not pay for each length. So the filter knows every ban
-//! twice: as it is, and by one of two lengths of its family that stand for all
-//! ([`stand_in`]). Where few lengths are in use the first part is asked, else the second.
+//! A packet that is not banned should not pay for each length. So the filter has every ban
+//! twice: as it is, and by few lengths that stand for all, see [`FilterPart`]. Where up to two lengths
+//! of a family are in use the former is asked, else the latter.
 //!
 //! There is one writer, user space, and no lock that a packet would take:
 //!
@@ -51,8 +51,8 @@ pub trait Bans {
     fn ban_table(&self) -> TableWord;
     /// What the table is hashed by.
     fn ban_seed(&self) -> u64;
-    /// A word of the filter, of a number below twice [`FILTER_WORDS`].
-    fn ban_filter(&self, word: u32) -> u64;
+    /// A word of a part of the filter, of a number below [`FILTER_WORDS`].
+    fn ban_filter(&self, part: FilterPart, word: u32) -> u64;
     /// A bucket of a table.
     fn ban_bucket(&mut self, table: TableWord, number: u32) -> Option<&mut Bucket>;
     /// Where the ban of a source stands, or [`NOWHERE`]: [`find`], which the kernel calls out of
@@ -108,41 +108,75 @@ pub const fn first_bucket(hash: u64, table: TableWord) -> u32 {
     (((hash >> 32) * table.buckets() as u64) >> 32) as u32
 }
 
-/// Which part of the filter is asked.
-#[derive(Clone, Copy)]
-enum Part {
-    /// Bans as they are.
+/// Parts of the filter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum FilterPart {
+    /// Bans as they are, by hash.
     Exact,
-    /// Bans by the lengths that stand for theirs.
+    /// A bit for each /24 of IPv4 that a ban of less than 28 bits takes something of.
+    Networks,
+    /// By hash, what stands for other bans: their /28, or in IPv6 their /48 or /32.
     StandIns,
 }
 
+/// Words of each part of the filter, and the bits there.
+type Mark = (FilterPart, u32, u64);
+
 /// Number of the filter's word for a hash, and its bits there.
 #[inline(always)]
-const fn filter_bits(hash: u64, part: Part) -> (u32, u64) {
+const fn filter_bits(hash: u64) -> (u32, u64) {
     let word = (hash >> 12) as u32 & (FILTER_WORDS - 1);
-    (part as u32 * FILTER_WORDS + word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
+    (word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
 }
 
-/// The prefix length that stands for that of a ban. What is longer is rounded to the network that
-/// it is in: its neighbours there are suspects, too. What is shorter is taken apart.
+/// The same for the /24 of an address of IPv4, left-aligned.
 #[inline(always)]
-const fn stand_in(family: Family, length: u32) -> u32 {
-    match family {
-        Family::V4 if length <= 16 => 16,
-        Family::V4 => 24,
-        Family::V6 if length < 48 => 32,
-        Family::V6 => 48,
-    }
+const fn network_bits(hi: u64) -> (u32, u64) {
+    ((hi >> 46) as u32, 1 << (hi >> 40 & 63))
 }
 
 /// Bits of [`Bans::ban_lengths`] for which each of those stands. A ban of IPv6 shorter than a /16
 /// is nowhere: with one, everybody is a suspect.
-const V4_BY_16: u64 = (1 << 17) - 1;
-const V4_BY_24: u64 = !V4_BY_16;
+const V4_BY_24: u64 = (1 << 28) - 1;
+const V4_BY_28: u64 = !V4_BY_24;
 const V6_BY_NONE: u64 = (1 << 16) - 2;
 const V6_BY_32: u64 = (1 << 48) - (1 << 16);
 const V6_BY_48: u64 = !V6_BY_32 & !V6_BY_NONE;
+
+/// What the filter has of a ban, whose key has that hash. Longer ones are known by the network
+/// that they are in, whose other hosts are suspects, too; shorter ones are taken apart.
+pub fn marks(seed: u64, hash: u64, ban: &BanKey) -> impl Iterator<Item = Mark> {
+    let BanKey { hi, length, family, .. } = *ban;
+    let by = match (family == Family::V4 as u32, length) {
+        (true, 28..) => 28,
+        (true, _) => 24,
+        (false, 48..) => 48,
+        (false, _) => 32,
+    };
+    let networks = match (by, length) {
+        (32, ..16) => 0,
+        _ => 1_u64 << u32::saturating_sub(by, length),
+    };
+    // A word of the bitmap has 64 of them.
+    let (steps, step) =
+        if by == 24 { (networks.div_ceil(64), networks.min(64)) } else { (networks, 1) };
+    let others = (0..steps).map(move |number| {
+        let network = Address { hi: hi + ((number * step) << (64 - by)), lo: 0 }.masked(by);
+        if by == 24 {
+            let (word, bit) = network_bits(network.hi);
+            return (
+                FilterPart::Networks,
+                word,
+                if step == 64 { !0 } else { bit * ((1 << step) - 1) },
+            );
+        }
+        let key = BanKey { hi: network.hi, lo: 0, length: by, family };
+        let (word, bits) = filter_bits(self::hash(seed, &key));
+        (FilterPart::StandIns, word, bits)
+    });
+    let (word, bits) = filter_bits(hash);
+    core::iter::once((FilterPart::Exact, word, bits)).chain(others)
+}
 
 /// Which word of [`Bans::ban_lengths`], and which bit there, says that bans of a key's length are
 /// in use. A /128 stands at bit 0 of the second.
@@ -153,20 +187,6 @@ pub const fn length_bit(key: &BanKey) -> (usize, u32) {
         (_, 128) => (1, 0),
         (_, length) => (1 + length as usize / 64, length % 64),
     }
-}
-
-/// What the filter has of a ban, whose key has that hash: words, and the bits there.
-pub fn announced(seed: u64, hash: u64, ban: &BanKey) -> impl Iterator<Item = (u32, u64)> {
-    let BanKey { hi, length, family, .. } = *ban;
-    let is_v6 = family == Family::V6 as u32;
-    let by = stand_in(if is_v6 { Family::V6 } else { Family::V4 }, length);
-    let networks = if is_v6 && length < 16 { 0 } else { 1_u64 << by.saturating_sub(length) };
-    let first = Address { hi, lo: 0 }.masked(by).hi;
-    let parts = (0..networks).map(move |number| {
-        let key = BanKey { hi: first + (number << (64 - by)), lo: 0, length: by, family };
-        filter_bits(self::hash(seed, &key), Part::StandIns)
-    });
-    core::iter::once(filter_bits(hash, Part::Exact)).chain(parts)
 }
 
 /// The end of a ban as the table keeps it: not before `until_ns`.
@@ -186,31 +206,35 @@ const fn key_of(source: Address, family: Family, length: u32) -> BanKey {
 /// every packet.
 #[inline(always)]
 pub fn may_be_banned<B: Bans>(bans: &B, source: Address, family: Family) -> bool {
-    let has = |length: u32, part: Part| {
-        let (word, bits) =
-            filter_bits(hash(bans.ban_seed(), &key_of(source, family, length)), part);
-        bans.ban_filter(word) & bits == bits
+    let has = |length: u32, part: FilterPart| {
+        let (word, bits) = filter_bits(hash(bans.ban_seed(), &key_of(source, family, length)));
+        bans.ban_filter(part, word) & bits == bits
+    };
+    let is_in_network = || {
+        let (word, bit) = network_bits(source.hi);
+        bans.ban_filter(FilterPart::Networks, word) & bit != 0
     };
     let [v4, v6_low, v6_high] = bans.ban_lengths();
     match family {
         Family::V4 => {
             let others = v4 & v4.wrapping_sub(1);
             if others & others.wrapping_sub(1) != 0 {
-                return (v4 & V4_BY_24 != 0 && has(24, Part::StandIns))
-                    || (v4 & V4_BY_16 != 0 && has(16, Part::StandIns));
+                return (v4 & V4_BY_24 != 0 && is_in_network())
+                    || (v4 & V4_BY_28 != 0 && has(28, FilterPart::StandIns));
             }
             v4 != 0
-                && (has(lowest(v4), Part::Exact)
-                    || (others != 0 && has(lowest(others), Part::Exact)))
+                && (has(lowest(v4), FilterPart::Exact)
+                    || (others != 0 && has(lowest(others), FilterPart::Exact)))
         }
         // A /128 stands at bit 0, a /64 at that of the second word.
         Family::V6 => {
             if (v6_low | v6_high) & !1 != 0 {
                 return v6_low & V6_BY_NONE != 0
-                    || ((v6_low & V6_BY_48 | v6_high) != 0 && has(48, Part::StandIns))
-                    || (v6_low & V6_BY_32 != 0 && has(32, Part::StandIns));
+                    || ((v6_low & V6_BY_48 | v6_high) != 0 && has(48, FilterPart::StandIns))
+                    || (v6_low & V6_BY_32 != 0 && has(32, FilterPart::StandIns));
             }
-            (v6_low != 0 && has(128, Part::Exact)) || (v6_high != 0 && has(64, Part::Exact))
+            (v6_low != 0 && has(128, FilterPart::Exact))
+                || (v6_high != 0 && has(64, FilterPart::Exact))
         }
     }
 }
@@ -274,8 +298,8 @@ fn find_by<B: Bans>(
 pub fn place<B: Bans>(bans: &mut B, source: Address, family: Family, length: u32) -> u32 {
     let key = key_of(source, family, length);
     let hash = hash(bans.ban_seed(), &key);
-    let (word, bits) = filter_bits(hash, Part::Exact);
-    if bans.ban_filter(word) & bits != bits {
+    let (word, bits) = filter_bits(hash);
+    if bans.ban_filter(FilterPart::Exact, word) & bits != bits {
         return NOWHERE;
     }
     let (table, tag) = (bans.ban_table(), tag(hash, &key));

@@ -67,7 +67,7 @@ const PASSES_LEN: usize = passes::PLACES as usize;
 #[map]
 pub(crate) static BAN_FILTER: Array<[u64; BAN_FILTER_LEN]> = Array::with_max_entries(1, 0);
 
-const BAN_FILTER_LEN: usize = 2 * FILTER_WORDS as usize;
+const BAN_FILTER_LEN: usize = 3 * FILTER_WORDS as usize;
 
 /// The two tables of bans, each a map of buckets: user space makes an array of maps of
 /// it. Shared; written by user space, hits here. Full: a larger one takes its place.

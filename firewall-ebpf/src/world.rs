@@ -7,7 +7,7 @@ use firewall_common::abi::counter::{METRICS, RuleCounter};
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::Setting;
-use firewall_common::ban::Bans;
+use firewall_common::ban::{Bans, FilterPart};
 use firewall_common::flow::Clock;
 use firewall_common::flow::table::{Opened, Part, Slots};
 use firewall_common::lines::Classes;
@@ -193,8 +193,8 @@ impl Bans for SharedBans {
     }
 
     #[inline(always)]
-    fn ban_filter(&self, word: u32) -> u64 {
-        let index = maps::masked(word, 2 * FILTER_WORDS - 1);
+    fn ban_filter(&self, part: FilterPart, word: u32) -> u64 {
+        let index = part as usize * FILTER_WORDS as usize + maps::masked(word, FILTER_WORDS - 1);
         // SAFETY: the value has that many words.
         let word = unsafe { maps::value(&maps::BAN_FILTER).cast::<u64>().add(index) };
         // SAFETY: as above; user space writes whole words of it.
@@ -250,8 +250,8 @@ impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
     }
 
     #[inline(always)]
-    fn ban_filter(&self, word: u32) -> u64 {
-        SharedBans.ban_filter(word)
+    fn ban_filter(&self, part: FilterPart, word: u32) -> u64 {
+        SharedBans.ban_filter(part, word)
     }
 
     #[inline(always)]

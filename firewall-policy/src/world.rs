@@ -21,6 +21,7 @@
 //! #     interfaces: Vec::new(), cpus: 1, generation_slot: 0, seed: 1,
 //! #     budget: compile::Budget::USUAL,
 //! #     told: None,
+//! #     flows: None,
 //! # };
 //! # let slots = &mut compile::SlotTable::default();
 //! # let generation = compile::compile(&policy, &environment, slots).unwrap();
@@ -35,13 +36,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use firewall_common::abi::ban::{BanKey, Bucket, FILTER_BYTES, SLOTS, TableWord};
+use firewall_common::abi::ban::{BanKey, Bucket, FILTER_BYTES, FILTER_WORDS, SLOTS, TableWord};
 use firewall_common::abi::counter::{RuleCounter, Traffic};
 use firewall_common::abi::flow::{Flow, FlowKey};
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::tables::Setting;
 use firewall_common::ban::write::{Memory, Writer};
-use firewall_common::ban::{self, Bans};
+use firewall_common::ban::{self, Bans, FilterPart};
 use firewall_common::flow::Clock;
 use firewall_common::flow::table::{self, Slots};
 use firewall_common::packet::{Address, Packet};
@@ -213,8 +214,8 @@ impl HostWorld {
         self.ban_lengths[word] |= 1 << bit;
         self.bans.0.resize(BUCKETS as usize, Bucket::default());
         self.ban_filter.resize(FILTER_BYTES / 8, 0);
-        for (word, bits) in ban::announced(BAN_SEED, ban::hash(BAN_SEED, &key), &key) {
-            self.ban_filter[word as usize] |= bits;
+        for (part, word, bits) in ban::marks(BAN_SEED, ban::hash(BAN_SEED, &key), &key) {
+            self.ban_filter[filter_word(part, word)] |= bits;
         }
         let (memory, table) = (&mut self.bans, TableWord::new(0, BUCKETS));
         let added = Writer { memory, table, seed: BAN_SEED }.insert(&key, ban::units(until_ns));
@@ -227,6 +228,11 @@ impl HostWorld {
         self.ban_filter.clear();
         self.ban_lengths = [0; 3];
     }
+}
+
+/// Where a word of the filter stands.
+const fn filter_word(part: FilterPart, word: u32) -> usize {
+    part as usize * FILTER_WORDS as usize + word as usize
 }
 
 /// Buckets of the table of bans, once there is one.
@@ -280,8 +286,8 @@ impl Bans for HostWorld {
         BAN_SEED
     }
 
-    fn ban_filter(&self, word: u32) -> u64 {
-        self.ban_filter.get(word as usize).copied().unwrap_or_default()
+    fn ban_filter(&self, part: FilterPart, word: u32) -> u64 {
+        self.ban_filter.get(filter_word(part, word)).copied().unwrap_or_default()
     }
 
     fn ban_bucket(&mut self, _: TableWord, number: u32) -> Option<&mut Bucket> {

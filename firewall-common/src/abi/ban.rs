@@ -6,10 +6,9 @@
 //! program, see [`crate::ban`]. A full table is replaced by a larger one; at
 //! [`CAPACITY`] the new ban is refused, and nothing in force is evicted.
 //!
-//! Map `BAN_FILTER`: array of one value of two times [`FILTER_WORDS`] words, read before the
-//! table is asked: bans as they are, then by the lengths that stand for theirs. A word with
-//! a key's two bits clear says that the key is not banned. A bit may outlive its ban, which
-//! costs a look-up.
+//! Map `BAN_FILTER`: array of one value of three times [`FILTER_WORDS`] words, one for each
+//! [`FilterPart`](crate::ban::FilterPart), read before the table is asked. A word with a key's bits clear
+//! says that the key is not banned. A bit may outlive its ban, which costs a look-up.
 
 use super::assert_layout;
 
@@ -92,8 +91,8 @@ pub const PROBES: u32 = 8;
 /// fifty; half of it would be wrong about one in twenty, which costs more than it saves.
 pub const FILTER_WORDS: u32 = 1 << 18;
 
-/// Bytes of the filter: both parts.
-pub const FILTER_BYTES: usize = 2 * 8 * FILTER_WORDS as usize;
+/// Bytes of the filter, of three parts.
+pub const FILTER_BYTES: usize = 3 * 8 * FILTER_WORDS as usize;
 
 /// Which of the two tables is in force, and its size; as one word, so that no packet
 /// sees one with the other's.

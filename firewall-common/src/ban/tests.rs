@@ -56,7 +56,7 @@ impl Bans for Reader<'_> {
         SEED
     }
 
-    fn ban_filter(&self, _: u32) -> u64 {
+    fn ban_filter(&self, _: FilterPart, _: u32) -> u64 {
         u64::MAX
     }
 
@@ -204,6 +204,10 @@ fn readers_find_what_stays_and_nothing_that_never_was() {
     });
 }
 
+fn at(part: FilterPart, word: u32) -> usize {
+    (part as u32 * FILTER_WORDS + word) as usize
+}
+
 /// What the datapath is told of bans, and no table.
 struct Told {
     filter: Vec<u64>,
@@ -212,10 +216,10 @@ struct Told {
 
 impl Told {
     fn of(keys: impl Iterator<Item = BanKey>) -> Self {
-        let mut told = Self { filter: std::vec![0; 2 * FILTER_WORDS as usize], lengths: [0; 3] };
+        let mut told = Self { filter: std::vec![0; 3 * FILTER_WORDS as usize], lengths: [0; 3] };
         for key in keys {
-            for (word, bits) in announced(SEED, hash(SEED, &key), &key) {
-                *told.filter.get_mut(word as usize).unwrap() |= bits;
+            for (part, word, bits) in marks(SEED, hash(SEED, &key), &key) {
+                *told.filter.get_mut(at(part, word)).unwrap() |= bits;
             }
             let (word, bit) = length_bit(&key);
             *told.lengths.get_mut(word).unwrap() |= 1 << bit;
@@ -241,8 +245,8 @@ impl Bans for Told {
         SEED
     }
 
-    fn ban_filter(&self, word: u32) -> u64 {
-        *self.filter.get(word as usize).unwrap()
+    fn ban_filter(&self, part: FilterPart, word: u32) -> u64 {
+        *self.filter.get(at(part, word)).unwrap()
     }
 
     fn ban_bucket(&mut self, _: TableWord, _: u32) -> Option<&mut Bucket> {
@@ -294,7 +298,7 @@ fn the_filter_is_seldom_wrong() {
     let mixes: [(Family, &[u32], u32); 5] = [
         (Family::V4, &[32], 3_000),
         (Family::V4, &[24, 28, 32], 3_000),
-        (Family::V4, &[20, 22, 24, 27, 28, 29, 30, 31, 32], 10_000),
+        (Family::V4, &[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32], 1_000),
         (Family::V6, &[64, 128], 6_000),
         (Family::V6, &[32, 36, 40, 44, 48, 56, 64, 128], 16_000),
     ];

@@ -4,7 +4,7 @@
 use firewall_common::abi::ban::{Bucket, TableWord};
 use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::tables::Setting;
-use firewall_common::ban::Bans;
+use firewall_common::ban::{Bans, FilterPart};
 use firewall_common::flow::table::Slots;
 use firewall_common::packet::{Address, Packet};
 use firewall_common::pipeline::{self, Arrival, World};
@@ -115,7 +115,7 @@ impl Bans for Model {
         0
     }
 
-    fn ban_filter(&self, _: u32) -> u64 {
+    fn ban_filter(&self, _: FilterPart, _: u32) -> u64 {
         0
     }
 

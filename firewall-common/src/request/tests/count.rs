@@ -5,7 +5,7 @@ use super::*;
 use crate::abi::ban::{Bucket, TableWord};
 use crate::abi::flow::FlowKey;
 use crate::abi::tables::{Cell, Setting};
-use crate::ban::Bans;
+use crate::ban::{Bans, FilterPart};
 use crate::flow;
 use crate::flow::table::Slots;
 use crate::flow::table::tests::Memory;
@@ -76,7 +76,7 @@ impl Bans for Host {
         unreachable!()
     }
 
-    fn ban_filter(&self, _: u32) -> u64 {
+    fn ban_filter(&self, _: FilterPart, _: u32) -> u64 {
         unreachable!()
     }
 

@@ -1,7 +1,7 @@
 //! What the datapath is told of bans before it asks a table: the filter, and the prefix
 //! lengths in use.
 
-use firewall_common::abi::ban::{BanKey, FILTER_BYTES};
+use firewall_common::abi::ban::{BanKey, FILTER_BYTES, FILTER_WORDS};
 use firewall_common::abi::control::Control;
 use firewall_common::ban;
 
@@ -24,8 +24,8 @@ impl Announced {
 
     /// Adds a key of that hash.
     pub(super) fn add(&mut self, seed: u64, hash: u64, key: &BanKey) {
-        for (word, bits) in ban::announced(seed, hash, key) {
-            self.filter[word as usize] |= bits;
+        for (word, bits) in marks(seed, hash, key) {
+            self.filter[word] |= bits;
         }
         let (word, bit) = ban::length_bit(key);
         self.lengths[word] |= 1 << bit;
@@ -54,8 +54,8 @@ impl Announced {
 
 /// Says that there may be one ban more.
 pub(super) fn announce(seed: u64, key: &BanKey, filter: &Mapping, control: &Mapping) {
-    for (word, bits) in ban::announced(seed, ban::hash(seed, key), key) {
-        filter.set_bits(word as usize, bits);
+    for (word, bits) in marks(seed, ban::hash(seed, key), key) {
+        filter.set_bits(word, bits);
     }
     let (word, bit) = ban::length_bit(key);
     control.set_bits(LENGTHS + word, 1 << bit);
@@ -64,4 +64,12 @@ pub(super) fn announce(seed: u64, key: &BanKey, filter: &Mapping, control: &Mapp
 /// Whether there may be any ban.
 pub(super) fn is_any(control: &Mapping) -> bool {
     (LENGTHS..LENGTHS + 3).any(|word| control.word(word) != 0)
+}
+
+/// Words of the filter, and the bits there that a ban has.
+fn marks(seed: u64, hash: u64, key: &BanKey) -> impl Iterator<Item = (usize, u64)> {
+    ban::marks(seed, hash, key).map(|(part, word, bits)| {
+        let first = part as usize * FILTER_WORDS as usize;
+        (first + word as usize, bits)
+    })
 }
