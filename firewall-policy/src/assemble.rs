@@ -110,6 +110,7 @@ pub(crate) fn policy(
         sources: Sources::new(),
         names,
         memory_max: settings.memory_max.map(|one| one.span.clone()),
+        state: settings.state.map(|one| one.span.clone()),
         interfaces: settings.interfaces.map(|one| one.span.clone()),
         acknowledged: host.map(|host| host.acknowledge.clone()).unwrap_or_default(),
     })

@@ -418,6 +418,11 @@ codes! {
         "The group of a role is the one named after it: `web`, `webs` or `web-servers` for role \
         `web`. No address of this host is in it: most likely this is the role of another server, \
         and the others do not let this host in as one of them. Nothing is changed without --force.";
+    FlowsKept = "W0611", "flows-kept", "the table of flows keeps its size",
+        "Programs in force look flows up in a table that was made for another number of them, and \
+        a larger one would know none of those that are open. `state: { flows }` is taken when the \
+        table is made: the host has none after a reboot, or once nothing is attached and the pins \
+        are removed.";
 
     NotSupportedYet = "E0801", "not-supported-yet", "not supported yet",
         "This part of the language is read and checked, but this version of the firewall would \

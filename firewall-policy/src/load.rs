@@ -61,6 +61,8 @@ pub struct Loaded {
     pub names: Names,
     /// Where `memory-max` was written, if it was.
     pub memory_max: Option<Span>,
+    /// Where `state` was written, if it was.
+    pub state: Option<Span>,
     /// Where `interfaces` was written, if it was.
     pub interfaces: Option<Span>,
     /// Tests that host.yaml accepts to fail because of another role.

@@ -118,24 +118,37 @@ fn options(own: &[IpAddr]) -> Options {
     }
 }
 
-/// Compiles a policy for this host and a slot: its random number, and what its programs were
-/// told.
+/// What is pinned where a policy goes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pinned {
+    /// The slot that is free.
+    pub slot: u8,
+    /// Its random number.
+    pub seed: u32,
+    /// What its programs were told, if it has any.
+    pub told: Option<Settings>,
+    /// Entries of the table of flows, if there is one.
+    pub flows: Option<u32>,
+}
+
+/// Compiles a policy for this host, and what is pinned.
 ///
 /// # Errors
 /// If it does not fit; says what to do.
 pub(crate) fn compile(
     policy: &Policy,
-    generation_slot: u8,
-    (seed, told): (u32, Option<Settings>),
+    pinned: &Pinned,
     slots: &mut SlotTable,
 ) -> Result<Generation> {
+    let Pinned { slot, seed, told, flows } = *pinned;
     let environment = Environment {
         interfaces: interfaces::all().into_iter().map(|one| (one.name, one.ifindex)).collect(),
         cpus: maps::cpus()?,
-        generation_slot: generation_slot.into(),
+        generation_slot: slot.into(),
         seed,
         budget: Budget::USUAL,
         told,
+        flows,
     };
     compile::compile(policy, &environment, slots).context("the policy does not fit")
 }
@@ -188,7 +201,8 @@ mod tests {
         let subject = Subject::File("rules/web.yaml".into());
         let loaded = firewall_policy::load(&files, &subject, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
-        let error = compile(&loaded.policy, 0, (1, None), &mut SlotTable::default()).unwrap_err();
+        let error =
+            compile(&loaded.policy, &Pinned::default(), &mut SlotTable::default()).unwrap_err();
         let text = too_large(&loaded, error).unwrap().render(Style::Plain);
         // How much depends on the number of CPUs.
         let example = Code::TooLarge.example();

@@ -13,7 +13,7 @@ use firewall_policy::Loaded;
 use firewall_policy::compile::{Generation, SlotTable};
 use firewall_policy::ir::{Action, IngressHook, Policy};
 
-use crate::candidate;
+use crate::candidate::{self, Pinned};
 use crate::host::selection::Selection;
 use crate::host::{clock, interfaces};
 use crate::kernel::attach::{Attachment, Hook};
@@ -51,7 +51,9 @@ impl Ready {
             Some(told) => told[Setting::Seed as usize],
             None => sys::halves(sys::random()?)[0],
         };
-        let generation = candidate::compile(policy, free, (seed, told), &mut slots)?;
+        let flows = store.map(Store::flow_capacity).transpose()?;
+        let pinned = Pinned { slot: free, seed, told, flows };
+        let generation = candidate::compile(policy, &pinned, &mut slots)?;
         Ok(Self { generation, slots, before })
     }
 
@@ -84,7 +86,7 @@ pub(crate) fn install(
 ) -> Result<Installed> {
     let slots = std::mem::take(&mut ready.slots);
     let (generation, before) = (&mut ready.generation, &ready.before);
-    let capacity = Capacity::new(policy.state.flows, slots.rules(), slots.requests())?;
+    let capacity = Capacity::new(store.flow_capacity()?, slots.rules(), slots.requests())?;
     let word = |action: Action| match action {
         Action::Allow => "allow".to_owned(),
         Action::Drop => "drop".to_owned(),
@@ -104,7 +106,7 @@ pub(crate) fn install(
         rules: std::mem::take(&mut generation.rules),
         slots,
         capacity,
-        memory_bytes: generation.memory.total_bytes(),
+        memory_bytes: [generation.memory.generation_bytes(), generation.memory.total_bytes()],
         token,
         agent: serde_json::to_value(Remembered::of(policy))?,
     };

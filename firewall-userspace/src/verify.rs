@@ -219,9 +219,12 @@ tests:
         let subject = Subject::File("rules/web.yaml".into());
         let loaded = firewall_policy::load(&files, &subject, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
-        let generation =
-            crate::candidate::compile(&loaded.policy, 0, (1, None), &mut SlotTable::default())
-                .unwrap();
+        let generation = crate::candidate::compile(
+            &loaded.policy,
+            &crate::candidate::Pinned::default(),
+            &mut SlotTable::default(),
+        )
+        .unwrap();
         let verified = run(&loaded, &mut Engine::model(&generation)).unwrap();
         let text: Vec<String> =
             verified.failures.iter().map(|failure| failure.render(Style::Plain)).collect();
@@ -289,9 +292,12 @@ tests:
             .with("rules/app.yaml", APP);
         let loaded = firewall_policy::load(&files, &Subject::Host, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
-        let generation =
-            crate::candidate::compile(&loaded.policy, 0, (1, None), &mut SlotTable::default())
-                .unwrap();
+        let generation = crate::candidate::compile(
+            &loaded.policy,
+            &crate::candidate::Pinned::default(),
+            &mut SlotTable::default(),
+        )
+        .unwrap();
         run(&loaded, &mut Engine::model(&generation)).unwrap()
     }
 

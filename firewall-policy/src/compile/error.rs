@@ -61,7 +61,7 @@ impl fmt::Display for CompileError {
                 };
                 let shrink = match part {
                     "flow table" => "lower `state: { flows }`",
-                    "rule counters" => "write fewer rules",
+                    "rule counters" | "names of rules" => "write fewer rules",
                     "request counters" => "count the requests of fewer rules",
                     _ => "name fewer distinct networks and ports",
                 };

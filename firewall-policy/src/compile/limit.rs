@@ -13,7 +13,7 @@ use super::memory::{Memory, TABLE_BYTES_MAX};
 use super::slots::{SlotTable, rule_counters};
 
 use super::{Budget, Environment};
-use crate::ir::{Direction, Policy};
+use crate::ir::{Chain, Direction, Policy, Rule};
 
 /// Bytes up to which lines are taken before other forms are tried to the utmost: those
 /// cost a packet less where they fit at all.
@@ -40,7 +40,12 @@ impl Limit {
         let shared = Memory {
             rule_counters: counters(rule_counters(slots.rules()), size_of::<RuleCounter>()),
             request_counters: counters(slots.requests().next_power_of_two(), 8 * METRICS as usize),
-            flows: table_bytes(places(policy.state.flows)),
+            flows: table_bytes(places(environment.flows.unwrap_or(policy.state.flows))),
+            metadata: [&policy.ingress, &policy.egress]
+                .into_iter()
+                .flat_map(Chain::rules)
+                .map(metadata_bytes)
+                .sum(),
             ..Memory::default()
         };
         Self {
@@ -141,6 +146,14 @@ impl Limit {
             is_setting: setting.is_some(),
         }
     }
+}
+
+/// Bytes that tell people of a rule: its words, its name once more beside its counter, numbers.
+fn metadata_bytes(rule: &Rule) -> u64 {
+    const NUMBERS: usize = 48;
+    let Rule { name, role, span, remote_text, service_text, .. } = rule;
+    let words = [name, name, role, role, &span.source.name, remote_text, service_text];
+    (NUMBERS + words.map(String::len).into_iter().sum::<usize>()) as u64
 }
 
 /// Where the cells of a chain come from.

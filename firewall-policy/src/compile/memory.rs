@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of one value of an array map, at most: the kernel's limit.
-pub(super) const TABLE_BYTES_MAX: u64 = i32::MAX as u64;
+/// Bytes of one value of an array map, at most: a program may not point beyond
+/// ([`BPF_MAX_VAR_OFF`](https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c)).
+pub(super) const TABLE_BYTES_MAX: u64 = 1 << 29;
 
 /// Bytes, by part: tables of one generation, and maps that generations share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Memory {
     pub cells_egress: u64,
     /// Local, interface, VLAN, flag and request maps, and what aligns the rest.
     pub small: u64,
+    /// What people are told of a generation's rules; as computed, which is a little more.
+    #[serde(default)]
+    pub metadata: u64,
     /// Rule counters, one row per CPU.
     pub rule_counters: u64,
     /// Request counters, one row per CPU.
@@ -51,16 +55,21 @@ impl Memory {
             + self.small
     }
 
-    /// Bytes of all maps while a policy is replaced: two generations' tables, and
-    /// what they share.
+    /// Bytes of all that a generation has for itself.
+    #[must_use]
+    pub fn generation_bytes(&self) -> u64 {
+        self.table_bytes() + self.metadata
+    }
+
+    /// Bytes of all maps while a policy is replaced: two generations, and what they share.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        2 * self.table_bytes() + self.rule_counters + self.request_counters + self.flows
+        2 * self.generation_bytes() + self.rule_counters + self.request_counters + self.flows
     }
 
     /// Name and bytes of each part, in the order in which people see them.
     #[must_use]
-    pub fn parts(&self) -> [(&'static str, u64); 12] {
+    pub fn parts(&self) -> [(&'static str, u64); 13] {
         [
             ("service tables", self.services),
             ("address roots", self.roots),
@@ -71,6 +80,7 @@ impl Memory {
             ("ingress cells", self.cells_ingress),
             ("egress cells", self.cells_egress),
             ("small tables", self.small),
+            ("names of rules", self.metadata),
             ("rule counters", self.rule_counters),
             ("request counters", self.request_counters),
             ("flow table", self.flows),

@@ -90,6 +90,8 @@ pub struct Environment {
     /// What the programs of that slot were told, if it has any: they need not be loaded anew
     /// where the numbers that this policy needs can be the same.
     pub told: Option<Settings>,
+    /// Entries of the table of flows that is there, which keeps its size, if one is.
+    pub flows: Option<u32>,
 }
 
 /// Bytes that the cells of one direction may take, by form.

@@ -54,6 +54,7 @@ struct Summary {
     #[serde(skip)]
     words: String,
     memory_bytes: u64,
+    generation_bytes: u64,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
@@ -74,6 +75,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         tests: loaded.policy.tests.len(),
         words: tests,
         memory_bytes: generation.memory.total_bytes(),
+        generation_bytes: generation.memory.generation_bytes(),
     });
     let errors = diagnostics.iter().filter(|one| one.is_error()).count() + hidden;
     match if arguments.json { "json" } else { arguments.format.as_str() } {
@@ -129,13 +131,17 @@ fn human(
     let found = if found.is_empty() { String::new() } else { format!("   {}", found.join(", ")) };
     let what = arguments.wanted.words();
     match summary {
-        Some(Summary { hash, roles, rules, words, memory_bytes, .. }) if errors == 0 => {
+        Some(Summary { hash, roles, rules, words, memory_bytes, generation_bytes, .. })
+            if errors == 0 =>
+        {
+            let memory = [memory_bytes, generation_bytes].map(units::memory);
             let hash = crate::report::status::short_hash(&hash).to_owned();
             context.out.line(&format!(
-                "ok      {what}   policy {hash}   {}: {}, {words}   {} of kernel memory{found}",
+                "ok      {what}   policy {hash}   {}: {}, {words}   {} of kernel memory, {} a generation{found}",
                 roles.join(", "),
                 units::plural(rules, "rule"),
-                units::memory(memory_bytes),
+                memory[0],
+                memory[1],
             ))
         }
         _ => {

@@ -121,7 +121,10 @@ const fn described(reason: Reason) -> Option<(&'static str, &'static str)> {
         Reason::IcmpRelated => ("allow", "ICMP errors about a flow we know, path MTU among them"),
         Reason::IcmpError => ("allow", "other ICMP errors, within 100/s"),
         Reason::IcmpErrorRate => ("drop", "ICMP errors above that rate"),
-        Reason::Ping => ("allow", "echo requests within `ping:` per source, and our replies; none if that is `off`"),
+        Reason::Ping => (
+            "allow",
+            "echo requests within `ping:` per source, and our replies; none if that is `off`",
+        ),
         Reason::PingRate => ("drop", "echo requests above that rate"),
         Reason::NonIp => ("allow", "LLDP, LACP, STP, PTP, EAPOL, PPPoE, MACsec"),
         Reason::NonIpDrop => ("drop", "other protocols than IP"),

@@ -324,9 +324,12 @@ egress:
         let subject = Subject::File("rules/web.yaml".into());
         let loaded = firewall_policy::load(&files, &subject, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
-        let generation =
-            crate::candidate::compile(&loaded.policy, 0, (1, None), &mut SlotTable::default())
-                .unwrap();
+        let generation = crate::candidate::compile(
+            &loaded.policy,
+            &crate::candidate::Pinned::default(),
+            &mut SlotTable::default(),
+        )
+        .unwrap();
         let outcome = Engine::model(&generation).ask(probe).unwrap();
         of(&loaded.policy, probe, &outcome, Live { bans, openings })
     }

@@ -111,7 +111,9 @@ fn policy(meta: &Meta, sample: &Sample) -> Policy {
         default_in: action(&meta.defaults[0]),
         default_out: action(&meta.defaults[1]),
         files: meta.files.clone(),
-        memory_bytes: Some(meta.memory_bytes),
+        memory_bytes: Some(meta.memory_bytes[1]),
+        generation_bytes: Some(meta.memory_bytes[0]),
+        held_bytes: sample.held_bytes,
     }
 }
 

@@ -42,8 +42,9 @@ pub struct Meta {
     pub slots: SlotTable,
     /// Capacity of the shared maps it was loaded with.
     pub capacity: Capacity,
-    /// Bytes of its maps while it is replaced: two generations' tables, counters, flows.
-    pub memory_bytes: u64,
+    /// Bytes that it has for itself, as computed, and of all its maps while it is replaced: two
+    /// generations, counters, flows.
+    pub memory_bytes: [u64; 2],
     /// What confirms it, if it was applied on trial.
     pub token: Option<String>,
     /// Whatever the agent wants to know again after a restart.
@@ -193,7 +194,7 @@ mod tests {
             rules: vec![serde_json::from_value(rule).unwrap()],
             slots: serde_json::from_value(slots).unwrap(),
             capacity: Capacity::new(1024, 1, 1).unwrap(),
-            memory_bytes: 1 << 20,
+            memory_bytes: [1 << 18, 1 << 20],
             token: None,
             agent: serde_json::json!({ "hook": "auto", "asks": [1, -2, null, true] }),
         }

@@ -9,9 +9,13 @@
 //! ```
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use firewall_common::ABI_VERSION;
+
+use super::sys;
 
 /// The pin directory of this ABI version.
 #[derive(Clone, Debug)]
@@ -84,6 +88,25 @@ impl Pins {
     #[must_use]
     pub fn links(&self) -> PathBuf {
         self.0.join("links")
+    }
+
+    /// Bytes that the kernel holds for what is pinned, as it accounts them itself.
+    ///
+    /// # Errors
+    /// If a directory, or what is pinned there, cannot be read.
+    pub fn held_bytes(&self) -> Result<u64> {
+        let (mut directories, mut bytes) = (vec![self.0.clone()], 0);
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    directories.push(entry.path());
+                } else if let Some(fd) = sys::open(&entry.path())? {
+                    bytes += sys::memory(fd.as_fd())?;
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     /// Everything of one generation.

@@ -275,6 +275,14 @@ impl Store {
         Ok((flows.count(), flows.capacity()))
     }
 
+    /// Entries of the table of flows.
+    ///
+    /// # Errors
+    /// If the table cannot be opened.
+    pub fn flow_capacity(&self) -> Result<u32> {
+        Ok(self.flows()?.capacity())
+    }
+
     /// Flows that this host opened.
     ///
     /// # Errors

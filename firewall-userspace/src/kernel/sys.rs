@@ -129,6 +129,17 @@ pub fn open(path: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// Bytes that the kernel accounts for a map or a program; 0 for a link.
+///
+/// # Errors
+/// If /proc cannot be read.
+pub fn memory(fd: BorrowedFd<'_>) -> Result<u64> {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {path}"))?;
+    let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    Ok(bytes.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or_default())
+}
+
 /// Sets an element of an array; in a program array the value is a descriptor.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! What stands against a policy on this host, and nowhere else: asked by `apply`
 //! before anything changes. `firewall check` cannot know it.
 
+mod flows;
 mod interfaces;
 mod role;
 #[cfg(test)]
@@ -29,6 +30,8 @@ impl Found {
         let seen = interfaces::Seen::of_this_host(loaded, store, is_trial);
         let mut diagnostics = interfaces::findings(loaded, &seen);
         diagnostics.extend(vital::findings(loaded, &vital::Seen::of_this_host(loaded, &own)));
+        let flows = store.and_then(|store| store.flow_capacity().ok());
+        diagnostics.extend(flows.and_then(|there| flows::finding(loaded, there)));
         Self { diagnostics, doubts: role::findings(loaded, &own) }
     }
 }

@@ -159,6 +159,8 @@ pub(crate) fn snapshot() -> Snapshot {
             default_out: Action::Drop,
             files: vec!["rules/web.yaml".into(), "rules/site.yaml".into()],
             memory_bytes: Some(8_388_608),
+            generation_bytes: Some(1_258_291),
+            held_bytes: Some(22_020_096),
         }),
         interfaces: vec![
             eth("eth0", 2, Hook::XdpNative, [Some(41_200.0), Some(38_900.0)]),

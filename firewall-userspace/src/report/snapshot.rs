@@ -126,6 +126,12 @@ pub struct Policy {
     /// an older agent is not known.
     #[serde(default)]
     pub memory_bytes: Option<u64>,
+    /// Of it, what one generation has for itself.
+    #[serde(default)]
+    pub generation_bytes: Option<u64>,
+    /// Kernel memory of all that is pinned now: bans, and a generation before this one, too.
+    #[serde(default)]
+    pub held_bytes: Option<u64>,
 }
 
 /// An interface.

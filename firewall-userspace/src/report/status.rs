@@ -93,8 +93,7 @@ pub fn text(snapshot: &Snapshot, you: Option<&You>) -> String {
     let seconds = snapshot.recent.as_ref().map_or(60.0, |recent| recent.seconds);
     section(&format!("last {seconds:.0} s"), &recent(snapshot));
     section("state", &[state(snapshot)]);
-    let memory = snapshot.policy.as_ref().and_then(|policy| policy.memory_bytes).map(memory);
-    section("memory", memory.as_slice());
+    section("memory", snapshot.policy.as_ref().and_then(memory).as_slice());
     section("openings", &openings(&snapshot.openings));
     section("you", &you.map(session).into_iter().collect::<Vec<_>>());
     section("agent", &[agent(snapshot)]);
@@ -240,9 +239,13 @@ fn state(snapshot: &Snapshot) -> String {
     )
 }
 
-/// The figure of `firewall check`.
-fn memory(bytes: u64) -> String {
-    format!("{} of the kernel: two generations, counters and flows", units::memory(bytes))
+/// What is held now, and the figures of `firewall check`.
+fn memory(policy: &Policy) -> Option<String> {
+    let [held, all, one] =
+        [policy.held_bytes?, policy.memory_bytes?, policy.generation_bytes?].map(units::memory);
+    Some(format!(
+        "{held} of the kernel; this policy {all} while it is replaced, {one} a generation"
+    ))
 }
 
 /// What is let in for a while, a line each.
@@ -304,7 +307,7 @@ default     in: drop   out: drop
 last 60 s   allowed 2.41 M   dropped 1,204 (20.1/s)   bans hit 118
             http 3,982.0 req/s   tls –   mysql –   dns 0.0 queries/s
 state       flows opened here 18,204 / 262,144 (7 %)   inbound: none kept   bans 312 (2 expire within 10 min)
-memory      8.0 MiB of the kernel: two generations, counters and flows
+memory      21.0 MiB of the kernel; this policy 8.0 MiB while it is replaced, 1.2 MiB a generation
 openings    http to 198.51.100.7, 12 min left
 you         198.51.100.5:51544 → :22   allowed by  admin-ssh  (site.yaml:59)
 agent       0.1.0 since 2 h, process 812

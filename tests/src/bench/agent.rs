@@ -49,7 +49,7 @@ fn memory(bench: &mut Bench<'_>, row: &str) -> Result<()> {
         let tables = sys::open(&tables)?.context("the generation has no tables")?;
         let one = u64::from(sys::shape(tables.as_fd())?.value);
         let pinned = ours.pinned()?;
-        anyhow::Ok((ours, (one, meta.memory_bytes), pinned))
+        anyhow::Ok((ours, (one, meta.memory_bytes[1]), pinned))
     })??;
     let mut total = 0;
     for fd in &pinned {

@@ -39,6 +39,7 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Ours> 
         seed: 1,
         budget: Budget::USUAL,
         told: None,
+        flows: None,
     };
     let generation = compile(policy, &environment, &mut meta.slots)?;
     let (rules, requests) = (meta.slots.rules(), meta.slots.requests());
@@ -46,7 +47,7 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Ours> 
     meta.generation += 1;
     meta.hash.clone_from(&generation.hash);
     meta.rules.clone_from(&generation.rules);
-    meta.memory_bytes = generation.memory.total_bytes();
+    meta.memory_bytes = [generation.memory.generation_bytes(), generation.memory.total_bytes()];
     store.install(&generation, &mut meta, None)?;
     Ok(ours)
 }

@@ -41,6 +41,7 @@ pub(crate) fn compiled_for(slot: u8, policy: &Policy, budget: Budget) -> Result<
         seed: 0x5eed,
         budget,
         told: None,
+        flows: None,
     };
     compile(policy, &environment, &mut SlotTable::default()).map_err(|error| anyhow!("{error}"))
 }

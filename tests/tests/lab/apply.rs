@@ -204,6 +204,28 @@ warning[W0610]: this host is not one of `labs`, the group of role `lab`
 }
 
 #[test]
+fn a_table_of_flows_keeps_its_size_and_says_so() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("flows-kept")?;
+    let firewall = Firewall::on(&server)?;
+    let text = |flows: u32| format!("{}state: {{ flows: {flows} }}\n", policy(&[WEB], &[]));
+    let memory = |field: &str| -> Result<u64> {
+        let status = firewall.json(&["status", "--json"])?;
+        status["policy"][field].as_u64().with_context(|| format!("no {field}"))
+    };
+    firewall.enforce(&text(1_024))?;
+    let before = memory("memory_bytes")?;
+    firewall.write(&text(1_048_576))?;
+    let said = firewall.run(&["apply"])?;
+    let wanted =
+        "the table of flows keeps its size: it has room for 1,024, and 1,048,576 are asked";
+    assert!(said.stderr.contains(wanted), "{said:?}");
+    // Nobody is told of memory that is not there.
+    assert_eq!(memory("memory_bytes")?, before);
+    assert!(memory("held_bytes")? > memory("generation_bytes")?);
+    Ok(())
+}
+
+#[test]
 fn a_policy_that_would_lose_the_lease_is_refused() -> Result<()> {
     let Pair { server, client: _client, lab: _lab } = Pair::new("lease")?;
     let firewall = Firewall::on(&server)?;

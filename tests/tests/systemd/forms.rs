@@ -116,6 +116,7 @@ fn each_role_has_the_form_that_it_is_named_for() -> Result<()> {
             seed: 0x5eed,
             budget: Budget::USUAL,
             told: None,
+            flows: None,
         };
         let generation = compile(&policy, &environment, &mut SlotTable::default())?;
         assert_ne!(generation.settings[setting as usize], 0, "{form}");

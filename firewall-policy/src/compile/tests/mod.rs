@@ -123,6 +123,7 @@ fn environment() -> Environment {
         seed: 0x5eed,
         budget: Budget::USUAL,
         told: None,
+        flows: None,
     }
 }
 
