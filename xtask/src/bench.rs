@@ -74,9 +74,9 @@ mod tests {
             let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             super::parse(&arguments).map_err(|error| error.kind()).map(drop)
         };
-        assert_eq!(parse("--quick --check"), Ok(()));
+        assert_eq!(parse("--quick --no-check"), Ok(()));
         assert_eq!(parse("--quik"), Err(ErrorKind::UnknownArgument));
-        assert_eq!(parse("--check --save-baseline"), Err(ErrorKind::ArgumentConflict));
+        assert_eq!(parse("--no-check --save-baseline"), Err(ErrorKind::ArgumentConflict));
         assert_eq!(parse("--rule-set /nowhere"), Err(ErrorKind::ValueValidation));
         assert_eq!(parse("--help"), Err(ErrorKind::DisplayHelp));
     }

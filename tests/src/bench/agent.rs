@@ -31,6 +31,9 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     if bench.wants("host", "agent") { agent(bench) } else { Ok(()) }
 }
 
+/// Column of the tables of one generation, which are as large on every machine.
+pub(super) const TABLES: &str = "tables";
+
 fn memory(bench: &mut Bench<'_>, row: &str) -> Result<()> {
     let pair = bench.pair;
     // The kernel accounts a descriptor's memory in /proc/self/fdinfo, which is ours.
@@ -59,7 +62,7 @@ fn memory(bench: &mut Bench<'_>, row: &str) -> Result<()> {
         total += line.and_then(|bytes| bytes.trim().parse::<u64>().ok()).unwrap_or_default();
     }
     let mebibytes = |bytes| measure::as_f64(bytes) / 1_048_576.0;
-    bench.book.fact("host", row, "tables", (mebibytes(one), "MiB"));
+    bench.book.fact("host", row, TABLES, (mebibytes(one), "MiB"));
     bench.book.fact("host", row, "policy", (mebibytes(policy), "MiB"));
     bench.book.fact("host", row, "all that is pinned", (mebibytes(total), "MiB"));
     pair.server.enter(|| drop(ours))

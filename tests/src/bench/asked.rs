@@ -52,6 +52,11 @@ impl Options {
         !(self.quick && section == "run" && column != HOT)
     }
 
+    /// Whether the run is compared with the baseline, which knows no rule set of a file.
+    pub(super) fn compares(&self) -> bool {
+        !self.no_check && !self.save_baseline && self.rule_set.is_empty()
+    }
+
     /// Refuses a pattern that no row has in its name.
     pub(super) fn check(&self) -> Result<()> {
         let Some(only) = &self.only else { return Ok(()) };
@@ -130,6 +135,14 @@ mod tests {
             only(pattern).check().unwrap();
         }
         Options::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_run_is_compared_unless_it_is_told_not_to() {
+        assert!(Options::default().compares() && only("veth").compares());
+        assert!(!Options { no_check: true, ..Options::default() }.compares());
+        assert!(!Options { save_baseline: true, ..Options::default() }.compares());
+        assert!(!Options { rule_set: vec!["acl1".into()], ..Options::default() }.compares());
     }
 
     #[test]

@@ -65,8 +65,6 @@ pub(super) struct Skipped {
     /// Or [`ALL`].
     pub(super) row: String,
     pub(super) reason: String,
-    /// Whether what it would have measured is not installed here.
-    pub(super) is_absent: bool,
 }
 
 /// In place of a row: every one of the section that has no figure.
@@ -142,15 +140,7 @@ impl Book {
     pub(super) fn skip(&mut self, section: &'static str, row: &str, error: &anyhow::Error) {
         let reason = shortened(&format!("{error:#}").lines().take(3).collect::<Vec<_>>().join(" "));
         self.say(&format!("{section}: {row}: skipped: {reason}"));
-        self.skipped.push(Skipped { section, row: row.to_owned(), reason, is_absent: false });
-    }
-
-    /// Notes a row of a peer that is not installed.
-    pub(super) fn absent(&mut self, section: &'static str, row: &str, error: &anyhow::Error) {
-        self.skip(section, row, error);
-        if let Some(skipped) = self.skipped.last_mut() {
-            skipped.is_absent = true;
-        }
+        self.skipped.push(Skipped { section, row: row.to_owned(), reason });
     }
 
     /// Notes as wrong what was counted and must not be: the run ends with an error.

@@ -88,8 +88,8 @@ impl Bench<'_> {
 /// Measures, prints, stores and compares.
 ///
 /// # Errors
-/// Without root, if nothing can be measured, if a packet was judged or counted wrong, or if
-/// `--check` finds a figure that has fallen behind the baseline or was not measured.
+/// Without root, if nothing can be measured, if a packet was judged or counted wrong, or if a
+/// figure has fallen behind the baseline or was not measured.
 pub fn run(options: &Options) -> Result<()> {
     if options.markdown {
         return report::markdown();
@@ -99,8 +99,8 @@ pub fn run(options: &Options) -> Result<()> {
     classbench::check(options)?;
     let baseline = Baseline::read()?;
     ensure!(
-        baseline.is_some() || !options.check,
-        "there is no baseline: cargo xtask bench --save-baseline"
+        baseline.is_some() || !options.compares(),
+        "there is no baseline: cargo xtask bench --save-baseline, or --no-check"
     );
     gate::bpf()?;
     ours::binary()?;
@@ -115,7 +115,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     sections(&mut bench, |bench, section| bench.wants(section, ""))?;
     let behind = match &baseline {
-        Some(baseline) if options.check => baseline::check(&mut bench, baseline),
+        Some(baseline) if options.compares() => baseline::check(&mut bench, baseline),
         _ => Vec::new(),
     };
     let book = bench.book;

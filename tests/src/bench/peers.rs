@@ -145,7 +145,7 @@ impl Peers<'_, '_> {
         let needs = self.needs.iter().copied().chain([(tool.command, tool.package)]);
         for (command, package) in needs {
             if let Err(error) = gate::tool(command, package) {
-                self.bench.book.absent(self.section, row, &error);
+                self.bench.book.skip(self.section, row, &error);
                 return Ok(());
             }
         }
@@ -360,7 +360,7 @@ pub(super) fn xdp_filters(
             continue;
         }
         if let Err(error) = gate::tool("xdp-filter", "xdp-tools") {
-            bench.book.absent(section, row, &error);
+            bench.book.skip(section, row, &error);
             continue;
         }
         match xdp_filter(&bench.pair.server, features, &entries) {
