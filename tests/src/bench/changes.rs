@@ -1,11 +1,12 @@
 //! Sections `load` and `bans`: what it takes to change what is enforced.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use firewall_common::abi::ban::Ban;
-use firewall_userspace::kernel::bans as table;
+use anyhow::{Result, ensure};
+use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_userspace::kernel::bans::{self as table, Bans};
 
 use super::Bench;
 use super::measure;
@@ -103,53 +104,82 @@ fn parts(
     Ok(())
 }
 
+/// Bans that are added or lifted one by one.
+const SINGLE: u32 = 1_000;
+
+/// Never ends.
+const BAN: Ban = Ban { until_ns: u64::MAX, since_ns: 0, hits: 0, reason: [0; 40] };
+
 /// Section `bans`.
 pub(super) fn bans(bench: &mut Bench<'_>) -> Result<()> {
-    const ROUNDS: u32 = 1_000;
     let ours = Ours::new(bench.pair, "ban-times", &policy::ports())?;
     let store = ours.store()?;
     let mut bans = store.bans()?;
     let (room, words) = (1_000_000, "1,000,000");
-    let ban = Ban { until_ns: u64::MAX, since_ns: 0, hits: 0, reason: [0; 40] };
-    let mut random = Random::new(0xba4);
-    let mut key = || table::key(Ipv4Addr::from(random.address()).into(), 32);
+    let (mut random, mut drawn) = (Random::new(0xba4), BTreeSet::new());
+    // None is drawn twice: the second time it would be renewed.
+    let mut new = |count: u32| -> Vec<BanKey> {
+        let mut address = || loop {
+            let address = random.address();
+            if drawn.insert(address) {
+                return address;
+            }
+        };
+        (0..count).map(|_| table::key(Ipv4Addr::from(address()).into(), 32)).collect()
+    };
     bench.settle("bans");
-    let micros = |time: Duration, count: u32| time.as_secs_f64() * 1e6 / f64::from(count);
 
-    let keys: Vec<_> = (0..ROUNDS).map(|_| key()).collect();
-    let start = Instant::now();
-    for key in &keys {
-        bans.insert(*key, ban)?;
-    }
-    bench.book.fact("bans", "one ban added", "time", (micros(start.elapsed(), ROUNDS), "us"));
-    let start = Instant::now();
-    for key in keys.iter().take(10) {
-        bans.remove(*key)?;
-    }
-    let row = "one ban lifted, of 1,000";
-    bench.book.fact("bans", row, "time", (micros(start.elapsed(), 10), "us"));
+    let first = new(SINGLE);
+    one_by_one(bench, &mut bans, &first, ["one ban added", "one ban lifted, of 1,000"])?;
 
-    let keys: Vec<_> = (0..room).map(|_| key()).collect();
+    let keys = new(room);
     measure::unpin()?;
     for row in ["added at once", "renewed at once"] {
         let start = Instant::now();
-        bans.insert_all(&keys, &ban)?;
+        bans.insert_all(&keys, &BAN)?;
         let time = start.elapsed().as_secs_f64() * 1e3;
         bench.book.fact("bans", format!("{words} bans {row}"), "time", (time, "ms"));
     }
     measure::pin(bench.cpu)?;
-    let start = Instant::now();
-    for key in keys.iter().take(1_000) {
-        bans.insert(*key, ban)?;
+
+    let rows = [format!("one ban added to {words}"), format!("one ban lifted, of {words}")];
+    one_by_one(bench, &mut bans, &new(SINGLE), rows.each_ref().map(String::as_str))
+}
+
+/// Adds bans that must be new, one by one, and lifts them.
+fn one_by_one(
+    bench: &mut Bench<'_>,
+    bans: &mut Bans,
+    keys: &[BanKey],
+    [added, lifted]: [&str; 2],
+) -> Result<()> {
+    let before = bans.usage()?.bans;
+    each(bench, added, keys, |key| bans.insert(key, BAN))?;
+    let count = bans.usage()?.bans - before;
+    ensure!(count as usize == keys.len(), "{count} of {} bans were new", keys.len());
+    each(bench, lifted, keys, |key| {
+        ensure!(bans.remove(key)?, "a ban that was added is not there");
+        Ok(())
+    })
+}
+
+/// Times each of these: the middle, and the longest, which a table made anew stands out in.
+fn each(
+    bench: &mut Bench<'_>,
+    row: &str,
+    keys: &[BanKey],
+    mut change: impl FnMut(BanKey) -> Result<()>,
+) -> Result<()> {
+    let mut times = Vec::with_capacity(keys.len());
+    for key in keys {
+        let start = Instant::now();
+        change(*key)?;
+        times.push(start.elapsed());
     }
-    let row = format!("one ban added to {words}");
-    bench.book.fact("bans", row, "time", (micros(start.elapsed(), 1_000), "us"));
-    let few = keys.iter().take(1_000);
-    let start = Instant::now();
-    for key in few {
-        bans.remove(*key)?;
-    }
-    let row = format!("one ban lifted, of {words}");
-    bench.book.fact("bans", row, "time", (micros(start.elapsed(), 1_000), "us"));
+    times.sort_unstable();
+    let micros = |time: Option<&Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
+    let (middle, longest) = (micros(times.get(times.len() / 2)), micros(times.last()));
+    bench.book.fact("bans", row, "time", (middle, "us"));
+    bench.book.fact("bans", row, "longest", (longest, "us"));
     Ok(())
 }

@@ -266,7 +266,9 @@ pub(super) const SECTIONS: [Section; 12] = [
     Section {
         id: "bans",
         title: "Bans",
-        about: "Writing the table of bans through the product's own calls.",
+        about: "Writing the table of bans through the product's own calls. A thousand are added one by \
+                one that were not there before, and lifted: the time in the middle, and the longest. \
+                A row of full buckets, which a single one may meet, has the table made anew.",
         ours: &[
             "one ban added",
             "one ban lifted, of 1,000",
