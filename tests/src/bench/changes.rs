@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use firewall_common::abi::ban::{Ban, BanKey};
+use firewall_common::abi::ban::BanKey;
 use firewall_userspace::kernel::bans::{self as table, Bans};
 
 use super::Bench;
+use super::banned::BAN;
 use super::measure;
 use super::ours::{Applied, Ours};
 use super::peers;
@@ -106,9 +107,6 @@ fn parts(
 
 /// Bans that are added or lifted one by one.
 const SINGLE: u32 = 1_000;
-
-/// Never ends.
-const BAN: Ban = Ban { until_ns: u64::MAX, since_ns: 0, hits: 0, reason: [0; 40] };
 
 /// Section `bans`.
 pub(super) fn bans(bench: &mut Bench<'_>) -> Result<()> {

@@ -10,7 +10,7 @@
 //! | `measure`, `range` | timing, interleaved; programs on frames in memory |
 //! | `bpf`, `assembly`, `instruments` | the programs that measure |
 //! | `policy`, `synthetic`, `ours` | our policies, put in force |
-//! | `traffic` | packets |
+//! | `traffic`, `banned` | packets, bans |
 //! | `packets`, `state`, `wire`, `classbench`, `swap`, … | the sections |
 //! | `peers` | what Debian offers beside us |
 //! | `sections`, `options`, `asked` | what can be measured, and what is |
@@ -19,6 +19,7 @@
 mod agent;
 mod asked;
 mod assembly;
+mod banned;
 mod baseline;
 mod book;
 mod bpf;

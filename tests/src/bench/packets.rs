@@ -63,30 +63,26 @@ impl Rows<'_, '_> {
         &mut self,
         row: &str,
         program: &OwnedFd,
-        columns: [(&'static str, &Records); 2],
+        columns: &[(&'static str, Records)],
         verdict: Verdict,
     ) -> Result<()> {
-        self.range.hot(row, program, &self.hot, verdict)?;
-        for (column, records) in columns {
-            self.range.vary((row, column), program, (records, &self.hot), verdict)?;
-        }
-        Ok(())
+        self.range.all(row, program, &self.hot, columns, verdict)
     }
 
     fn by_port(&mut self) -> Result<()> {
-        let (few, many) = (port_flows(FEW_FLOWS)?, port_flows(MANY_FLOWS)?);
-        let (columns, dropped) = ([(FEW, &few), (MANY, &many)], self.range.drop());
+        let columns = [(FEW, port_flows(FEW_FLOWS)?), (MANY, port_flows(MANY_FLOWS)?)];
+        let dropped = self.range.drop();
         let parse = instruments::parse_and_count(Kind::Xdp, proto::TCP, Kind::Xdp.drop())?;
-        self.add("parse + count", &parse, columns, dropped)?;
+        self.add("parse + count", &parse, &columns, dropped)?;
         if self.wants("port decides") {
             let ours = Ours::new(self.bench.pair, "ports", &policy::ports())?;
-            self.add("port decides", &ours.judge("judge_xdp")?, columns, dropped)?;
-            self.add("port decides, root", &ours.root("root_xdp")?, columns, dropped)?;
+            self.add("port decides", &ours.judge("judge_xdp")?, &columns, dropped)?;
+            self.add("port decides, root", &ours.root("root_xdp")?, &columns, dropped)?;
             self.kept.push(ours);
         }
         if self.wants("xdp-filter") {
             for (row, filter) in peers::xdp_filters(self.bench, RUN) {
-                self.add(row, &filter, columns, Verdict::Differs)?;
+                self.add(row, &filter, &columns, Verdict::Differs)?;
             }
         }
         Ok(())
@@ -98,11 +94,10 @@ impl Rows<'_, '_> {
         }
         self.bench.book.say(&format!("{RUN}: loading {row}"));
         let ours = of_rules(self.bench.pair, &format!("rules-{count}"), count, false)?;
-        let (few, many) = (rule_flows(count, FEW_FLOWS)?, rule_flows(count, MANY_FLOWS)?);
-        let (columns, dropped) = ([(FEW, &few), (MANY, &many)], self.range.drop());
-        self.add(row, &ours.judge("judge_xdp")?, columns, dropped)?;
+        let (columns, dropped) = (rule_columns(count)?, self.range.drop());
+        self.add(row, &ours.judge("judge_xdp")?, &columns, dropped)?;
         if count == 1_000 || count == 100_000 {
-            self.add(&format!("{row}, root"), &ours.root("root_xdp")?, columns, dropped)?;
+            self.add(&format!("{row}, root"), &ours.root("root_xdp")?, &columns, dropped)?;
         }
         self.kept.push(ours);
         Ok(())
@@ -117,11 +112,11 @@ impl Rows<'_, '_> {
         let ours = Ours::new(self.bench.pair, "hit", &policy::rules(1_000, false))?;
         let hit =
             |rule| Flow { source: policy::network(rule) | 0x14, ..Flow::to(policy::port(rule)) };
-        let (program, pass) = (ours.judge("judge_xdp")?, self.range.pass());
-        self.range.hot(ROW, &program, &hit(5).frame(), pass)?;
         let mut random = Random::new(11);
-        let records = flows(MANY_FLOWS, || hit(random.below(1_000)))?;
-        self.range.vary((ROW, MANY), &program, (&records, &self.hot), pass)?;
+        let mut any = || hit(random.below(1_000));
+        let columns = [(FEW, flows(FEW_FLOWS, &mut any)?), (MANY, flows(MANY_FLOWS, any)?)];
+        let (program, pass) = (ours.judge("judge_xdp")?, self.range.pass());
+        self.range.all(ROW, &program, &hit(5).frame(), &columns, pass)?;
         self.kept.push(ours);
         Ok(())
     }
@@ -131,39 +126,42 @@ impl Rows<'_, '_> {
             return Ok(());
         }
         let ours = Ours::new(self.bench.pair, "v6", &policy::rules6(1_000))?;
-        let mut random = Random::new(6);
-        let mut other = || Flow6 {
-            network: policy::network6(random.next()) ^ 1 << 60,
-            port: policy::port(random.below(1_000)),
-        };
+        let mut other = strangers6(1_000);
         let frame = other().frame();
-        let mut records = |count| {
-            let records: Vec<_> = (0..count).map(|_| other().record()).collect();
-            Records::new(Fields::V6, &records)
-        };
-        let (few, many) = (records(FEW_FLOWS)?, records(MANY_FLOWS)?);
-        let columns = [(FEW, &few), (MANY, &many)];
-        let ipv4 = std::mem::replace(&mut self.hot, frame);
+        let columns = [(FEW, flows6(FEW_FLOWS, &mut other)?), (MANY, flows6(MANY_FLOWS, other)?)];
         let dropped = self.range.drop();
-        self.add("IPv6, 1,000 rules", &ours.judge("judge_xdp")?, columns, dropped)?;
-        self.add("IPv6, 1,000 rules, root", &ours.root("root_xdp")?, columns, dropped)?;
-        self.hot = ipv4;
+        for (row, program) in [
+            ("IPv6, 1,000 rules", ours.judge("judge_xdp")?),
+            ("IPv6, 1,000 rules, root", ours.root("root_xdp")?),
+        ] {
+            self.range.all(row, &program, &frame, &columns, dropped)?;
+        }
         self.kept.push(ours);
         Ok(())
     }
 
     fn with_set(&mut self) -> Result<()> {
         const ROW: &str = "1,000 rules + 1M set";
+        const SET: u32 = 1_000_000;
         if !self.wants(ROW) {
             return Ok(());
         }
         self.bench.book.say(&format!("{RUN}: loading {ROW}"));
-        let policy = synthetic::rules_and_set(1_000, 1_000_000)?;
+        let policy = synthetic::rules_and_set(1_000, SET)?;
         match synthetic::install(self.bench.pair, "set", &policy) {
             Ok(ours) => {
-                let (few, many) = (rule_flows(1_000, FEW_FLOWS)?, rule_flows(1_000, MANY_FLOWS)?);
-                let (columns, dropped) = ([(FEW, &few), (MANY, &many)], self.range.drop());
-                self.add(ROW, &ours.judge("judge_xdp")?, columns, dropped)?;
+                let (program, dropped) = (ours.judge("judge_xdp")?, self.range.drop());
+                self.add(ROW, &program, &rule_columns(1_000)?, dropped)?;
+                // What the set denies is dropped by it, whatever rule its port has.
+                let crowd: Vec<u32> = synthetic::crowd(SET).collect();
+                let mut random = Random::new(12);
+                let mut any = || {
+                    let source = crowd.get(random.below(SET) as usize).copied();
+                    Flow { source: source.unwrap_or_default(), ..Flow::to(policy::port(5)) }
+                };
+                let (frame, few) = (any().frame(), flows(FEW_FLOWS, &mut any)?);
+                let columns = [(FEW, few), (MANY, flows(MANY_FLOWS, any)?)];
+                self.range.all("1,000 rules + 1M set, hit", &program, &frame, &columns, dropped)?;
                 self.kept.push(ours);
             }
             Err(error) => self.bench.book.skip(RUN, ROW, &error),
@@ -198,6 +196,26 @@ pub(super) fn rule_flows(rules: u32, count: usize) -> Result<Records> {
         source_port: random.port(1024, 64_000),
         ..Flow::to(policy::port(random.below(rules)))
     })
+}
+
+/// Columns of [`rule_flows`].
+fn rule_columns(rules: u32) -> Result<[(&'static str, Records); 2]> {
+    Ok([(FEW, rule_flows(rules, FEW_FLOWS)?), (MANY, rule_flows(rules, MANY_FLOWS)?)])
+}
+
+/// Packets over IPv6 to the ports of `rules` rules, from nobody that they name.
+pub(super) fn strangers6(rules: u32) -> impl FnMut() -> Flow6 {
+    let mut random = Random::new(6);
+    move || Flow6 {
+        network: policy::network6(random.next()) ^ 1 << 60,
+        port: policy::port(random.below(rules)),
+    }
+}
+
+/// Records of packets over IPv6 made one by one.
+pub(super) fn flows6(count: usize, mut one: impl FnMut() -> Flow6) -> Result<Records> {
+    let records: Vec<_> = (0..count).map(|_| one().record()).collect();
+    Records::new(Fields::V6, &records)
 }
 
 /// Records of flows made one by one.

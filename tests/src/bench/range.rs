@@ -122,6 +122,22 @@ impl<'a> Range<'a> {
         Ok(())
     }
 
+    /// A program on one frame, and on what varies it in other columns.
+    pub(super) fn all(
+        &mut self,
+        row: &str,
+        program: &OwnedFd,
+        frame: &[u8],
+        columns: &[(&'static str, Records)],
+        verdict: Verdict,
+    ) -> Result<()> {
+        self.hot(row, program, frame, verdict)?;
+        for (column, records) in columns {
+            self.vary((row, column), program, (records, frame), verdict)?;
+        }
+        Ok(())
+    }
+
     fn asks(&self, row: &str, column: &str) -> bool {
         self.options.asks(self.section, row) && self.options.asks_column(self.section, column)
     }

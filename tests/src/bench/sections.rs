@@ -73,6 +73,7 @@ pub(super) const SECTIONS: [Section; 12] = [
             "IPv6, 1,000 rules",
             "IPv6, 1,000 rules, root",
             "1,000 rules + 1M set",
+            "1,000 rules + 1M set, hit",
         ],
         others: &[
             "bare drop",
@@ -87,7 +88,8 @@ pub(super) const SECTIONS: [Section; 12] = [
         id: "state",
         title: "Per packet: flows, bans, requests",
         about: "As above. Columns differ in what the packet meets; random ones draw from the whole \
-                table, a cache miss each.",
+                table, a cache miss each. Full is a million bans: of hosts, of each length from \
+                /20 to /32 as many, or of /32, /48, /56, /64 and /128.",
         ours: &[
             "established flow",
             "established flow, root",
@@ -98,10 +100,13 @@ pub(super) const SECTIONS: [Section; 12] = [
             "echo request, by a rule",
             "echo request, within its rate",
             "no bans",
+            "no bans, IPv6",
             "full of bans, hit",
             "full of bans, miss",
+            "full of bans, /20 to /32, miss",
+            "full of bans, IPv6, /32 to /128, miss",
         ],
-        others: &["bare drop", "bare drop, one connection"],
+        others: &["bare drop", "bare drop, IPv6 frames", "bare drop, one connection"],
     },
     Section {
         id: "egress",

@@ -1,20 +1,19 @@
 //! Section `state`: what a packet costs where it meets flows, bans or requests.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use firewall_common::abi::ban::Ban;
 use firewall_common::abi::flow::Flow as Entry;
-use firewall_userspace::kernel::bans;
 
 use super::Bench;
+use super::banned;
 use super::bpf::Kind;
 use super::instruments::{Fields, Records};
 use super::ours::Ours;
-use super::packets::flows;
+use super::packets::{flows, flows6};
 use super::policy;
-use super::range::{MANY_FLOWS, Range, Verdict};
+use super::range::{FEW, FEW_FLOWS, MANY_FLOWS, Range, Verdict};
 use super::traffic::{Echo, Flow, Local, Random};
 use crate::packet::{CLIENT4, SERVER4, flags};
 
@@ -29,10 +28,9 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let unrated = Ours::new(bench.pair, "unrated", &policy::pings("off"))?;
     let rated = Ours::new(bench.pair, "rated", &policy::pings("1000000/s"))?;
     rated_and_not(bench, &mut range, [&unrated, &rated])?;
-    let banned = Ours::new(bench.pair, "bans", &policy::ports())?;
-    banned_and_not(bench, &mut range, &banned)?;
+    let banned = banned_and_not(bench, &mut range)?;
     range.measure(bench)?;
-    drop(connection);
+    drop((connection, banned));
     Ok(())
 }
 
@@ -54,26 +52,38 @@ fn established(bench: &Bench<'_>, range: &mut Range<'_>, ours: &Ours) -> Result<
     if ![hit, miss, NO_FLOW].iter().any(|row| bench.wants("state", row)) {
         return Ok(());
     }
+    write_flows(ours)?;
+    let mut random = Random::new(5);
+    let known = columns(known())?;
+    let unknown = columns(|| answer(FLOWS + random.next() % (1 << 30)))?;
+    let (pass, drop) = (range.pass(), range.drop());
+    let (judge, root) = (ours.judge("judge_xdp")?, ours.root("root_xdp")?);
+    for (row, program) in [(hit, &judge), ("established flow, root", &root)] {
+        range.all(row, program, &answer(7).frame(), &known, pass)?;
+    }
+    let none = Flow { port: 20_000, ..answer(7) }.frame();
+    range.hot(NO_FLOW, &judge, &none, drop)?;
+    range.all(miss, &judge, &answer(FLOWS + 7).frame(), &unknown, drop)
+}
+
+/// Enters the flows of [`known`].
+pub(super) fn write_flows(ours: &Ours) -> Result<()> {
     let mut table = ours.store()?.flows()?;
     for number in 0..FLOWS {
         table.write(&answer(number).key(Local::Receiver), Entry::REPLIED, 0, Duration::ZERO)?;
     }
+    Ok(())
+}
 
-    let mut random = Random::new(5);
-    let known = flows(MANY_FLOWS, || answer(random.below(FLOWS)))?;
-    let unknown = flows(MANY_FLOWS, || answer(FLOWS + random.next() % (1 << 30)))?;
-    let (pass, drop) = (range.pass(), range.drop());
-    for (row, program) in
-        [(hit, ours.judge("judge_xdp")?), ("established flow, root", ours.root("root_xdp")?)]
-    {
-        range.hot(row, &program, &answer(7).frame(), pass)?;
-        range.vary((row, RANDOM), &program, (&known, &answer(7).frame()), pass)?;
-    }
-    let program = ours.judge("judge_xdp")?;
-    let none = Flow { port: 20_000, ..answer(7) }.frame();
-    range.hot(NO_FLOW, &program, &none, drop)?;
-    range.hot(miss, &program, &answer(FLOWS + 7).frame(), drop)?;
-    range.vary((miss, RANDOM), &program, (&unknown, &answer(7).frame()), drop)
+/// Packets of flows that are in the table.
+pub(super) fn known() -> impl FnMut() -> Flow {
+    let mut random = Random::new(4);
+    move || answer(random.below(FLOWS))
+}
+
+/// Packets that fit the caches, and that draw from all there are.
+fn columns(mut one: impl FnMut() -> Flow) -> Result<[(&'static str, Records); 2]> {
+    Ok([(FEW, flows(FEW_FLOWS, &mut one)?), (RANDOM, flows(MANY_FLOWS, one)?)])
 }
 
 /// Row of packets to a port that no flow has.
@@ -135,30 +145,47 @@ fn rated_and_not(bench: &Bench<'_>, range: &mut Range<'_>, policies: [&Ours; 2])
     Ok(())
 }
 
-fn banned_and_not(bench: &mut Bench<'_>, range: &mut Range<'_>, ours: &Ours) -> Result<()> {
-    if !["no bans", "full of bans"].iter().any(|row| bench.wants("state", row)) {
-        return Ok(());
-    }
-    let store = ours.store()?;
-    let count = 1_000_000;
-    bench.book.say(&format!("state: writing {count} bans"));
-    let mut random = Random::new(0xba4);
-    let mut table = store.bans()?;
-    let ban = Ban { until_ns: u64::MAX, since_ns: 0, hits: 0, reason: [0; 40] };
-    let addresses: Vec<u32> = (0..count).map(|_| random.address()).collect();
-    let key = |&address: &u32| bans::key(Ipv4Addr::from(address).into(), 32);
-    table.insert_all(&addresses.iter().map(key).collect::<Vec<_>>(), &ban)?;
-    let pick = |random: &mut Random| addresses[random.below(count) as usize];
-    let to = |source| Flow { source, ..Flow::to(8081) };
-    let hits = flows(MANY_FLOWS, || to(pick(&mut random)))?;
-    let misses = flows(MANY_FLOWS, || to(random.address()))?;
-    let (pass, drop, program) = (range.pass(), range.drop(), ours.judge("judge_xdp")?);
-    let free = Ours::new(bench.pair, "no-bans", &policy::ports())?;
-    range.hot("no bans", &free.judge("judge_xdp")?, &to(pick(&mut random)).frame(), pass)?;
-    range.hot("full of bans, hit", &program, &to(pick(&mut random)).frame(), drop)?;
-    range.hot("full of bans, miss", &program, &Flow::to(8081).frame(), pass)?;
+/// Sources that are banned and others, beside a table without bans. Returned: what must stay.
+fn banned_and_not(bench: &Bench<'_>, range: &mut Range<'_>) -> Result<Vec<Ours>> {
+    let new = |name| Ours::new(bench.pair, name, &policy::ports());
+    let wants = |start: &str| bench.wants("state", start);
+    let (pass, drop) = (range.pass(), range.drop());
     let frame = Flow::to(8081).frame();
-    range.vary(("no bans", RANDOM), &free.judge("judge_xdp")?, (&misses, &frame), pass)?;
-    range.vary(("full of bans, hit", RANDOM), &program, (&hits, &frame), drop)?;
-    range.vary(("full of bans, miss", RANDOM), &program, (&misses, &frame), Verdict::Differs)
+    let mut other6 = banned::from_elsewhere6();
+    let frame6 = other6().frame();
+    let other6 = [(FEW, flows6(FEW_FLOWS, &mut other6)?), (RANDOM, flows6(MANY_FLOWS, other6)?)];
+    let mut kept = Vec::new();
+    if wants("no bans") {
+        let free = new("no-bans")?;
+        let program = free.judge("judge_xdp")?;
+        range.all("no bans", &program, &frame, &columns(banned::not_from(&[]))?, pass)?;
+        range.all("no bans, IPv6", &program, &frame6, &other6, pass)?;
+        kept.push(free);
+    }
+    if ["hit", "miss"].iter().any(|row| wants(&format!("full of bans, {row}"))) {
+        let full = new("bans")?;
+        let hosts = banned::hosts(&full)?;
+        let (program, mut hit) = (full.judge("judge_xdp")?, banned::from(&hosts));
+        let banned = hit().frame();
+        range.all("full of bans, hit", &program, &banned, &columns(hit)?, drop)?;
+        let miss = columns(banned::not_from(&hosts))?;
+        range.all("full of bans, miss", &program, &frame, &miss, pass)?;
+        kept.push(full);
+    }
+    if wants("full of bans, /20") {
+        let full = new("bans-lengths")?;
+        let mut miss = banned::networks(&full)?;
+        let (program, frame) = (full.judge("judge_xdp")?, miss().frame());
+        range.all("full of bans, /20 to /32, miss", &program, &frame, &columns(miss)?, pass)?;
+        kept.push(full);
+    }
+    if wants("full of bans, IPv6") {
+        let full = new("bans6")?;
+        banned::networks6(&full)?;
+        let program = full.judge("judge_xdp")?;
+        let row = "full of bans, IPv6, /32 to /128, miss";
+        range.all(row, &program, &frame6, &other6, pass)?;
+        kept.push(full);
+    }
+    Ok(kept)
 }

@@ -76,8 +76,7 @@ pub(super) fn rules(count: u32, egress: bool) -> Result<Policy> {
 pub(super) fn rules_and_set(count: u32, set: u32) -> Result<Policy> {
     let mut policy = rules(count, false)?;
     let template = policy.ingress.allow.first().context("no rule to copy")?;
-    let mut random = Random::new(0x5e7);
-    let hosts = (0..set).map(|_| random.address()).map(|host| (host, host)).collect();
+    let hosts = crowd(set).map(|host| (host, host)).collect();
     let crowd = Rule {
         name: "crowd".into(),
         remote: v4(hosts),
@@ -86,6 +85,12 @@ pub(super) fn rules_and_set(count: u32, set: u32) -> Result<Policy> {
     };
     policy.ingress.deny.push(crowd.into());
     Ok(policy)
+}
+
+/// Who is in the set of [`rules_and_set`].
+pub(super) fn crowd(set: u32) -> impl Iterator<Item = u32> {
+    let mut random = Random::new(0x5e7);
+    (0..set).map(move |_| random.address())
 }
 
 /// A set of IPv4 addresses.
