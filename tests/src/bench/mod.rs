@@ -11,7 +11,7 @@
 //! | `bpf`, `assembly`, `instruments` | the programs that measure |
 //! | `policy`, `synthetic`, `ours` | our policies, put in force |
 //! | `traffic`, `banned` | packets, bans |
-//! | `packets`, `state`, `wire`, `classbench`, `swap`, … | the sections |
+//! | `packets`, `state`, `veth`, `wire`, `classbench`, `swap`, … | the sections |
 //! | `peers` | what Debian offers beside us |
 //! | `sections`, `options`, `asked` | what can be measured, and what is |
 //! | `book`, `report`, `baseline` | figures, printed, stored, compared |
@@ -42,6 +42,7 @@ mod state;
 mod swap;
 mod synthetic;
 mod traffic;
+mod veth;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -176,7 +177,7 @@ fn measure_section(bench: &mut Bench<'_>, id: &str) -> Result<()> {
         "run" => packets::run(bench),
         "state" => state::measure(bench),
         "egress" => packets::egress(bench),
-        "veth" => wire::measure(bench),
+        "veth" => veth::measure(bench),
         "classbench" => classbench::measure(bench),
         "socket" => socket::measure(bench),
         "cores" => wire::cores(bench),

@@ -1,4 +1,4 @@
-//! Real frames over a veth pair: sections `veth` and `cores`.
+//! Real frames over a veth pair: how they are sent and timed, and section `cores`.
 //!
 //! A sender program gives each frame another flow and redirects it into the
 //! client's end; it arrives in the server's NAPI on the same CPU. What is timed is
@@ -11,7 +11,6 @@ use std::sync::Barrier;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use firewall_common::service::proto;
 use firewall_userspace::kernel::store::interface_index;
 
 use super::Bench;
@@ -21,10 +20,10 @@ use super::instruments::{self, Records};
 use super::machine::Outside;
 use super::measure::{self, Batch, Batches, Trial};
 use super::ours::Ours;
-use super::packets::{of_rules, rule_flows};
-use super::peers::{self, Peer};
+use super::packets::rule_flows;
+use super::peers::Peer;
 use super::policy;
-use super::range::{FEW, FEW_FLOWS, MANY, MANY_FLOWS};
+use super::range::MANY_FLOWS;
 use super::traffic::Flow;
 use crate::host::Host;
 use crate::pair::Pair;
@@ -90,7 +89,7 @@ pub(super) fn received() -> Result<u64> {
 }
 
 /// Who receives.
-enum Receiver {
+pub(super) enum Receiver {
     /// Nobody: frames are dropped before they leave.
     Nobody,
     /// A native XDP program.
@@ -100,72 +99,22 @@ enum Receiver {
 }
 
 /// A row and its sender.
-struct Row {
-    name: String,
-    column: &'static str,
-    receiver: Receiver,
-    sender: Sender,
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) column: &'static str,
+    pub(super) receiver: Receiver,
+    pub(super) sender: Sender,
 }
 
 /// The row that others of its column are held against.
-const BARE: &str = "bare drop";
-
-/// Section `veth`.
-pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
-    const SECTION: &str = "veth";
-    let pair = bench.pair;
-    let bare = instruments::bare(Kind::Xdp)?;
-    let parse = instruments::parse_and_count(Kind::Xdp, proto::TCP, Kind::Xdp.drop())?;
-    let mut rows = Vec::new();
-    let mut kept = Vec::new();
-    let traffic = [(FEW, rule_flows(1_000, FEW_FLOWS)?), (MANY, rule_flows(1_000, MANY_FLOWS)?)];
-    for (column, records) in &traffic {
-        let mut row = |name: &str, receiver, alone| {
-            let sender = Sender::new(pair, records, alone)?;
-            rows.push(Row { name: name.to_owned(), column, receiver, sender });
-            anyhow::Ok(())
-        };
-        row(BARE, Receiver::Xdp(bpf::duplicate(&bare)?), false)?;
-        row("sender only", Receiver::Nobody, true)?;
-        row("parse + count", Receiver::Xdp(bpf::duplicate(&parse)?), false)?;
-    }
-    for (count, words) in [(1_000, "1,000 rules"), (100_000, "100,000 rules")] {
-        if !bench.wants(SECTION, words) {
-            continue;
-        }
-        let ours = of_rules(pair, &format!("veth-{count}"), count, false)?;
-        for (column, flows) in [(FEW, FEW_FLOWS), (MANY, MANY_FLOWS)] {
-            let records = rule_flows(count, flows)?;
-            for (name, program) in [
-                (words.to_owned(), ours.judge("judge_xdp")?),
-                (format!("{words}, root"), ours.root("root_xdp")?),
-            ] {
-                let sender = Sender::new(pair, &records, false)?;
-                rows.push(Row { name, column, receiver: Receiver::Xdp(program), sender });
-            }
-        }
-        kept.push(ours);
-    }
-    if bench.wants(SECTION, "xdp-filter") {
-        for (name, program) in peers::xdp_filters(bench, SECTION) {
-            // It passes what it is told and drops the rest: nothing here is told.
-            let sender = Sender::new(pair, &traffic[1].1, false)?;
-            let (name, receiver) = (name.to_owned(), Receiver::Xdp(program));
-            rows.push(Row { name, column: MANY, receiver, sender });
-        }
-    }
-    for peer in peers::netfilter(bench)? {
-        let sender = Sender::new(pair, &traffic[1].1, false)?;
-        let name = peer.row.clone();
-        rows.push(Row { name, column: MANY, receiver: Receiver::Peer(peer), sender });
-    }
-    measure_rows(bench, SECTION, rows)?;
-    drop(kept);
-    Ok(())
-}
+pub(super) const BARE: &str = "bare drop";
 
 /// Times rows in turn, against the bare drop of their column.
-fn measure_rows(bench: &mut Bench<'_>, section: &'static str, rows: Vec<Row>) -> Result<()> {
+pub(super) fn measure_rows(
+    bench: &mut Bench<'_>,
+    section: &'static str,
+    rows: Vec<Row>,
+) -> Result<()> {
     let (outside, cpu, options) = (bench.outside, bench.cpu, bench.options);
     let ifindex = interface_index(INTERFACE)?;
     let (bare, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.name == BARE);
