@@ -10,7 +10,7 @@ use super::sections::{SECTIONS, Section};
 
 /// Beginnings of rows that others are held against: they are measured wherever one of
 /// those is, and not by themselves.
-const REFERENCES: [&str; 2] = ["bare drop", "nothing attached"];
+const REFERENCES: [&str; 3] = ["bare drop", "bare pass", "nothing attached"];
 
 /// Rows of `run` that take long to load, or are peers'.
 const SLOW: [&str; 3] = ["0,000 rules", "1M set", "xdp-filter"];

@@ -179,7 +179,7 @@ pub(super) fn of_rules(pair: &Pair, name: &str, count: u32, egress: bool) -> Res
 }
 
 /// Flows to the ports of [`policy::ports`].
-fn port_flows(count: usize) -> Result<Records> {
+pub(super) fn port_flows(count: usize) -> Result<Records> {
     let mut random = Random::new(1);
     flows(count, || Flow {
         source: random.address(),

@@ -157,10 +157,27 @@ pub(super) const SECTIONS: [Section; 12] = [
         about: "Real frames (BPF_F_TEST_XDP_LIVE_FRAMES), TCP SYN, 60 bytes, every one received and \
                 dropped. ns of CPU of sender and receiver together; the row `sender only` is the \
                 part that is not the receiver's. Peers come from Debian's packages. Rules: a /24 and \
-                a port each, counted; the frame's port is a rule's, its source is not.",
-        ours: &["1,000 rules", "1,000 rules, root", "100,000 rules", "100,000 rules, root"],
+                a port each, counted; the frame's port is a rule's, its source is not. What is let in \
+                is dropped by a program at TC behind, and held against a bare pass before the same; \
+                requests are of a connection that exists, whose server hears of none.",
+        ours: &[
+            "port decides",
+            "10 rules",
+            "1,000 rules",
+            "1,000 rules, root",
+            "10,000 rules",
+            "100,000 rules",
+            "100,000 rules, root",
+            "IPv6, 1,000 rules",
+            "established flow",
+            "full of bans, hit",
+            "full of bans, miss",
+            "counted port, GET each",
+        ],
         others: &[
             "bare drop",
+            "bare drop, IPv6 frames",
+            "bare pass",
             "sender only",
             "parse + count",
             "xdp-filter tcp, 10 ports",

@@ -16,6 +16,7 @@ use super::policy;
 use super::range::{FEW, FEW_FLOWS, MANY_FLOWS, Range, Verdict};
 use super::traffic::{Echo, Flow, Local, Random};
 use crate::packet::{CLIENT4, SERVER4, flags};
+use crate::pair::Pair;
 
 /// Section `state`.
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
@@ -92,34 +93,53 @@ const NO_FLOW: &str = "no flow of that port";
 const RANDOM: &str = "random";
 
 /// A counted port on a connection that exists, without and with a request.
-fn requests(
-    bench: &Bench<'_>,
-    range: &mut Range<'_>,
-    ours: &Ours,
-) -> Result<Option<(TcpListener, TcpStream)>> {
+fn requests(bench: &Bench<'_>, range: &mut Range<'_>, ours: &Ours) -> Result<Option<Connection>> {
     if !bench.wants("state", "counted port") {
         return Ok(None);
     }
-    let listener = TcpListener::bind((SERVER4, 80)).context("no server on port 80")?;
-    let client = bench.pair.client.enter(|| TcpStream::connect((SERVER4, 80)))??;
-    let port = client.local_addr()?.port();
-    let (_server, _) = listener.accept()?;
-    let quiet = Flow { source_port: port, flags: flags::ACK, ..Flow::to(80) };
-    let request = b"GET / HTTP/1.1\r\nHost: www\r\n\r\n";
-    let mut asking = quiet.frame()[..54].to_vec();
-    asking.extend(request);
-    let length = u16::try_from(asking.len() - 14)?;
-    asking[16..18].copy_from_slice(&length.to_be_bytes());
-    // Each request lies behind the one before, or it would be a repetition.
-    let step = u32::try_from(request.len())?;
-    let records: Vec<_> =
-        (0..u32::try_from(MANY_FLOWS)?).map(|number| [(number * step).to_be(), 0, 0, 0]).collect();
-    let records = Records::new(Fields::Sequence, &records)?;
+    let connection = Connection::open(bench.pair)?;
+    let (asking, records) = connection.requests()?;
     let (pass, program) = (range.pass(), ours.judge("judge_xdp")?);
-    range.hot("counted port, no request", &program, &quiet.frame(), pass)?;
+    range.hot("counted port, no request", &program, &connection.quiet(), pass)?;
     range.vary(("counted port, GET each", STREAM), &program, (&records, &asking), pass)?;
-    // The accepted end may go: the kernel keeps the connection of the client's.
-    Ok(Some((listener, client)))
+    Ok(Some(connection))
+}
+
+/// A connection to a counted port. The accepted end is closed: the kernel keeps the client's.
+pub(super) struct Connection {
+    _listener: TcpListener,
+    _client: TcpStream,
+    port: u16,
+}
+
+impl Connection {
+    pub(super) fn open(pair: &Pair) -> Result<Self> {
+        let listener = TcpListener::bind((SERVER4, 80)).context("no server on port 80")?;
+        let client = pair.client.enter(|| TcpStream::connect((SERVER4, 80)))??;
+        let port = client.local_addr()?.port();
+        let (_server, _) = listener.accept()?;
+        Ok(Self { _listener: listener, _client: client, port })
+    }
+
+    /// A packet of it with nothing in it.
+    fn quiet(&self) -> Vec<u8> {
+        Flow { source_port: self.port, flags: flags::ACK, ..Flow::to(80) }.frame()
+    }
+
+    /// A packet with a request, and what makes others of it.
+    pub(super) fn requests(&self) -> Result<(Vec<u8>, Records)> {
+        let request = b"GET / HTTP/1.1\r\nHost: www\r\n\r\n";
+        let mut asking = self.quiet()[..54].to_vec();
+        asking.extend(request);
+        let length = u16::try_from(asking.len() - 14)?;
+        asking[16..18].copy_from_slice(&length.to_be_bytes());
+        // Each request lies behind the one before, or it would be a repetition.
+        let step = u32::try_from(request.len())?;
+        let records: Vec<_> = (0..u32::try_from(MANY_FLOWS)?)
+            .map(|number| [(number * step).to_be(), 0, 0, 0])
+            .collect();
+        Ok((asking, Records::new(Fields::Sequence, &records)?))
+    }
 }
 
 /// Column of one connection, each packet behind the one before.

@@ -11,12 +11,13 @@ use std::sync::Barrier;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use firewall_policy::ir::Direction;
 use firewall_userspace::kernel::store::interface_index;
 
 use super::Bench;
 use super::book::is_ours;
 use super::bpf::{self, Kind};
-use super::instruments::{self, Records};
+use super::instruments::{self, Fields, Records};
 use super::machine::Outside;
 use super::measure::{self, Batch, Batches, Trial};
 use super::ours::Ours;
@@ -24,7 +25,7 @@ use super::packets::rule_flows;
 use super::peers::Peer;
 use super::policy;
 use super::range::MANY_FLOWS;
-use super::traffic::Flow;
+use super::traffic::{Flow, Flow6};
 use crate::host::Host;
 use crate::pair::Pair;
 
@@ -53,11 +54,17 @@ impl Sender {
         let ifindex = pair.client.enter(|| interface_index(INTERFACE))??;
         let program = instruments::sender(records, (!alone).then_some(ifindex))?;
         // The product parses TCP; a frame of another protocol takes another path.
-        Ok(Self {
-            client: pair.client.clone(),
-            program,
-            frame: Flow::to(policy::FIRST_PORT).frame(),
-        })
+        let port = policy::FIRST_PORT;
+        let frame = match records.fields() {
+            Fields::V6 => Flow6 { network: policy::network6(0), port }.frame(),
+            Fields::V4 | Fields::Sequence => Flow::to(port).frame(),
+        };
+        Ok(Self { client: pair.client.clone(), program, frame })
+    }
+
+    /// The same with frames like this one, of which records are written over.
+    pub(super) fn with(self, frame: &[u8]) -> Self {
+        Self { frame: frame.to_vec(), ..self }
     }
 
     /// Sends frames on a CPU; the CPU time is that of all that handled them, of which
@@ -94,6 +101,8 @@ pub(super) enum Receiver {
     Nobody,
     /// A native XDP program.
     Xdp(OwnedFd),
+    /// One that lets frames in, and behind it a program at TC that drops them.
+    Behind { program: OwnedFd, behind: OwnedFd },
     /// Netfilter.
     Peer(Peer),
 }
@@ -102,14 +111,16 @@ pub(super) enum Receiver {
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) column: &'static str,
+    /// The row of this column that it is held against.
+    pub(super) bare: &'static str,
     pub(super) receiver: Receiver,
     pub(super) sender: Sender,
 }
 
-/// The row that others of its column are held against.
+/// The row that most others of its column are held against.
 pub(super) const BARE: &str = "bare drop";
 
-/// Times rows in turn, against the bare drop of their column.
+/// Times rows in turn, each against its own of its column.
 pub(super) fn measure_rows(
     bench: &mut Bench<'_>,
     section: &'static str,
@@ -117,9 +128,9 @@ pub(super) fn measure_rows(
 ) -> Result<()> {
     let (outside, cpu, options) = (bench.outside, bench.cpu, bench.options);
     let ifindex = interface_index(INTERFACE)?;
-    let (bare, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.name == BARE);
+    let (bare, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.name == row.bare);
     rows.retain(|row| options.asks(section, &row.name));
-    let is_needed = |bare: &Row| rows.iter().any(|row| row.column == bare.column);
+    let is_needed = |bare: &Row| rows.iter().any(|row| row.place() == bare.place());
     let bare: Vec<Row> = bare.into_iter().filter(is_needed).collect();
     let mut able = Vec::new();
     for row in bare.into_iter().chain(rows) {
@@ -146,17 +157,22 @@ pub(super) fn measure_rows(
         .collect();
     let spreads = measure::interleave(&mut trials, bench.options.trials())?;
     drop(trials);
-    let bare = |column| {
-        let place = able.iter().position(|row| row.name == BARE && row.column == column);
+    let bare = |of: &Row| {
+        let place = able.iter().position(|row| row.name == row.bare && row.place() == of.place());
         place.and_then(|place| spreads.get(place))
     };
     for (row, spread) in able.iter().zip(&spreads) {
-        bench.book.measured(section, (&row.name, row.column), *spread, bare(row.column));
+        bench.book.measured(section, (&row.name, row.column), *spread, bare(row));
     }
     Ok(())
 }
 
 impl Row {
+    /// What has it in common with the row that it is held against.
+    fn place(&self) -> (&'static str, &'static str) {
+        (self.bare, self.column)
+    }
+
     /// Sets the receiver up, sends, takes it down.
     fn trial(&self, outside: &Outside, cpu: usize, ifindex: u32) -> Result<Batch> {
         let warm = || self.sender.send(outside, cpu, WARM_UP);
@@ -166,6 +182,12 @@ impl Row {
                 measure::undisturbed(|| self.sender.send(outside, cpu, FRAMES))
             }
             Receiver::Xdp(program) => {
+                let _link = bpf::attach(program.as_fd(), ifindex)?;
+                warm()?;
+                measure::undisturbed(|| self.all_received(outside, cpu, FRAMES))
+            }
+            Receiver::Behind { program, behind } => {
+                let _behind = bpf::attach_tc(behind.as_fd(), ifindex, Direction::Ingress)?;
                 let _link = bpf::attach(program.as_fd(), ifindex)?;
                 warm()?;
                 measure::undisturbed(|| self.all_received(outside, cpu, FRAMES))
@@ -209,14 +231,15 @@ pub(super) fn measure_sets(
         if rows.is_empty() {
             let sender = Sender::new(bench.pair, records, false)?;
             let receiver = Receiver::Xdp(bpf::duplicate(&bare)?);
-            rows.push(Row { name: BARE.into(), column: VETH, receiver, sender });
+            rows.push(Row { name: BARE.into(), column: VETH, bare: BARE, receiver, sender });
         }
         for (name, program) in [
             (name.clone(), ours.judge("judge_xdp")?),
             (format!("{name}, root"), ours.root("root_xdp")?),
         ] {
             let sender = Sender::new(bench.pair, records, false)?;
-            rows.push(Row { name, column: VETH, receiver: Receiver::Xdp(program), sender });
+            let receiver = Receiver::Xdp(program);
+            rows.push(Row { name, column: VETH, bare: BARE, receiver, sender });
         }
     }
     measure_rows(bench, section, rows)
