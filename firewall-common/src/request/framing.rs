@@ -15,7 +15,7 @@
 //!   header, proves that the unit was never one.
 //!
 //! As long as a flow has neither gap nor resync, its counts are exact from the
-//! first segment seen. What passes early and itself holds headers is not read
+//! first segment seen: one that is no beginning is a resync. What passes early and itself holds headers is not read
 //! again: pipelining and reordering together cost counts, and show as a gap with
 //! the next turn, if there is one.
 
@@ -101,6 +101,10 @@ pub(super) fn step<F: Framed, P: Payload>(
         _ => begins::<F, P>(segment, payload, entry.ack != segment.ack),
     };
     if !found {
+        // Whatever was on its way is lost; of a place that is lost it is known.
+        if entry.sync == START {
+            tally.add(Metric::Resyncs);
+        }
         lose(entry);
         entry.ack = segment.ack;
         return;

@@ -5,10 +5,17 @@
 //! request: it has heard something back, so it is its turn again. A body made to
 //! look like requests carries the ACK number of its own head, and is suspect.
 //!
-//! Not counted: pipelined requests behind the first of a segment, a request
+//! A head is counted at its beginning, whether or not the rest of it comes. What
+//! it opens is not known: in clear, requests inside a CONNECT tunnel count, too.
+//!
+//! Not counted: pipelined requests behind the first of a turn, a request
 //! behind an empty line, methods that are not listed here. Counted although it
 //! is none: text that begins with a method, sent after the server has spoken
 //! early (100, 401, 413) or by a client that speaks WebSocket without masking.
+//!
+//! A connection that begins in another way, with TLS, HTTP/2 or a method that is
+//! not listed, is one that cannot be read: a resync says so, once. Only what
+//! such a beginning looks like is looked up, and not each piece of a body.
 
 use super::Entry;
 use super::metric::{Metric, Tally};
@@ -16,6 +23,8 @@ use super::segment::{Head, Payload, Segment, WINDOW};
 
 /// [`Entry::state`]: a request has been counted, `next` and `ack` hold.
 const SEEN: u8 = 1;
+/// [`Entry::state`]: the connection began in another way, and that was counted.
+const STRANGE: u8 = 2;
 
 /// Bytes of a method that are looked at.
 const TOKEN: u32 = 4;
@@ -39,6 +48,8 @@ enum Start {
     Piece,
     /// A method.
     Token,
+    /// What a connection begins with that is not for us to read.
+    Strange,
 }
 
 /// Whether the segment can change or add anything.
@@ -57,6 +68,13 @@ pub(super) fn step<P: Payload>(
 ) {
     let start = start(segment, payload);
     if start == Start::Other {
+        return;
+    }
+    if start == Start::Strange {
+        if entry.state == 0 {
+            entry.state = STRANGE;
+            tally.add(Metric::Resyncs);
+        }
         return;
     }
     if entry.state != SEEN || (is_new(entry, segment) && is_turn(entry, segment)) {
@@ -95,10 +113,26 @@ fn start<P: Payload>(segment: &Segment, payload: &P) -> Start {
     let Some(head) = Head::first(payload, segment.payload_len) else { return Start::Other };
     let whole = head.len >= TOKEN;
     if !TOKENS.iter().any(|token| head.agrees(u32::from_le_bytes(**token).into(), TOKEN_MASK)) {
-        Start::Other
+        if whole && is_strange(head.bytes) { Start::Strange } else { Start::Other }
     } else if whole {
         Start::Token
     } else {
         Start::Piece
     }
+}
+
+/// Whether these bytes are what TLS, HTTP/2 (`PRI`), a PROXY header, an empty line
+/// or a method that is not listed begins with.
+#[inline(always)]
+const fn is_strange(bytes: u64) -> bool {
+    /// Where two bytes stand.
+    const PAIR: u64 = 0xffff;
+    /// A TLS record of the handshake, lowest byte first.
+    const RECORD: u64 = 0x0316;
+    /// An empty line. Version 2 of the PROXY header begins with two.
+    const LINE: u64 = 0x0a0d;
+    /// The bits that three capital letters, and few others, have in common.
+    const LETTERS: u64 = 0x0040_4040;
+    const LETTERS_MASK: u64 = 0x00e0_e0e0;
+    bytes & PAIR == RECORD || bytes & PAIR == LINE || bytes & LETTERS_MASK == LETTERS
 }

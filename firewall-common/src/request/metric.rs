@@ -45,7 +45,8 @@ metrics! {
     DnsQueries = 3, "dns_queries";
     /// Bytes that never came by and were answered nevertheless.
     Gaps = 4, "gaps";
-    /// Framing given up and begun anew, other than for a gap.
+    /// A connection of which the first payload seen is no beginning, and framing
+    /// given up and begun anew, other than for a gap.
     Resyncs = 5, "resyncs";
     /// MySQL connections that turned to TLS: no commands are counted on them.
     MysqlTls = 6, "mysql_tls";

@@ -6,7 +6,7 @@
 //!
 //! | module | counts | flow entry is looked up for |
 //! | --- | --- | --- |
-//! | `http1` | requests, by the turn rule | segments that begin with a method |
+//! | `http1` | requests, by the turn rule | segments that begin with a method, or as another protocol does |
 //! | `tls` | handshakes | segments that begin with a `ClientHello` |
 //! | `mysql` | commands, by `framing` | all with payload |
 //! | `dns` | queries; over TCP by `framing` | TCP segments with payload |

@@ -171,7 +171,7 @@ impl Known {
 /// Request counters that a kind of counting moves.
 pub(super) const fn metrics_of(count: Count) -> &'static [Metric] {
     match count {
-        Count::Http1 => &[Metric::Requests, Metric::Suspects],
+        Count::Http1 => &[Metric::Requests, Metric::Suspects, Metric::Resyncs],
         Count::Tls => &[Metric::Handshakes, Metric::Suspects],
         Count::Dns => &[Metric::DnsQueries, Metric::Suspects, Metric::Gaps, Metric::Resyncs],
         Count::Mysql => &[

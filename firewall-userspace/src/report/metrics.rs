@@ -174,7 +174,10 @@ fn requests(snapshot: &Snapshot) -> Vec<Family> {
         "firewall_stream_gaps",
         "Parts of a stream that were answered and never seen: requests in them are not counted",
     );
-    let mut resyncs = Family::counter("firewall_stream_resyncs", "Framing given up and begun anew");
+    let mut resyncs = Family::counter(
+        "firewall_stream_resyncs",
+        "Connections that did not begin as expected, and framing given up and begun anew",
+    );
     let mut opaque = Family::counter(
         "firewall_mysql_opaque_connections",
         "MySQL connections whose commands cannot be seen, because of TLS or compression",

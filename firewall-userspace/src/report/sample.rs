@@ -66,7 +66,7 @@ fn rules() -> Vec<Rule> {
         packets: 9_000_000,
         bytes: 4_000_000_000,
         new_flows: 120_000,
-        requests: requests(&[("requests", 3_000_000), ("suspects", 2)]),
+        requests: requests(&[("requests", 3_000_000), ("suspects", 2), ("resyncs", 0)]),
         ..rule("http-from-lb", Way::Ingress, List::Allow, "web.yaml:10", ("load-balancers", "http"))
     };
     let ssh =

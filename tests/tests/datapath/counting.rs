@@ -69,6 +69,13 @@ fn a_request_without_a_connection_is_suspect() -> Result<()> {
             Case::new("TLS", INGRESS, arrives(ends, 443, HELLO), suspect("web")),
             Case::new("MySQL", INGRESS, arrives(ends, 3306, SELECT), suspect("db")),
             Case::new("DNS over TCP", INGRESS, arrives(ends, 53, &prefixed), suspect("dns")),
+            Case::new(
+                "a word like a method",
+                INGRESS,
+                arrives(ends, 80, b"GETS / "),
+                suspect("web"),
+            ),
+            Case::new("TLS for HTTP", INGRESS, arrives(ends, 80, HELLO), suspect("web")),
         ]
     }))
 }
@@ -85,7 +92,7 @@ fn what_is_no_request_moves_no_request_counter() -> Result<()> {
             Case::new(
                 "a word like a method",
                 INGRESS,
-                arrives(ends, 80, b"GETS / "),
+                arrives(ends, 80, b"gets / "),
                 allowed("web"),
             ),
             Case::new(
@@ -103,7 +110,7 @@ fn what_is_no_request_moves_no_request_counter() -> Result<()> {
             Case::new(
                 "TLS where HTTP is counted",
                 INGRESS,
-                arrives(ends, 80, HELLO),
+                arrives(ends, 80, &[23, 3, 3, 0, 9, 0]),
                 allowed("web"),
             ),
             Case::new(

@@ -113,7 +113,8 @@ fn requests_of_a_connection_are_counted_once() -> Result<()> {
         for hooks in [XDP, TC_INGRESS] {
             let (http, tls) = (Connection::new(ends, 80)?, Connection::new(ends, 443)?);
             let (mysql, dns) = (Connection::new(ends, 3306)?, Connection::new(ends, 53)?);
-            for connection in [&http, &tls, &mysql, &dns] {
+            let (odd, old) = (Connection::new(ends, 80)?, Connection::new(ends, 3306)?);
+            for connection in [&http, &tls, &mysql, &dns, &odd, &old] {
                 connection.announce(&COUNTING, connection.service, connection.port)?;
             }
             let get = b"GET / HTTP/1.1\r\n\r\n";
@@ -141,6 +142,14 @@ fn requests_of_a_connection_are_counted_once() -> Result<()> {
                     mysql.arrives(14, 80, select),
                     counted("db", Metric::MysqlQuery),
                 ),
+                case(
+                    "HTTP/2",
+                    odd.arrives(1, 1, b"PRI * HTTP/2.0"),
+                    counted("web", Metric::Resyncs),
+                ),
+                case("more of it", odd.arrives(15, 9, b"PRI * HTTP/2.0"), allowed("web")),
+                case("the middle", old.arrives(1, 1, b"of a row"), counted("db", Metric::Resyncs)),
+                case("more of it", old.arrives(9, 1, b"of a row"), allowed("db")),
                 case("a query", dns.arrives(1, 1, question), counted("dns", Metric::DnsQueries)),
             ])?;
         }

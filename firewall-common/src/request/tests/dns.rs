@@ -120,7 +120,7 @@ fn hole_23_attached_in_the_middle_it_starts_at_the_next_query() {
     flow.says(b"the rest of an update that was on its way");
     flow.hears(20);
     flow.says(&framed(QUERY, 10));
-    flow.ledger(&[(Metric::DnsQueries, 1)]);
+    flow.ledger(&[(Metric::DnsQueries, 1), (Metric::Resyncs, 1)]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn hole_23_attached_in_the_middle_only_one_whole_query_is_believed_without_a_tur
     two_questions[7] = 2;
     flow.says(&two_questions);
     flow.says(&framed(QUERY, 10).repeat(2));
-    flow.ledger(&[]);
+    flow.ledger(&[(Metric::Resyncs, 1)]);
     flow.says(&framed(QUERY, 10));
-    flow.ledger(&[(Metric::DnsQueries, 1)]);
+    flow.ledger(&[(Metric::DnsQueries, 1), (Metric::Resyncs, 1)]);
 }

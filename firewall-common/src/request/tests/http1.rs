@@ -35,7 +35,8 @@ fn every_listed_method_is_counted() {
 #[test]
 fn without_a_method_no_entry_is_asked_for() {
     let segment = Segment { seq: 1, ack: 1, syn: false, payload_len: 8 };
-    for payload in [&b"get / HT"[..], b"PRI * HT", b"GETX / H", b"\x16\x03\x01\x02\x00\x01\x00\x01"]
+    for payload in
+        [&b"get / HT"[..], b"name=val", b"\x17\x03\x03\x02", b"{\"A\": 1}", b"\r\n", b"XX"]
     {
         assert_eq!(need(Kind::Http1, &segment, &payload), Need::Nothing);
     }
@@ -307,4 +308,48 @@ fn pipelining_is_seen_once_per_turn() {
     flow.says(GET);
     flow.says(GET);
     flow.ledger(&[(Metric::Requests, 2), (Metric::Suspects, 1)]);
+}
+
+#[test]
+fn a_connection_that_begins_in_another_way_is_a_resync_once() {
+    let strange: [&[u8]; 6] = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PROXY TCP4 192.0.2.1 192.0.2.10 40000 80\r\nGET / HTTP/1.1\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\n\r\n",
+        b"ACL /calendar HTTP/1.1\r\n\r\n",
+        b"SUBSCRIBE /event HTTP/1.1\r\n\r\n",
+    ];
+    for first in strange {
+        let mut flow = flow();
+        for _ in 0..2 {
+            flow.opens(70);
+            for _ in 0..3 {
+                flow.says(first);
+                flow.repeats(first);
+                flow.hears(50);
+            }
+        }
+        flow.says(GET);
+        flow.says(first);
+        flow.ledger(&[(Metric::Resyncs, 2), (Metric::Requests, 1)]);
+    }
+}
+
+#[test]
+fn a_body_is_no_resync() {
+    let mut flow = flow();
+    flow.says(POST);
+    for body in [b"\r\n0\r\n\r\n".as_slice(), b"BASE64ISALSOTEXT", b"\x16\x03\x01\x02"] {
+        flow.says(body);
+        flow.hears(25);
+        flow.says(body);
+    }
+    flow.ledger(&[(Metric::Requests, 1)]);
+    // Nor is one that comes when its entry has been evicted, as most begin.
+    flow.entry = None;
+    for body in [b"name=value".as_slice(), b"{\"name\": 1}", b"\x81\x85\x37\xfa", b"\r\n", b"XX"] {
+        flow.says(body);
+    }
+    flow.ledger(&[(Metric::Requests, 1)]);
 }
