@@ -15,11 +15,12 @@ const SEEN: u8 = 1;
 
 /// The start of a `ClientHello`, RFC 8446 sections 5.1 and 4: record type 22,
 /// version 3.x, two bytes of length; message type 1, three bytes of length of
-/// which the first is zero. Lowest byte first.
+/// which the first is zero, or the 22 of the next record. Lowest byte first.
 const HELLO: u64 = 0x00_01_00_00_00_03_16;
 
-/// The bits of it that are fixed; the version ends in 0 to 4.
-const HELLO_MASK: u64 = 0xff_ff_00_00_f8_ff_ff;
+/// The bits of it that are fixed; the version ends in 0 to 4. A first record of one
+/// byte, which RFC 8446 section 5.1 allows, has another record behind it.
+const HELLO_MASK: u64 = 0xe9_ff_00_00_f8_ff_ff;
 
 /// Whether the segment can change or add anything: whether it begins as a
 /// `ClientHello` does, as far as it goes.

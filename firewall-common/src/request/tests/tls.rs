@@ -45,6 +45,17 @@ fn a_client_hello_cut_anywhere_is_a_handshake() {
 }
 
 #[test]
+fn a_client_hello_in_records_of_any_length_is_a_handshake() {
+    let (header, hello) = (&HELLO[..3], &HELLO[5..]);
+    for cut in 1..hello.len() {
+        let record = |bytes: &[u8]| [header, &[0, bytes.len() as u8], bytes].concat();
+        let mut flow = flow();
+        flow.says(&[record(&hello[..cut]), record(&hello[cut..])].concat());
+        flow.ledger(&[(Metric::Handshakes, 1)]);
+    }
+}
+
+#[test]
 fn a_client_hello_in_the_syn_is_a_handshake() {
     let mut flow = flow();
     flow.see(Segment { seq: 70, ack: 0, syn: true, payload_len: HELLO.len() as u32 }, HELLO);
