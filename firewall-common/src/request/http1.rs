@@ -26,6 +26,9 @@ const SEEN: u8 = 1;
 /// [`Entry::state`]: the connection began in another way, and that was counted.
 const STRANGE: u8 = 2;
 
+/// Bytes of the longest segment, merged ones included.
+const LONGEST: u32 = 1 << 16;
+
 /// Bytes of a method that are looked at.
 const TOKEN: u32 = 4;
 
@@ -82,7 +85,7 @@ pub(super) fn step<P: Payload>(
         entry.next = segment.end();
         entry.ack = segment.ack;
         tally.add(Metric::Requests);
-    } else if start == Start::Token {
+    } else if start == Start::Token && !is_copy(entry, segment) {
         tally.add(Metric::Suspects);
     }
 }
@@ -93,6 +96,14 @@ pub(super) fn step<P: Payload>(
 const fn is_new(entry: &Entry, segment: &Segment) -> bool {
     let behind = entry.next.wrapping_sub(segment.start());
     behind == 0 || behind > WINDOW
+}
+
+/// The segment in which the last counted request began, sent again, or what came
+/// before it: no segment is longer.
+#[inline(always)]
+const fn is_copy(entry: &Entry, segment: &Segment) -> bool {
+    let behind = entry.next.wrapping_sub(segment.start());
+    behind != 0 && behind <= LONGEST
 }
 
 /// The server has spoken since the last counted request.

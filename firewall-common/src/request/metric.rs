@@ -36,8 +36,9 @@ macro_rules! metrics {
 metrics! {
     /// HTTP requests.
     Requests = 0, "requests";
-    /// What looked like the start of a request and was not counted: a
-    /// retransmission, a body that imitates one, or no connection behind it.
+    /// What looked like the start of a request and was not counted: pipelined, a
+    /// body that imitates one, or no connection behind it. A request sent again
+    /// is none.
     Suspects = 1, "suspects";
     /// TLS connections begun: the first `ClientHello` of each.
     Handshakes = 2, "handshakes";
