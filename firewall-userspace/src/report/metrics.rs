@@ -156,6 +156,18 @@ fn service_labels(rule: &Rule) -> [(&'static str, &str); 3] {
     [("service", &rule.service), ("rule", &rule.name), ("direction", rule.direction.name())]
 }
 
+/// Whether nothing that may have been a request passed uncounted, as far as packets show.
+fn is_exact(rule: &Rule) -> bool {
+    let hidden = [
+        Metric::Suspects,
+        Metric::Gaps,
+        Metric::Resyncs,
+        Metric::MysqlTls,
+        Metric::MysqlCompressed,
+    ];
+    hidden.iter().all(|metric| rule.metric(*metric).unwrap_or(0) == 0)
+}
+
 fn requests(snapshot: &Snapshot) -> Vec<Family> {
     let mut requests = Family::counter(
         "firewall_requests",
@@ -215,9 +227,7 @@ fn requests(snapshot: &Snapshot) -> Vec<Family> {
                 family.add([service, (label, command), name, direction], *total);
             }
         }
-        let hidden = [Metric::MysqlTls, Metric::MysqlCompressed, Metric::Gaps, Metric::Resyncs];
-        let exact = hidden.iter().all(|metric| rule.metric(*metric).unwrap_or(0) == 0);
-        let exact = if exact { "true" } else { "false" };
+        let exact = if is_exact(rule) { "true" } else { "false" };
         source.add([service, name, direction, ("source", "packet"), ("exact", exact)], 1);
     }
     vec![requests, handshakes, commands, suspects, gaps, resyncs, opaque, source]
@@ -371,6 +381,21 @@ mod tests {
         assert!(!text.contains("mysql-commands"), "{text}");
         assert!(text.contains(r#"rule="default-in",direction="ingress",verdict="drop"} 5000"#));
         assert!(text.contains(r#"firewall_interface_info{dev="eth0",hook="xdp",mode="native"} 1"#));
+    }
+
+    #[test]
+    fn a_count_is_exact_until_something_was_not_counted() {
+        let snapshot = snapshot();
+        let rule = snapshot.rules.iter().find(|rule| rule.name == "http-from-lb").unwrap();
+        let with = |metric: Metric, total| {
+            let mut rule = rule.clone();
+            rule.requests = [("requests".into(), 9), (metric.name().into(), total)].into();
+            is_exact(&rule)
+        };
+        assert!(with(Metric::Suspects, 0) && with(Metric::Resyncs, 0));
+        for metric in [Metric::Suspects, Metric::Resyncs, Metric::Gaps, Metric::MysqlTls] {
+            assert!(!with(metric, 1), "{metric:?}");
+        }
     }
 
     #[test]
