@@ -21,7 +21,7 @@
 
 use super::metric::{Metric, Tally};
 use super::segment::{Head, Payload, Segment, WINDOW};
-use super::{Entry, Kind};
+use super::{Entry, Kind, proxy};
 
 /// Units that are read of one segment: a bound for the verifier. At the bound
 /// framing is given up, which counts as a resync.
@@ -95,9 +95,16 @@ pub(super) fn step<F: Framed, P: Payload>(
         tally.add(metric);
         lose(entry);
     }
+    let mut next = segment.start();
     let found = match entry.sync {
         OPENING | SYNCED => true,
-        START => opens::<F, P>(segment, payload),
+        START => match opening::<F, P>(segment, payload) {
+            Some(offset) => {
+                next = next.wrapping_add(offset);
+                true
+            }
+            None => false,
+        },
         _ => begins::<F, P>(segment, payload, entry.ack != segment.ack),
     };
     if !found {
@@ -111,8 +118,14 @@ pub(super) fn step<F: Framed, P: Payload>(
     }
     if matches!(entry.sync, START | LOST) {
         entry.sync = OPENING;
-        entry.next = segment.start();
+        entry.next = next;
         entry.high = segment.start();
+    }
+    if entry.next.wrapping_sub(segment.start()) >= segment.payload_len {
+        // A PROXY header by itself.
+        entry.ack = segment.ack;
+        reach(entry, segment);
+        return;
     }
     walk(kind, entry, segment, payload, tally);
 }
@@ -223,10 +236,16 @@ const fn give_up(entry: &mut Entry, tally: &mut Tally) {
     lose(entry);
 }
 
+/// Where in the first payload of a flow its stream begins: a PROXY header may stand
+/// in front.
 #[inline(always)]
-fn opens<F: Framed, P: Payload>(segment: &Segment, payload: &P) -> bool {
-    Head::read(payload, 0, segment.payload_len)
-        .is_some_and(|head| F::opens(head, segment.payload_len))
+fn opening<F: Framed, P: Payload>(segment: &Segment, payload: &P) -> Option<u32> {
+    let head = Head::read(payload, 0, segment.payload_len)?;
+    if F::opens(head, segment.payload_len) {
+        Some(0)
+    } else {
+        proxy::length(head, segment, payload)
+    }
 }
 
 #[inline(always)]

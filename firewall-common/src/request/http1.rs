@@ -15,11 +15,12 @@
 //!
 //! A connection that begins in another way, with TLS, HTTP/2 or a method that is
 //! not listed, is one that cannot be read: a resync says so, once. Only what
-//! such a beginning looks like is looked up, and not each piece of a body.
+//! such a beginning looks like is looked up, and not each piece of a body. A PROXY
+//! header by itself is passed over: the request comes behind it.
 
-use super::Entry;
 use super::metric::{Metric, Tally};
 use super::segment::{Head, Payload, Segment, WINDOW};
+use super::{Entry, proxy};
 
 /// [`Entry::state`]: a request has been counted, `next` and `ack` hold.
 const SEEN: u8 = 1;
@@ -124,7 +125,10 @@ fn start<P: Payload>(segment: &Segment, payload: &P) -> Start {
     let Some(head) = Head::first(payload, segment.payload_len) else { return Start::Other };
     let whole = head.len >= TOKEN;
     if !TOKENS.iter().any(|token| head.agrees(u32::from_le_bytes(**token).into(), TOKEN_MASK)) {
-        if whole && is_strange(head.bytes) { Start::Strange } else { Start::Other }
+        let strange = whole
+            && is_strange(head.bytes)
+            && proxy::length(head, segment, payload) != Some(segment.payload_len);
+        if strange { Start::Strange } else { Start::Other }
     } else if whole {
         Start::Token
     } else {

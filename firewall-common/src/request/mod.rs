@@ -37,6 +37,7 @@ mod framing;
 mod http1;
 mod metric;
 mod mysql;
+mod proxy;
 mod segment;
 mod tls;
 

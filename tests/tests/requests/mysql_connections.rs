@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use firewall_tests::firewall::Firewall;
 use firewall_tests::gate;
 use firewall_tests::pair::{self, Pair};
-use firewall_tests::servers::{Certificate, Database, MariaDb};
+use firewall_tests::servers::{Certificate, Database, Haproxy, MariaDb};
 
 use crate::mysql::{Guarded, POLICY};
 use crate::mysql_client::{Client, QUERY, command};
@@ -78,6 +78,46 @@ fn connections_that_cannot_be_read_are_counted_as_such() -> Result<()> {
         assert_eq!(counted.firewall[metric], 2, "{counted:?}");
         assert_eq!(counted.firewall.values().sum::<u64>(), 2, "nothing else: {counted:?}");
         assert!(counted.questions() >= 6, "{counted:?}");
+    }
+    Ok(())
+}
+
+/// Ports of a balancer, and how it speaks to the database.
+const FRONTS: [(u16, &str); 2] = [(3307, "send-proxy"), (3308, "send-proxy-v2")];
+
+#[test]
+fn a_balancer_that_sends_a_proxy_header_hides_nothing() -> Result<()> {
+    let pair = Pair::new("mysql-proxied")?;
+    let certificate = Certificate::self_signed(pair.lab.directory(), "db.example.com")?;
+    let options = vec![
+        format!("--ssl-cert={}", certificate.certificate.display()),
+        format!("--ssl-key={}", certificate.key.display()),
+        "--proxy-protocol-networks=*".into(),
+    ];
+    let guarded = Guarded::with(pair, &Database { options, ..Database::default() })?;
+    let client = gate::tool("mariadb", "mariadb-client")?;
+    let listen = |(port, how)| {
+        let server = format!("server db 192.0.2.10:3306 {how}");
+        format!("listen db{port}\n  mode tcp\n  bind :{port}\n  {server}\n")
+    };
+    let sections: String = FRONTS.map(listen).concat();
+    let _balancer = Haproxy::start(&guarded.pair.client, &FRONTS.map(|(port, _)| port), &sections)?;
+    for (port, how) in FRONTS {
+        let ask = |option: &str| {
+            let mut command = Command::new(&client);
+            command.args(["--no-defaults", "--protocol=tcp", "--user=app", "--host=127.0.0.1"]);
+            command.args([&format!("--port={port}"), option, "--execute", "DO 1; DO 2; DO 3"]);
+            if option == "--compress" {
+                command.arg("--skip-ssl");
+            }
+            guarded.pair.client.check(&mut command).map(drop)
+        };
+        for (option, metric) in [("--ssl", "mysql_tls"), ("--compress", "mysql_compressed")] {
+            let counted = guarded.measure(&format!("{how}, {option}"), || ask(option))?;
+            assert_eq!(counted.firewall[metric], 1, "{counted:?}");
+            assert_eq!(counted.firewall.values().sum::<u64>(), 1, "nothing else: {counted:?}");
+        }
+        guarded.count(&format!("{how}, in clear"), || ask("--skip-ssl"))?;
     }
     Ok(())
 }

@@ -52,5 +52,7 @@ fn requests_behind_a_balancer_are_counted_exactly() -> Result<()> {
             })?;
         }
     }
+    let requests = firewall.counters()?.rule("ingress", "http").requests;
+    assert_eq!(requests["resyncs"], 0, "the headers stand by themselves: {requests:?}");
     Ok(())
 }

@@ -13,6 +13,7 @@ mod dns;
 mod exact;
 mod http1;
 mod mysql;
+mod proxy;
 mod tls;
 mod wire;
 

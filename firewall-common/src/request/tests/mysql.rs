@@ -22,7 +22,7 @@ pub(super) fn login(capabilities: u32) -> Vec<u8> {
 }
 
 pub(super) const PLAIN: u32 = 0x000a_a205;
-const SSL: u32 = 1 << 11;
+pub(super) const SSL: u32 = 1 << 11;
 
 /// A connection that has logged in.
 fn flow() -> Flow {
