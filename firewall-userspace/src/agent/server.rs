@@ -21,7 +21,7 @@ use crate::collect::bans::in_force;
 use crate::failure::Failure;
 use crate::host::session::Session;
 use crate::host::users::{self, READERS};
-use crate::probe::session::reach;
+use crate::probe::session::told;
 
 /// Clients at one time.
 const CLIENTS: usize = 32;
@@ -121,9 +121,7 @@ async fn answer(request: &Request, state: &Shared, settings: &Settings, is_root:
         }
         Request::Session { peer, local } => {
             let session = Session { peer: *peer, local: *local };
-            let found = state.borrow().policy.as_ref().map(|policy| reach(policy, &session));
-            let allowed = found.as_ref().map(|found| found.allowed);
-            let (by, place) = found.map(|found| (found.by, found.place)).unzip();
+            let (allowed, by, place) = told(state.borrow().policy.as_ref(), &session);
             Response::Session { allowed, by, place }
         }
         Request::Bans => match in_force(&state.borrow().store) {

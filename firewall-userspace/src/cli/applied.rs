@@ -13,7 +13,7 @@ use crate::host::selection::Selection;
 use crate::host::session::Session;
 use crate::host::{clock, interfaces};
 use crate::kernel::store::Store;
-use crate::probe::session::reach;
+use crate::probe::session::{Reach, reach};
 use crate::report::status::short_hash;
 use crate::report::units;
 
@@ -181,10 +181,14 @@ pub(super) fn dry_run(
     }
     stacked(context, loaded);
     if let Some(session) = Session::current() {
-        let reach = reach(&loaded.policy, &session);
-        let verb = if reach.allowed { "stay connected" } else { "would be CUT" };
         let (peer, port) = (session.peer, session.local.port());
-        out.line(&format!("you {verb}: {peer} → :{port} by {} ({})", reach.by, reach.place))?;
+        out.line(&match reach(&loaded.policy, &session) {
+            Some(Reach { allowed, by, place, .. }) => {
+                let verb = if allowed { "stay connected" } else { "would be CUT" };
+                format!("you {verb}: {peer} → :{port} by {by} ({place})")
+            }
+            None => format!("you stay connected: {peer} → :{port} by an interface without policy"),
+        })?;
     }
     if document.changed {
         out.line(&format!(

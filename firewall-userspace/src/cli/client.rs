@@ -15,6 +15,7 @@ use crate::host::users;
 use crate::kernel::clock::monotonic_ns;
 use crate::kernel::store::Store;
 use crate::paths;
+use crate::probe::session::told;
 use crate::report::Snapshot;
 use crate::report::history::History;
 use crate::report::snapshot::{Bans, Enforcement, Events, Flows, SCHEMA, Source};
@@ -174,13 +175,7 @@ impl Numbers {
                 Ok(Response::Session { allowed, by, place }) => (allowed, by, place),
                 _ => (None, None, None),
             },
-            Self::Maps(maps) => match maps.policy(context) {
-                Some(policy) => {
-                    let reach = crate::probe::session::reach(&policy, &session);
-                    (Some(reach.allowed), Some(reach.by), Some(reach.place))
-                }
-                None => (None, None, None),
-            },
+            Self::Maps(maps) => told(maps.policy(context).as_ref(), &session),
             Self::Nothing => (Some(true), None, None),
         };
         Some(You { from: peer, port: local.port(), allowed, by, place })

@@ -10,8 +10,8 @@ use super::apply::Arguments;
 use super::client::Numbers;
 use crate::enforce::Ready;
 use crate::failure::{Exit, Failure};
+use crate::host::clock;
 use crate::host::session::Session;
-use crate::host::{addresses, clock, interfaces};
 use crate::kernel::meta::Meta;
 use crate::kernel::store::Store;
 use crate::preflight::Found;
@@ -98,13 +98,9 @@ pub(super) fn tests(
 /// Refuses a policy that would cut the session it is applied from.
 pub(super) fn session(context: &Context, loaded: &Loaded, arguments: &Arguments) -> Result<()> {
     let Some(session) = Session::current() else { return Ok(()) };
-    let policy = &loaded.policy.interfaces;
-    // A session by an interface that the policy leaves alone is in no danger. One that
-    // is left out may be judged on another.
-    let enforced = addresses::interface_to(session.peer.ip())
-        .is_none_or(|name| interfaces::selected(&name, &policy.matches, &policy.ignore));
-    let reach = reach(&loaded.policy, &session);
-    if !enforced || reach.allowed || arguments.i_have_console || arguments.dry_run {
+    // A session by an interface that the policy leaves alone is in no danger.
+    let Some(reach) = reach(&loaded.policy, &session) else { return Ok(()) };
+    if reach.allowed || arguments.i_have_console || arguments.dry_run {
         return Ok(());
     }
     let Session { peer, local } = session;

@@ -1,6 +1,7 @@
 //! Facts about this host, read from `/proc` and `/sys`; nothing is changed.
 
 pub(crate) mod addresses;
+pub(crate) mod arrival;
 pub(crate) mod clock;
 pub(crate) mod containers;
 pub(crate) mod ethtool;

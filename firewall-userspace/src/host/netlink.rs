@@ -15,6 +15,9 @@ const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 /// What `IFLA_LINKINFO` holds.
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+/// What `IFLA_INFO_DATA` of a VLAN holds.
+const IFLA_VLAN_ID: u16 = 1;
 /// What `IFLA_XDP` holds.
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -39,6 +42,8 @@ pub(crate) struct Link {
     /// The interface that it was made on: below a VLAN. None if that is in another
     /// network namespace.
     pub base: Option<u32>,
+    /// The tag of a VLAN.
+    pub vlan: Option<u16>,
     /// The bond or bridge that it is part of.
     pub master: Option<u32>,
     /// Ids of XDP programs on it.
@@ -106,7 +111,10 @@ fn link(message: &[u8]) -> Option<Link> {
             IFLA_LINK => link.base = u32_at(value, 0),
             IFLA_LINK_NETNSID => is_elsewhere = true,
             IFLA_MASTER => link.master = u32_at(value, 0),
-            IFLA_LINKINFO => link.kind = kind_of(value).unwrap_or_default(),
+            IFLA_LINKINFO => {
+                link.kind = kind_of(value).unwrap_or_default();
+                link.vlan = vlan_of(value).filter(|_| link.kind == "vlan");
+            }
             IFLA_XDP => link.programs = programs(value),
             _ => {}
         }
@@ -119,6 +127,13 @@ fn kind_of(info: &[u8]) -> Option<String> {
     let (_, name) = attributes_of(info).find(|(kind, _)| *kind == IFLA_INFO_KIND)?;
     let name = name.split(|byte| *byte == 0).next()?;
     Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// The number of a VLAN; of other kinds the attribute means something else.
+fn vlan_of(info: &[u8]) -> Option<u16> {
+    let (_, data) = attributes_of(info).find(|(kind, _)| *kind == IFLA_INFO_DATA)?;
+    let (_, number) = attributes_of(data).find(|(kind, _)| *kind == IFLA_VLAN_ID)?;
+    u16_at(number, 0)
 }
 
 fn programs(xdp: &[u8]) -> Vec<u32> {
@@ -180,7 +195,9 @@ mod tests {
         body.extend(attribute(3, b"eth1\0"));
         body.extend(attribute(IFLA_LINK, &2_u32.to_ne_bytes()));
         body.extend(attribute(IFLA_MASTER, &5_u32.to_ne_bytes()));
-        body.extend(attribute(IFLA_LINKINFO, &attribute(IFLA_INFO_KIND, b"vlan\0")));
+        let number = attribute(IFLA_VLAN_ID, &7_u16.to_ne_bytes());
+        let info = [attribute(IFLA_INFO_KIND, b"vlan\0"), attribute(IFLA_INFO_DATA, &number)];
+        body.extend(attribute(IFLA_LINKINFO, &info.concat()));
         body.extend(attribute(IFLA_XDP, &xdp.concat()));
         let length = u32::try_from(HEADER + body.len()).unwrap();
         let mut message = length.to_ne_bytes().to_vec();
@@ -190,8 +207,8 @@ mod tests {
         let mut found = Vec::new();
         assert!(messages(&message, &mut found).unwrap());
         let kind = "vlan".to_owned();
-        let (base, master, programs) = (Some(2), Some(5), vec![214]);
-        let wanted = Link { ifindex: 7, is_ethernet: true, kind, base, master, programs };
+        let (base, vlan, master, programs) = (Some(2), Some(7), Some(5), vec![214]);
+        let wanted = Link { ifindex: 7, is_ethernet: true, kind, base, vlan, master, programs };
         assert_eq!(found, [wanted]);
         for cut in 0..message.len() {
             let _ = messages(&message[..cut], &mut Vec::new());

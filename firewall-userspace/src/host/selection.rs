@@ -256,6 +256,7 @@ mod tests {
             is_ethernet: true,
             kind: kind.into(),
             base,
+            vlan: None,
             master,
             programs: Vec::new(),
         });

@@ -176,6 +176,29 @@ fn a_policy_that_would_cut_the_session_it_comes_from_is_refused() -> Result<()> 
 }
 
 #[test]
+fn a_session_is_not_kept_by_rules_for_other_packets() -> Result<()> {
+    let Pair { server, client, lab: _lab } = Pair::new("session-ways")?;
+    let ssh = "name: ssh, from: clients, service: ssh";
+    let firewall = Firewall::with_policy(&server, &policy(&[ssh], &[]))?;
+    let sshd = Sshd::start(&server, 22)?;
+    let command = firewall.command(&[]);
+    let binary = command.get_program().to_str().context("the path is not UTF-8")?;
+    let apply = format!("{binary} apply --dry-run 2>&1");
+    for (condition, verb) in [
+        ("iface: eth7", "would be CUT"),
+        ("vlan: 5", "would be CUT"),
+        ("tcp-flags: [syn, \"!ack\"]", "would be CUT"),
+        ("iface: \"eth*\"", "stay connected"),
+        ("tcp-flags: [ack]", "stay connected"),
+    ] {
+        firewall.write(&policy(&[&format!("{ssh}, {condition}")], &[]))?;
+        let dry = client.run(&mut sshd.client("192.0.2.10", &apply))?;
+        assert!(dry.stdout.contains(&format!("you {verb}")), "{condition}: {}", dry.stdout);
+    }
+    Ok(())
+}
+
+#[test]
 fn the_role_of_another_host_needs_force() -> Result<()> {
     let Pair { server, client: _client, lab: _lab } = Pair::new("force")?;
     let firewall = Firewall::on(&server)?;
