@@ -1,16 +1,20 @@
 //! `firewall explain`.
 
+mod capture;
+mod places;
+
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use firewall_common::abi::opening::Opening;
 use firewall_policy::icmp;
 use firewall_policy::ir::{self, Direction};
 use serde::Serialize;
 
+use self::places::{OnInterface, Places};
 use super::client::open_store;
-use super::says::described;
 use super::value;
 use super::walk::{self, Step};
 use super::{Context, Json};
@@ -19,9 +23,9 @@ use crate::enforce::Ready;
 use crate::failure::{Exit, Failure};
 use crate::host::users;
 use crate::kernel::store::Store;
+use crate::probe::Probe;
 use crate::probe::engine::Engine;
-use crate::probe::{Probe, pcap};
-use crate::report::snapshot::{Action, SCHEMA, Way};
+use crate::report::snapshot::{Action, SCHEMA};
 use crate::report::status::short_hash;
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +35,7 @@ Examples:
   firewall explain in --from 10.0.3.12 --to 10.0.2.11 --tcp 8080:50000 \\
       --state established
   firewall explain in --from 10.0.1.10 --to 10.0.2.11 --icmp echo-request
+  firewall explain in --from 10.0.1.10 --to 10.0.2.11 --udp 123 --iface eth1
   firewall explain in --pcap capture.pcap
   firewall explain in --from 192.0.2.1 --to 10.0.2.11 --tcp 22 \\
       --file rules/web.yaml --model
@@ -38,7 +43,10 @@ Examples:
 Runs the programs that enforce the policy, on a packet made for it, with maps
 of their own: nothing that is enforced or counted is touched. As a reply
 (--state established) a packet belongs to a flow only if the policy lets this
-host open that flow.")]
+host open that flow.
+
+Where rules ask for an interface, the packet is taken to pass the one by which
+its other end is routed, and the answer says what becomes of it on others.")]
 pub(super) struct Arguments {
     /// Arriving at this host, or sent by it
     #[arg(value_parser = ["in", "out"])]
@@ -57,6 +65,9 @@ pub(super) struct Arguments {
     /// 802.1Q tag
     #[arg(long, value_parser = clap::value_parser!(u16).range(0..4095))]
     vlan: Option<u16>,
+    /// Interface that the packet passes
+    #[arg(long, value_name = "NAME")]
+    iface: Option<String>,
     /// A later fragment: no ports
     #[arg(long)]
     fragment: bool,
@@ -93,9 +104,6 @@ struct Transport {
     ip_proto: Option<u8>,
 }
 
-/// Bytes of an Ethernet header: the kernel runs no program on less.
-const ETHERNET: usize = 14;
-
 /// Source port of a probe that names none.
 const EPHEMERAL: u16 = 50_000;
 
@@ -111,24 +119,12 @@ struct Document<'a> {
     policy: &'a str,
     in_force: bool,
     generation: Option<u64>,
+    /// The interface that the packet passes, where rules tell interfaces apart.
+    interface: Option<&'a str>,
+    /// Empty where it does not matter.
+    by_interface: &'a [OnInterface],
     steps: &'a [Step],
     effect: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Frames {
-    schema: u32,
-    frames: Vec<Frame>,
-}
-
-#[derive(Serialize)]
-struct Frame {
-    number: usize,
-    verdict: Action,
-    by: String,
-    reason: &'static str,
-    bytes: usize,
-    packet: String,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
@@ -145,15 +141,29 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         "in" => Direction::Ingress,
         _ => Direction::Egress,
     };
+    let policy = &loaded.policy;
     if let Some(path) = &arguments.pcap {
-        return capture(context, arguments, &mut engine, direction, path);
+        let places = Places::of(policy, arguments.iface.as_deref(), None)?;
+        return capture::run(context, arguments, (engine, &ready), &places, (direction, path));
     }
     let probe = probe(arguments, direction)?;
+    let remote = if direction == Direction::Ingress { probe.from } else { probe.to };
+    let places = Places::of(policy, arguments.iface.as_deref(), Some(remote))?;
+    engine.put_on(places.ifindex());
     let outcome = engine.ask(&probe)?;
     let bans = store.as_ref().map_or_else(|| Ok(Vec::new()), bans_of)?;
     let openings = store.as_ref().map_or_else(|| Ok(Vec::new()), openings_of)?;
-    let live = walk::Live { bans: &bans, openings: &openings };
-    let walk = walk::of(&loaded.policy, &probe, &outcome, live);
+    let (judged, interface) = (places.judged(), places.name());
+    let live = walk::Live { bans: &bans, openings: &openings, judged: &judged, interface };
+    let walk = walk::of(policy, &probe, &outcome, live);
+    let by_interface = places.differ(|class, name| {
+        let mut model = Engine::model(&ready.generation);
+        model.put_on(class.ifindex);
+        let live = walk::Live { interface: name, ..live };
+        let walk = walk::of(policy, &probe, &model.ask(&probe)?, live);
+        Ok(vec![(walk.verdict, walk.by)])
+    })?;
+    let by_interface = by_interface.into_iter().next().unwrap_or_default();
     let in_force = ready.is_in_force();
     let (hash, generation) =
         (ready.generation.hash.as_str(), ready.before.map(|meta| meta.generation));
@@ -170,6 +180,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
             policy: hash,
             in_force,
             generation,
+            interface: Some(interface).filter(|name| !name.is_empty()),
+            by_interface: &by_interface,
             steps: &walk.steps,
             effect: walk.effect,
         })?;
@@ -182,7 +194,16 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         }
         (None, false) => format!("policy {} of the files", short_hash(hash)),
     };
-    context.out.text(&walk.text(&probe, &format!("ran {} ({of})", engine.name())))?;
+    let is_told = arguments.iface.is_some() || !by_interface.is_empty();
+    let on = if is_told { format!("on {interface}; ") } else { String::new() };
+    let mut text = walk.text(&probe, &format!("{on}ran {} ({of})", engine.name()));
+    if !by_interface.is_empty() {
+        let _ = writeln!(text, "  by interface: {}", places::words(&by_interface));
+    }
+    context.out.text(&text)?;
+    if places.is_unknown() {
+        context.out.note(places::UNKNOWN);
+    }
     Ok(Exit::Ok)
 }
 
@@ -240,45 +261,4 @@ fn openings_of(store: &Store) -> Result<Vec<Opening>> {
     let now = crate::kernel::clock::monotonic_ns();
     let all = store.openings(false)?.all();
     Ok(all.into_iter().filter(|opening| opening.until_ns > now).collect())
-}
-
-fn capture(
-    context: &Context,
-    arguments: &Arguments,
-    engine: &mut Engine,
-    direction: Direction,
-    path: &PathBuf,
-) -> Result<Exit> {
-    let file = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
-    let frames =
-        pcap::frames(&file).with_context(|| format!("could not read {}", path.display()))?;
-    let mut found = Vec::new();
-    for (number, frame) in (1..).zip(&frames) {
-        if frame.len() < ETHERNET {
-            let bytes = crate::report::units::plural(frame.len(), "byte");
-            let message = format!("frame {number} has {bytes}, less than an Ethernet header");
-            return Err(Failure::new(message).into());
-        }
-        let outcome = engine.judge(direction, frame).with_context(|| format!("frame {number}"))?;
-        found.push(Frame {
-            number,
-            verdict: crate::verify::action(outcome.action),
-            by: outcome.by(),
-            reason: outcome.reason.name(),
-            bytes: frame.len(),
-            packet: described(frame),
-        });
-    }
-    if arguments.json.json {
-        context.out.json(&Frames { schema: SCHEMA, frames: found })?;
-        return Ok(Exit::Ok);
-    }
-    let way = Way::from(direction).short();
-    for Frame { number, verdict, by, packet, .. } in &found {
-        context.out.line(&format!("{number:5}  {:5}  {way:3}  {packet}   {by}", verdict.name()))?;
-    }
-    let dropped = found.iter().filter(|frame| frame.verdict == Action::Drop).count();
-    let frames = crate::report::units::plural(found.len(), "frame");
-    context.out.line(&format!("{frames}, {dropped} dropped; ran {}", engine.name()))?;
-    Ok(Exit::Ok)
 }

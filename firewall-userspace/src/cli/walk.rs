@@ -54,12 +54,15 @@ pub(super) struct Walk {
     pub effect: Option<&'static str>,
 }
 
-/// What the live maps hold, of which the sandbox knows nothing: bans, as first address
-/// and prefix length, and openings.
+/// What the sandbox knows nothing of: bans in the live maps, as first address and prefix
+/// length, and openings; names of the interfaces where packets are judged, and of the one that
+/// this packet passes, empty for one that no rule names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Live<'a> {
     pub bans: &'a [(IpAddr, u8)],
     pub openings: &'a [Opening],
+    pub judged: &'a [&'a str],
+    pub interface: &'a str,
 }
 
 impl<'a> Live<'a> {
@@ -70,7 +73,8 @@ impl<'a> Live<'a> {
             reason,
             Reason::DefaultDrop | Reason::Noise | Reason::TcpNoFlow | Reason::Deny
         );
-        let asked = answered(probe).map_or_else(|| query(probe), |inbound| query(&inbound));
+        let inbound = answered(probe).filter(|_| probe.established || !is_tcp(probe));
+        let asked = query(inbound.as_ref().unwrap_or(probe), self.interface);
         let ways_fit = asked.direction == Direction::Ingress && !probe.fragment;
         if !by_default || !ways_fit {
             return None;
@@ -87,14 +91,17 @@ impl<'a> Live<'a> {
     }
 }
 
-/// The inbound packet that a packet of this host would answer.
+const fn is_tcp(probe: &Probe) -> bool {
+    matches!(probe.transport, ir::Probe::Tcp(..))
+}
+
+/// The inbound packet that a packet of this host would answer; ICMP has none.
 fn answered(probe: &Probe) -> Option<Probe> {
     let turned = match probe.transport {
-        ir::Probe::Tcp(source, destination) if probe.established => {
-            ir::Probe::Tcp(destination, source)
-        }
+        ir::Probe::Tcp(source, destination) => ir::Probe::Tcp(destination, source),
         ir::Probe::Udp(source, destination) => ir::Probe::Udp(destination, source),
-        _ => return None,
+        ir::Probe::Proto(number) => ir::Probe::Proto(number),
+        ir::Probe::Icmp(_) | ir::Probe::Icmpv6(_) => return None,
     };
     (probe.direction == Direction::Egress).then_some(Probe {
         direction: Direction::Ingress,
@@ -116,7 +123,7 @@ pub(super) fn of(policy: &Policy, probe: &Probe, outcome: &Outcome, live: Live<'
         && !outcome.reason.is_malformed()
         && !outcome.reason.is_baseline();
     let banned = banned.filter(|_| overruled);
-    let query = query(probe);
+    let query = query(probe, live.interface);
     let explanation = model::explain(policy, &query);
     let chain = policy.chain(probe.direction);
     let opening = live.opening(policy, probe, outcome.reason).filter(|_| banned.is_none());
@@ -131,7 +138,8 @@ pub(super) fn of(policy: &Policy, probe: &Probe, outcome: &Outcome, live: Live<'
         }
         None => outcome.clone(),
     };
-    let mut steps = steps(policy, probe, outcome, banned, &explanation);
+    let known = established(probe, outcome, answers_admitted(policy, probe, live.judged));
+    let mut steps = steps(policy, probe, outcome, (banned, known), &explanation);
     if let Some((reason, opening)) = opened {
         let step = if reason == Reason::Opening { "default" } else { "established" };
         for step in steps.iter_mut().filter(|one| one.stage == step) {
@@ -179,7 +187,21 @@ fn written(span: &Span) -> String {
     }
 }
 
-fn query(probe: &Probe) -> Query<'static> {
+/// Whether the ingress policy admits packets of the inbound tuple that a packet has or would
+/// answer, by whichever interface and tag: of such no flow is remembered.
+fn answers_admitted(policy: &Policy, probe: &Probe, judged: &[&str]) -> bool {
+    let inbound = match probe.direction {
+        Direction::Ingress => Some(*probe),
+        Direction::Egress => answered(probe),
+    };
+    inbound.is_some_and(|inbound| {
+        let context = Context::Reply { interfaces: judged };
+        let asked = Query { context, ..query(&inbound, "") };
+        model::evaluate(policy, &asked).action == Action::Allow
+    })
+}
+
+fn query<'a>(probe: &Probe, interface: &'a str) -> Query<'a> {
     let (remote, local) = match probe.direction {
         Direction::Ingress => (probe.from, probe.to),
         Direction::Egress => (probe.to, probe.from),
@@ -198,7 +220,7 @@ fn query(probe: &Probe) -> Query<'static> {
     } else {
         ServiceIndex::of(protocol, value)
     };
-    let context = Context::Packet { interface: "", vlan: probe.vlan, tcp_flags: flags };
+    let context = Context::Packet { interface, vlan: probe.vlan, tcp_flags: flags };
     Query { direction: probe.direction, remote, local, service, context }
 }
 
@@ -206,7 +228,7 @@ fn steps(
     policy: &Policy,
     probe: &Probe,
     outcome: &Outcome,
-    banned: Option<&(IpAddr, u8)>,
+    (banned, known): (Option<&(IpAddr, u8)>, &'static str),
     explanation: &model::Explanation<'_>,
 ) -> Vec<Step> {
     let reason = outcome.reason;
@@ -242,7 +264,7 @@ fn steps(
         step("failsafe", listed(List::Failsafe), decided(List::Failsafe)),
         step("baseline", baseline, built_in),
         step("bans", bans, banned.is_some()),
-        step("established", vec![established(probe, reason)], reason == Reason::Established),
+        step("established", one(known), reason == Reason::Established),
         step("deny", listed(List::Deny), decided(List::Deny)),
         step("limits", one("no limited rule"), false),
         step("allow", listed(List::Allow), decided(List::Allow)),

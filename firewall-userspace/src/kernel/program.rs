@@ -159,6 +159,17 @@ pub fn test_run(
     Ok(unsafe { attr.test.retval })
 }
 
+/// The context of a test run at TC whose frame is on an interface: `struct __sk_buff`
+/// up to `ifindex`, all else 0.
+#[must_use]
+pub fn skb_on(ifindex: u32) -> [u8; 44] {
+    let mut context = [0; 44];
+    if let Some(last) = context.last_chunk_mut() {
+        *last = ifindex.to_ne_bytes();
+    }
+    context
+}
+
 /// What the kernel knows of a loaded program.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {

@@ -182,8 +182,19 @@ impl Sandbox {
     /// If the kernel refuses the frame (shorter than an Ethernet header), or if
     /// not exactly one outcome counter moved.
     pub fn judge(&mut self, hook: Hook, frame: &[u8]) -> Result<Judged> {
+        self.judge_on(hook, frame, 0)
+    }
+
+    /// As [`judge`](Self::judge), at TC on an interface of this network namespace; 0 is the
+    /// loopback.
+    ///
+    /// # Errors
+    /// As [`judge`](Self::judge), and if there is no such interface.
+    pub fn judge_on(&mut self, hook: Hook, frame: &[u8], ifindex: u32) -> Result<Judged> {
+        let context = program::skb_on(ifindex);
+        let context = (ifindex != 0 && hook != Hook::Xdp).then_some(context.as_slice());
         let before = self.ledger();
-        let verdict = self.run(hook, frame, 1)?;
+        let verdict = self.run_as(hook, frame, context, 1)?;
         let after = self.ledger();
         let direction = hook.direction();
         let moved = |&&reason: &&Reason| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use firewall_common::verdict::{Direction, Reason, Verdict};
+use firewall_common::verdict::{Reason, Verdict};
 use firewall_policy::compile::{Generation, RuleInfo};
 use firewall_policy::ir::{self, Action};
 
@@ -17,6 +17,8 @@ use crate::report::snapshot::Way;
 pub(crate) struct Engine {
     kind: Kind,
     rules: HashMap<u32, RuleInfo>,
+    /// The interface of every frame; 0 is one that no rule names.
+    ifindex: u32,
 }
 
 #[derive(Debug)]
@@ -67,17 +69,22 @@ pub(crate) fn builtin(reason: Reason, way: Way) -> &'static str {
     }
 }
 
+/// Bytes of a frame that the kernel takes for a test run: at TC those of a page, less what
+/// it needs there itself, at XDP as many as fragments hold.
+const LINEAR: usize = 3584;
+const PAGED: usize = 1 << 16;
+
 impl Engine {
     /// The programs that the kernel would run; needs root.
     pub(crate) fn program(generation: &Generation) -> Result<Self> {
         let sandbox = Sandbox::new(generation)?;
-        Ok(Self { kind: Kind::Program(Box::new(sandbox)), rules: rules(generation) })
+        Ok(Self { kind: Kind::Program(Box::new(sandbox)), rules: rules(generation), ifindex: 0 })
     }
 
     /// The same code on the host.
     pub(crate) fn model(generation: &Generation) -> Self {
         let model = Model::new(generation);
-        Self { kind: Kind::Model(Box::new(model)), rules: rules(generation) }
+        Self { kind: Kind::Model(Box::new(model)), rules: rules(generation), ifindex: 0 }
     }
 
     /// For people.
@@ -88,15 +95,35 @@ impl Engine {
         }
     }
 
+    /// From now on frames come and go by this interface; 0 is one that no rule names.
+    /// The program at XDP cannot be told of one: that at TC, which judges alike, runs then.
+    pub(crate) const fn put_on(&mut self, ifindex: u32) {
+        self.ifindex = ifindex;
+    }
+
+    /// Whether a frame of so many bytes can be judged.
+    pub(crate) const fn takes(&self, direction: ir::Direction, bytes: usize) -> bool {
+        match (&self.kind, self.hook(direction)) {
+            (Kind::Model(_), _) => true,
+            (Kind::Program(_), Hook::Xdp) => bytes <= PAGED,
+            (Kind::Program(_), _) => bytes <= LINEAR,
+        }
+    }
+
+    const fn hook(&self, direction: ir::Direction) -> Hook {
+        match direction {
+            ir::Direction::Ingress if self.ifindex == 0 => Hook::Xdp,
+            ir::Direction::Ingress => Hook::TcIngress,
+            ir::Direction::Egress => Hook::TcEgress,
+        }
+    }
+
     /// Judges a frame as it is.
     pub(crate) fn judge(&mut self, direction: ir::Direction, frame: &[u8]) -> Result<Outcome> {
-        let judged = match (&mut self.kind, direction) {
-            (Kind::Program(sandbox), ir::Direction::Ingress) => sandbox.judge(Hook::Xdp, frame)?,
-            (Kind::Program(sandbox), ir::Direction::Egress) => {
-                sandbox.judge(Hook::TcEgress, frame)?
-            }
-            (Kind::Model(model), ir::Direction::Ingress) => model.judge(Direction::Ingress, frame),
-            (Kind::Model(model), ir::Direction::Egress) => model.judge(Direction::Egress, frame),
+        let (hook, ifindex) = (self.hook(direction), self.ifindex);
+        let judged = match &mut self.kind {
+            Kind::Program(sandbox) => sandbox.judge_on(hook, frame, ifindex)?,
+            Kind::Model(model) => model.judge(hook.direction(), frame, ifindex),
         };
         let Judged { verdict, reason, slot } = judged;
         let action = match verdict {
@@ -123,4 +150,49 @@ impl Engine {
 
 fn rules(generation: &Generation) -> HashMap<u32, RuleInfo> {
     generation.rules.iter().map(|rule| (rule.slot, rule.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use firewall_policy::compile::SlotTable;
+    use firewall_policy::source::MemoryFiles;
+    use firewall_policy::{Options, Subject};
+
+    use super::*;
+
+    const ROLE: &str = "\
+version: 1
+role: web
+default: { ingress: drop, egress: drop }
+failsafe: { ingress: [] }
+services: { ntp: { udp: 123 } }
+ingress:
+  allow:
+    - { name: ntp, service: ntp, iface: \"l?\" }
+";
+
+    #[test]
+    fn rules_for_an_interface_are_asked_on_it() {
+        let files = MemoryFiles::new().with("rules/web.yaml", ROLE);
+        let subject = Subject::File("rules/web.yaml".into());
+        let loaded = firewall_policy::load(&files, &subject, &Options::default())
+            .unwrap_or_else(|report| panic!("{report}"));
+        let generation =
+            crate::candidate::compile(&loaded.policy, &crate::candidate::Pinned::default(), &mut SlotTable::default())
+                .unwrap();
+        let probe = Probe {
+            direction: ir::Direction::Ingress,
+            from: "192.0.2.1".parse().unwrap(),
+            to: "192.0.2.2".parse().unwrap(),
+            transport: ir::Probe::Udp(50_000, 123),
+            established: false,
+            vlan: None,
+            fragment: false,
+        };
+        let mut engine = Engine::model(&generation);
+        assert_eq!(engine.ask(&probe).unwrap().by(), "default-in");
+        // `lo` has this index in every network namespace.
+        engine.put_on(1);
+        assert_eq!(engine.ask(&probe).unwrap().by(), "ntp");
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod engine;
 mod frame;
+pub(crate) mod interface;
 mod model;
 pub(crate) mod pcap;
 pub(crate) mod session;

@@ -60,11 +60,11 @@ impl Model {
         }
     }
 
-    /// Judges a frame.
-    pub(crate) fn judge(&mut self, direction: Direction, frame: &[u8]) -> Judged {
+    /// Judges a frame on an interface; 0 is one that no rule names.
+    pub(crate) fn judge(&mut self, direction: Direction, frame: &[u8], ifindex: u32) -> Judged {
         let arrival = Arrival {
             direction,
-            ifindex: 0,
+            ifindex,
             tag: Context::UNTAGGED,
             segments: 1,
             length: u32::try_from(frame.len()).unwrap_or(u32::MAX),

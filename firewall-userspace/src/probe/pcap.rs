@@ -10,11 +10,20 @@ const ETHERNET: u32 = 1;
 /// Frames longer than this do not exist: the file is damaged.
 const LONGEST: usize = 1 << 18;
 
+/// A frame of a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// As it was captured.
+    pub bytes: Vec<u8>,
+    /// Bytes that were captured.
+    pub captured: usize,
+}
+
 /// The Ethernet frames of a capture.
 ///
 /// # Errors
 /// If it is not a pcap file, or is cut short.
-pub(crate) fn frames(file: &[u8]) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn frames(file: &[u8]) -> Result<Vec<Frame>> {
     let Some(header) = file.get(..HEADER) else { bail!("shorter than a pcap header") };
     let magic = [header[0], header[1], header[2], header[3]];
     let big = match magic {
@@ -39,7 +48,7 @@ pub(crate) fn frames(file: &[u8]) -> Result<Vec<Vec<u8>>> {
         let Some(frame) = frame.filter(|frame| frame.len() < LONGEST) else {
             bail!("the capture is cut short behind frame {}", frames.len());
         };
-        frames.push(frame.to_vec());
+        frames.push(Frame { bytes: frame.to_vec(), captured: length });
         rest = rest.get(RECORD + length..).unwrap_or_default();
     }
     Ok(frames)
@@ -70,8 +79,10 @@ mod tests {
         for magic in [0xa1b2_c3d4, 0xa1b2_3c4d] {
             let little = capture(magic, u32::to_le_bytes, &wanted);
             let big = capture(magic, u32::to_be_bytes, &wanted);
-            assert_eq!(frames(&little).unwrap(), wanted);
-            assert_eq!(frames(&big).unwrap(), wanted);
+            for file in [little, big] {
+                let found = frames(&file).unwrap();
+                assert!(found.iter().map(|frame| &frame.bytes).eq(&wanted));
+            }
         }
     }
 

@@ -22,6 +22,7 @@ mod boot;
 mod containers;
 mod crash;
 mod established;
+mod explain;
 mod first_enforcement;
 mod flood;
 mod fragments;

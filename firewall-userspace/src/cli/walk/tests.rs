@@ -35,7 +35,11 @@ fn walk(probe: &Probe, bans: &[(IpAddr, u8)]) -> Walk {
 }
 
 fn walk_with(probe: &Probe, bans: &[(IpAddr, u8)], openings: &[Opening]) -> Walk {
-    let files = MemoryFiles::new().with("rules/web.yaml", ROLE);
+    walk_of(ROLE, probe, Live { bans, openings, ..Live::default() })
+}
+
+fn walk_of(role: &str, probe: &Probe, live: Live<'_>) -> Walk {
+    let files = MemoryFiles::new().with("rules/web.yaml", role);
     let subject = Subject::File("rules/web.yaml".into());
     let loaded = firewall_policy::load(&files, &subject, &Options::default())
         .unwrap_or_else(|report| panic!("{report}"));
@@ -46,7 +50,7 @@ fn walk_with(probe: &Probe, bans: &[(IpAddr, u8)], openings: &[Opening]) -> Walk
     )
     .unwrap();
     let outcome = Engine::model(&generation).ask(probe).unwrap();
-    of(&loaded.policy, probe, &outcome, Live { bans, openings })
+    of(&loaded.policy, probe, &outcome, live)
 }
 
 fn probe(direction: Direction, from: &str, to: &str, port: u16) -> Probe {
@@ -153,4 +157,36 @@ fn replies_are_explained_by_what_they_answer() {
     let walk = walk(&opened, &[]);
     assert_eq!(walk.by, "established");
     assert!(walk.steps[4].decided && walk.steps[4].says[0].contains("may open"));
+}
+
+const TWO_INTERFACES: &str = "\
+version: 1
+role: web
+default: { ingress: drop, egress: allow }
+failsafe: { ingress: [] }
+services: { ike: { udp: 500 } }
+ingress:
+  allow:
+    - { name: ike, iface: lo, service: ike }
+";
+
+#[test]
+fn what_is_said_of_flows_holds_beside_rules_for_an_interface() {
+    // `lo` is on every host, and the packet is on another one.
+    let live = Live { judged: &["lo"], ..Live::default() };
+    let said = |probe: &Probe| walk_of(TWO_INTERFACES, probe, live).steps[4].says.join(" ");
+    let ike = |direction, from, to| Probe {
+        transport: ir::Probe::Udp(500, 500),
+        established: direction == Direction::Ingress,
+        ..probe(direction, from, to, 0)
+    };
+    let out = said(&ike(Direction::Egress, "10.0.2.11", "10.0.3.12"));
+    assert_eq!(out, "not asked: nothing would drop the packet");
+    let reply = said(&ike(Direction::Ingress, "10.0.3.12", "10.0.2.11"));
+    assert!(reply.contains("admits by another interface or VLAN"), "{reply}");
+    let dns = Probe {
+        transport: ir::Probe::Udp(53, 50_000),
+        ..probe(Direction::Ingress, "10.0.9.53", "10.0.2.11", 0)
+    };
+    assert_eq!(said(&dns), "no flow");
 }
