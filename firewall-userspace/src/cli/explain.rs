@@ -46,7 +46,8 @@ of their own: nothing that is enforced or counted is touched. As a reply
 host open that flow.
 
 Where rules ask for an interface, the packet is taken to pass the one by which
-its other end is routed, and the answer says what becomes of it on others.")]
+its other end is routed, and the answer says what becomes of it on others.
+Frames of a capture that were captured short are filled up with zeros.")]
 pub(super) struct Arguments {
     /// Arriving at this host, or sent by it
     #[arg(value_parser = ["in", "out"])]

@@ -13,13 +13,15 @@ const LONGEST: usize = 1 << 18;
 /// A frame of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// As it was captured.
+    /// As long as it was on the wire: what was not captured is zeros.
     pub bytes: Vec<u8>,
     /// Bytes that were captured.
     pub captured: usize,
 }
 
-/// The Ethernet frames of a capture.
+/// The Ethernet frames of a capture. What was captured short is filled up with zeros to
+/// its length on the wire, at most the longest that there is: headers are judged, and
+/// lengths that they tell hold.
 ///
 /// # Errors
 /// If it is not a pcap file, or is cut short.
@@ -48,7 +50,10 @@ pub(crate) fn frames(file: &[u8]) -> Result<Vec<Frame>> {
         let Some(frame) = frame.filter(|frame| frame.len() < LONGEST) else {
             bail!("the capture is cut short behind frame {}", frames.len());
         };
-        frames.push(Frame { bytes: frame.to_vec(), captured: length });
+        let original = number(rest, 12).map_or(0, |length| length as usize).min(LONGEST);
+        let mut bytes = frame.to_vec();
+        bytes.resize(original.max(length), 0);
+        frames.push(Frame { bytes, captured: length });
         rest = rest.get(RECORD + length..).unwrap_or_default();
     }
     Ok(frames)
@@ -56,6 +61,10 @@ pub(crate) fn frames(file: &[u8]) -> Result<Vec<Frame>> {
 
 #[cfg(test)]
 mod tests {
+    use firewall_common::packet::Packet;
+    use firewall_common::parse;
+    use firewall_common::policy::Context;
+
     use super::*;
 
     fn capture(magic: u32, order: impl Fn(u32) -> [u8; 4], frames: &[&[u8]]) -> Vec<u8> {
@@ -84,6 +93,27 @@ mod tests {
                 assert!(found.iter().map(|frame| &frame.bytes).eq(&wanted));
             }
         }
+    }
+
+    /// TCP with 1,000 bytes of data, captured with a snap length of 96 bytes.
+    #[test]
+    fn a_frame_that_was_captured_short_is_not_malformed() {
+        let mut frame = [0x02; 12].to_vec();
+        frame.extend([0x08, 0x00, 0x45, 0, 0x04, 0x10, 0, 1, 0x40, 0, 64, 6, 0, 0]);
+        frame.extend([192, 0, 2, 1, 192, 0, 2, 2, 0xc3, 0x50, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1]);
+        frame.extend([0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+        frame.resize(96, b'x');
+        let mut file = capture(0xa1b2_c3d4, u32::to_le_bytes, &[&frame]);
+        file[HEADER + 12..HEADER + 16].copy_from_slice(&1054_u32.to_le_bytes());
+        let found = frames(&file).unwrap();
+        assert_eq!((found[0].bytes.len(), found[0].captured), (1054, 96));
+        assert_eq!(found[0].bytes[..96], frame);
+        let mut packet = Packet::EMPTY;
+        parse::parse(&found[0].bytes.as_slice(), Context::UNTAGGED, &mut packet).unwrap();
+        assert_eq!((packet.protocol, packet.destination_port), (6, 80));
+        // What says that it is longer than frames are is not believed.
+        file[HEADER + 12..HEADER + 16].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(frames(&file).unwrap()[0].bytes.len(), LONGEST);
     }
 
     #[test]

@@ -37,6 +37,8 @@ struct Frame {
     by: String,
     reason: &'static str,
     bytes: usize,
+    /// Bytes that the capture has of it: the rest was taken for zeros.
+    captured: usize,
     packet: String,
     /// Empty where it does not matter.
     by_interface: Vec<OnInterface>,
@@ -73,6 +75,7 @@ pub(super) fn run(
             by: outcome.by(),
             reason: outcome.reason.name(),
             bytes: frame.bytes.len(),
+            captured: frame.captured,
             packet: described(&frame.bytes),
             by_interface: Vec::new(),
         });
@@ -119,10 +122,35 @@ fn say(
 }
 
 fn line(frame: &Frame, way: &str) -> String {
-    let Frame { number, verdict, by, packet, by_interface, .. } = frame;
+    let Frame { number, verdict, by, bytes, captured, packet, by_interface, .. } = frame;
     let mut line = format!("{number:5}  {:5}  {way:3}  {packet}   {by}", verdict.name());
+    if captured < bytes {
+        let _ = write!(line, "   captured short: {captured} of {bytes} bytes");
+    }
     if !by_interface.is_empty() {
         let _ = write!(line, "   by interface: {}", places::words(by_interface));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_the_capture_lacks() {
+        let frame = |captured| Frame {
+            number: 1,
+            verdict: Action::Allow,
+            by: "http".into(),
+            reason: "rule",
+            bytes: 1054,
+            captured,
+            packet: "a → b tcp".into(),
+            by_interface: Vec::new(),
+        };
+        assert_eq!(line(&frame(1054), "in"), "    1  allow  in   a → b tcp   http");
+        let short = line(&frame(96), "in");
+        assert!(short.ends_with("   captured short: 96 of 1054 bytes"), "{short}");
+    }
 }
