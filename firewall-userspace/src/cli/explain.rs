@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use firewall_common::abi::opening::Opening;
+use firewall_common::service::proto;
 use firewall_policy::icmp;
 use firewall_policy::ir::{self, Direction};
 use serde::Serialize;
@@ -229,9 +230,16 @@ fn probe(arguments: &Arguments, direction: Direction) -> Result<Probe> {
             let (source, destination) = ported(*ports);
             ir::Probe::Udp(source, destination)
         }
+        (_, _, Some(_), ..) if from.is_ipv6() => return Err(other_icmp("ICMP", "IPv6", "icmpv6")),
+        (_, _, _, Some(_), _) if from.is_ipv4() => {
+            return Err(other_icmp("ICMPv6", "IPv4", "icmp"));
+        }
         (_, _, Some(kind), ..) => ir::Probe::Icmp(*kind),
         (_, _, _, Some(kind), _) => ir::Probe::Icmpv6(*kind),
-        (_, _, _, _, Some(number)) => ir::Probe::Proto(*number),
+        (_, _, _, _, Some(number)) => {
+            protocol(*number, from.is_ipv6())?;
+            ir::Probe::Proto(*number)
+        }
         _ => {
             return Err(Failure::new("the packet has no protocol")
                 .help("add --tcp PORT, --udp PORT, --icmp TYPE, --icmpv6 TYPE or --ip-proto NUMBER")
@@ -240,6 +248,34 @@ fn probe(arguments: &Arguments, direction: Direction) -> Result<Probe> {
     };
     let (vlan, fragment) = (arguments.vlan, arguments.fragment);
     Ok(Probe { direction, from, to, transport, established, vlan, fragment })
+}
+
+/// Refuses one family's ICMP between addresses of the other.
+fn other_icmp(what: &str, family: &str, key: &str) -> anyhow::Error {
+    Failure::new(format!("{what} is not spoken between {family} addresses"))
+        .help(format!("--{key} TYPE"))
+        .into()
+}
+
+/// Refuses protocols of which a packet without ports says nothing.
+fn protocol(number: u8, is_v6: bool) -> Result<()> {
+    let (what, help) = match number {
+        proto::TCP => ("is TCP", "--tcp PORT"),
+        proto::UDP => ("is UDP", "--udp PORT"),
+        proto::ICMP => ("is ICMP", "--icmp TYPE"),
+        proto::ICMPV6 => ("is ICMPv6", "--icmpv6 TYPE"),
+        proto::SCTP => ("is SCTP, of which no packet is made here", "--pcap FILE, of a capture"),
+        0 | 43 | 51 | 60 if is_v6 => (
+            "is an extension header of IPv6: what stands behind it is judged",
+            "--tcp PORT, --udp PORT, --icmpv6 TYPE or another --ip-proto NUMBER",
+        ),
+        44 if is_v6 => (
+            "is the fragment header of IPv6: what stands behind it is judged",
+            "--fragment with --tcp PORT, --udp PORT or another --ip-proto NUMBER",
+        ),
+        _ => return Ok(()),
+    };
+    Err(Failure::new(format!("protocol {number} {what}")).help(help).into())
 }
 
 /// Bans in force: first address and prefix length.
@@ -262,4 +298,41 @@ fn openings_of(store: &Store) -> Result<Vec<Opening>> {
     let now = crate::kernel::clock::monotonic_ns();
     let all = store.openings(false)?.all();
     Ok(all.into_iter().filter(|opening| opening.until_ns > now).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// What is said of a packet that is refused, with the help; nothing of one that is made.
+    fn refused(arguments: &str) -> Option<String> {
+        let words = ["firewall", "explain", "in"].into_iter().chain(arguments.split_whitespace());
+        let parsed = crate::cli::Arguments::try_parse_from(words).unwrap();
+        let crate::cli::Command::Explain(arguments) = parsed.command else { unreachable!() };
+        let failure = Failure::of(&probe(&arguments, Direction::Ingress).err()?);
+        Some(format!("{}: {}", failure.message, failure.help.unwrap_or_default()))
+    }
+
+    #[test]
+    fn packets_that_nobody_sends_are_not_made() {
+        let v4 = |rest: &str| refused(&format!("--from 192.0.2.1 --to 192.0.2.2 {rest}"));
+        let v6 = |rest: &str| refused(&format!("--from 2001:db8::1 --to 2001:db8::2 {rest}"));
+        for number in [0, 43, 44, 51, 60] {
+            let said = v6(&format!("--ip-proto {number}")).unwrap();
+            assert!(said.contains("what stands behind it is judged: --"), "{said}");
+            assert_eq!(v4(&format!("--ip-proto {number}")), None);
+        }
+        for either in [&v4 as &dyn Fn(&str) -> Option<String>, &v6] {
+            assert_eq!(either("--ip-proto 6").unwrap(), "protocol 6 is TCP: --tcp PORT");
+            assert!(either("--ip-proto 132").unwrap().contains("--pcap FILE"));
+            assert_eq!(either("--ip-proto 112"), None);
+        }
+        let said = v4("--icmpv6 echo-request").unwrap();
+        assert_eq!(said, "ICMPv6 is not spoken between IPv4 addresses: --icmp TYPE");
+        let said = v6("--icmp echo-request").unwrap();
+        assert_eq!(said, "ICMP is not spoken between IPv6 addresses: --icmpv6 TYPE");
+        assert_eq!((v4("--icmp 8"), v6("--icmpv6 128")), (None, None));
+    }
 }
