@@ -232,9 +232,10 @@ codes! {
     IcmpType = "E0127", "icmp-type", "an unknown ICMP type",
         "ICMP and ICMPv6 have types of their own; many share a name but not a number. Write a \
         name or a number from 0 to 255 under the protocol's own key.";
-    Protocol = "E0128", "protocol", "a protocol with a key of its own",
+    Protocol = "E0128", "protocol", "not a protocol for `ip-proto:`",
         "`ip-proto:` is for protocols without ports. TCP, UDP, SCTP, ICMP and ICMPv6 have keys of \
-        their own, which say the ports or types.";
+        their own, which say the ports or types. Extension headers of IPv6 (0, 43, 44, 60) are \
+        passed over: what they carry is judged.";
     TcpFlag = "E0129", "tcp-flag", "not a TCP flag",
         "`tcp-flags: syn` matches segments with SYN set, `tcp-flags: [syn, \"!ack\"]` those with \
         SYN set and ACK clear. Flags that are not named do not matter.";

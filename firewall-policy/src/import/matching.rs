@@ -4,7 +4,9 @@ use firewall_common::parse::possible_flags;
 use firewall_common::service::{ServiceIndex, proto};
 
 use super::program::{Line, Place, Remarks, Verdict};
-use super::space::{Boxed, Cast, Interfaces, Region, multicast, protocol};
+use super::space::{
+    Boxed, Cast, Interfaces, Region, all_services, extension_headers, multicast, protocol,
+};
 use crate::set::{AddrSet, ServiceSet};
 
 /// A condition on how often or how much.
@@ -46,6 +48,8 @@ enum Later {
     Segments,
     /// A limit that is taken for never reached.
     Limit,
+    /// Extension headers of IPv6, which are passed over.
+    Header,
 }
 
 /// States of connection tracking.
@@ -226,7 +230,21 @@ impl Matching {
             .try_fold(Region::one(self.plain.clone()), |all, (_, may)| all.intersect(may));
         let is_vague = may.is_none();
         let mut may = may.unwrap_or_else(|| Region::one(self.plain.clone()));
-        if self.later.is_some() {
+        let headers = extension_headers();
+        let named = |one: &Boxed| one.services != all_services() && !one.services.is_empty();
+        let are_headers = |one: &Boxed| named(one) && one.services.is_subset(&headers);
+        let later = match self.later {
+            None if !may.boxes().is_empty() && may.boxes().iter().all(are_headers) => {
+                Some(Later::Header)
+            }
+            later => later,
+        };
+        if later.is_none()
+            && may.boxes().iter().any(|one| named(one) && !one.services.is_disjoint(&headers))
+        {
+            remarks.note(HEADERS, Some(&place));
+        }
+        if later.is_some() {
             may = Region::empty();
         }
         let is_known = self.unknown.is_empty()
@@ -239,7 +257,7 @@ impl Matching {
         };
         let mut loss = self.loss(verdict, &must, &may);
         let mut waived = false;
-        if let Some(later) = self.later {
+        if let Some(later) = later {
             loss = None;
             self.say_later(later, verdict, &place, &text, remarks);
         } else if let (Verdict::Accept, Some(_)) = (verdict, &loss)
@@ -331,6 +349,13 @@ impl Matching {
                  the kernel answers it with a reset",
                 ),
             ),
+            (Later::Header, _) => (
+                None,
+                Some(
+                    "a protocol that is an extension header of IPv6 is passed over here: what \
+                stands behind it is judged",
+                ),
+            ),
             (Later::Known | Later::Segments, _) => {
                 (Some("later packets and answers pass by themselves: `established`"), None)
             }
@@ -367,6 +392,9 @@ impl Matching {
         self.plain.services.is_subset(&v4.union(&v6).union(&dhcp))
     }
 }
+
+const HEADERS: &str = "protocols 0, 43, 44 and 60, extension headers of IPv6, are left out of \
+                       what is named: what stands behind them is judged";
 
 const BASELINE: &str = "neighbour discovery, ICMP errors and DHCP pass by the baseline, under \
                         conditions of its own: `firewall show baseline`";

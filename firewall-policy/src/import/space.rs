@@ -10,6 +10,7 @@ use firewall_common::service::{ServiceIndex, proto};
 
 use crate::ir::Direction;
 use crate::set::{AddrSet, Point, RangeSet, ServiceSet};
+use crate::value::ip_proto;
 
 /// Names of interfaces: each name is the number that its bytes are.
 pub(super) type Interfaces = RangeSet<u128>;
@@ -333,6 +334,12 @@ pub(super) fn protocol(number: u8) -> ServiceSet {
             ServiceSet::range(index, index)
         }
     }
+}
+
+/// Extension headers of IPv6 as protocols: they are passed over here, and no rule names them.
+pub(super) fn extension_headers() -> ServiceSet {
+    let all = ip_proto::EXTENSION_HEADERS.into_iter();
+    ServiceSet::from_ranges(all.flat_map(|number| protocol(number).ranges().to_vec()).collect())
 }
 
 /// Every service that a packet can have.

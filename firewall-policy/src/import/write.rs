@@ -267,12 +267,13 @@ impl Book {
     }
 }
 
-/// Without the ICMP of a family that no address is of.
+/// Without the ICMP of a family that no address is of, and what no rule can name.
 fn sensible(boxed: &Boxed) -> Boxed {
     let mut boxed = boxed.clone();
     if boxed.services == super::space::all_services() {
         return boxed;
     }
+    boxed.services = boxed.services.subtract(&super::space::extension_headers());
     let has = |a: bool, b: bool| !a && !b;
     let v4 = has(boxed.source.v4.is_empty(), boxed.destination.v4.is_empty());
     let v6 = has(boxed.source.v6.is_empty(), boxed.destination.v6.is_empty());

@@ -30,6 +30,11 @@ const KEYS: &[(&str, u8)] = &[
     ("icmpv6", proto::ICMPV6),
 ];
 
+/// Extension headers of IPv6, which the datapath passes over to what they carry: hop-by-hop
+/// options, routing, fragment, destination options. An authentication header (51) is one, too,
+/// and a protocol of its own on IPv4.
+pub(crate) const EXTENSION_HEADERS: [u8; 4] = [0, 43, 44, 60];
+
 /// The number of a protocol that has no key of its own.
 pub(crate) fn of_name(name: &str) -> Option<u8> {
     NAMES.iter().find(|(known, _)| *known == name).map(|&(_, number)| number)
@@ -51,5 +56,12 @@ pub(crate) fn parse(text: &str) -> Result<u8, Fault> {
         Some(number) => fault.help(format!("ip-proto: {number}")),
         None => fault,
     })?;
-    Ok(u8::try_from(number).unwrap_or(u8::MAX))
+    let number = u8::try_from(number).unwrap_or(u8::MAX);
+    if EXTENSION_HEADERS.contains(&number) {
+        let message = format!("protocol {number} is an extension header of IPv6");
+        return Err(Fault::new(Code::Protocol, text, message)
+            .label("never matches on IPv6: what stands behind it is judged")
+            .help("name what it carries, such as `tcp:`, or `service: all`"));
+    }
+    Ok(number)
 }

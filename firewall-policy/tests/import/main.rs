@@ -190,6 +190,22 @@ fn what_is_carried_is_no_loss() {
 }
 
 #[test]
+fn extension_headers_are_no_protocols() {
+    let rules = "-A INPUT -p 44 -j ACCEPT\n-A INPUT -p 60 -j DROP\n\
+                 -A INPUT ! -p tcp -s 10.0.0.1 -j ACCEPT\n";
+    let imported = imported(rules);
+    assert_eq!(imported.not_carried.len(), 2, "{:?}", imported.not_carried);
+    for loss in &imported.not_carried {
+        assert!(loss.reason.contains("extension header of IPv6"), "{loss:?}");
+    }
+    let policy = loaded(&imported).policy;
+    assert_eq!((policy.ingress.allow.len(), policy.ingress.deny.len()), (1, 0));
+    let told = imported.notes.iter().any(|note| note.text.contains("0, 43, 44 and 60"));
+    assert!(told, "{:?}", imported.notes);
+    tests_hold(&policy);
+}
+
+#[test]
 fn an_accept_above_a_drop_keeps_what_it_accepts() {
     let rules = "-A INPUT -s 10.0.9.22 -p tcp --dport 22 -j ACCEPT\n\
                  -A INPUT -p tcp --dport 22 -j DROP\n\
