@@ -160,6 +160,7 @@ fn of_interfaces(context: &Context, remembered: Option<&Remembered>) -> Vec<Find
         selected += 1;
         findings.extend(of_interface(&one, foreign));
     }
+    findings.extend(of_ppp(&interfaces::all()));
     for one in &selection.elsewhere {
         findings.push(Finding::new(Level::Note, &one.name, one.text()));
     }
@@ -175,6 +176,17 @@ fn of_interfaces(context: &Context, remembered: Option<&Remembered>) -> Vec<Find
         findings.push(finding.help("ip -br link    and `interfaces: { match: [...] }`"));
     }
     findings
+}
+
+/// Packets of PPP are judged nowhere: by themselves they have no Ethernet header, and over Ethernet
+/// they pass as what is not IP.
+fn of_ppp(present: &[interfaces::Interface]) -> Option<Finding> {
+    let is_ppp = |one: &&interfaces::Interface| one.name.starts_with("ppp");
+    let names: Vec<&str> = present.iter().filter(is_ppp).map(|one| one.name.as_str()).collect();
+    let names = Some(names.join(" ")).filter(|names| !names.is_empty())?;
+    let text = format!("packets of {names} are NOT filtered, nor are those in PPPoE frames");
+    let help = "filter PPP by nftables, or let a router before this host end it";
+    Some(Finding::new(Level::Warn, "ppp", text).help(help))
 }
 
 fn of_interface(one: &interfaces::Interface, foreign: &[u32]) -> Vec<Finding> {
@@ -270,6 +282,15 @@ mod tests {
     fn the_worst_finding_decides() {
         assert!(Level::Fail > Level::Warn && Level::Warn > Level::Note && Level::Note > Level::Ok);
         assert_eq!(format!("{:5}|", Level::Ok), "ok   |");
+    }
+
+    #[test]
+    fn an_uplink_by_ppp_is_told_to_be_open() {
+        let named = |name: &str| interfaces::Interface { name: name.into(), ifindex: 2, mtu: None };
+        assert_eq!(of_ppp(&[named("eth0"), named("wg0")]), None);
+        let found = of_ppp(&[named("eth0"), named("ppp0"), named("ppp1")]).unwrap();
+        assert_eq!((found.level, found.help.is_some()), (Level::Warn, true));
+        assert!(found.text.contains("ppp0 ppp1 are NOT filtered"), "{}", found.text);
     }
 
     #[test]
