@@ -6,5 +6,6 @@
 mod killed;
 mod lifecycle;
 mod login;
+mod obstacles;
 mod rollout;
 mod site;

@@ -15,6 +15,9 @@ use crate::exec;
 /// Time beyond the trial that a host may take to put everything back.
 const UNDO: Duration = Duration::from_secs(45);
 
+/// With what `setup switch` ends if another installation is under way.
+const BUSY: i32 = 75;
+
 /// A host that says nothing for so long may be cut off.
 const SILENCE: Duration = Duration::from_secs(5);
 /// A connection that says nothing for so long is of no use.
@@ -34,6 +37,8 @@ pub(super) enum Plan {
 pub(super) enum End {
     /// It stays: what was done, in order.
     Kept(String),
+    /// The host was not touched: why.
+    Refused(String),
     /// The host has put everything back: why, and what it said.
     PutBack(String),
     /// The host does not answer: it puts everything back by itself.
@@ -45,12 +50,18 @@ impl End {
     pub(super) fn is_kept(&self) -> bool {
         matches!(self, Self::Kept(_))
     }
+
+    /// Whether the host is as it was because nothing was begun.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
 }
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kept(story) => write!(f, "{story}"),
+            Self::Refused(why) => write!(f, "REFUSED: {why}"),
             Self::PutBack(why) => write!(f, "PUT BACK: {why}"),
             Self::Unknown(why) => write!(f, "NO ANSWER, it puts itself back: {why}"),
         }
@@ -110,11 +121,12 @@ impl<'a> Change<'a> {
     }
 
     fn try_out(&self, start: Instant) -> Result<End> {
-        let switch = Switch::start(&mut self.setup("switch"))?;
+        let mut switch = Switch::start(&mut self.setup("switch"))?;
         let mut story = Vec::new();
-        let proof = match self.until_live(&switch, &mut story) {
-            Ok(true) => self.prove(),
-            Ok(false) => return Ok(End::PutBack(story.join("\n  "))),
+        let proof = match self.until_live(&mut switch, &mut story) {
+            Ok(Heard::Live) => self.prove(),
+            Ok(Heard::Undone) => return Ok(End::PutBack(story.join("\n  "))),
+            Ok(Heard::Busy) => return Ok(End::Refused(story.join("\n  "))),
             Err(error) => Err(error),
         };
         match proof {
@@ -127,20 +139,25 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Waits until everything new is at work there; false if the host has put
-    /// everything back. A connection that is silent may have been cut by the policy:
-    /// a new one tells.
-    fn until_live(&self, switch: &Switch, story: &mut Vec<String>) -> Result<bool> {
-        loop {
+    /// Waits until everything new is at work there, but not for ever. A connection that
+    /// is silent may have been cut by the policy: a new one tells.
+    fn until_live(&self, switch: &mut Switch, story: &mut Vec<String>) -> Result<Heard> {
+        let limit = self.within + UNDO;
+        let start = Instant::now();
+        while start.elapsed() < limit {
             match switch.lines.recv_timeout(SILENCE) {
-                Ok(line) if line == "live" => return Ok(true),
-                Ok(line) if line == "undone" => return Ok(false),
+                Ok(line) if line == "live" => return Ok(Heard::Live),
+                Ok(line) if line == "undone" => return Ok(Heard::Undone),
                 Ok(line) if line == "begun" => {}
                 Ok(line) => story.push(line),
                 Err(RecvTimeoutError::Timeout) => self.come_in("true").map(|_| ())?,
+                Err(RecvTimeoutError::Disconnected) if switch.code() == Some(BUSY) => {
+                    return Ok(Heard::Busy);
+                }
                 Err(RecvTimeoutError::Disconnected) => bail!("the SSH connection was cut"),
             }
         }
+        bail!("it is not at work after {}", exec::seconds(limit))
     }
 
     /// Runs a line of shell over a new connection, and returns what it printed.
@@ -187,7 +204,7 @@ impl<'a> Change<'a> {
                 return Ok(End::Unknown(why));
             }
             std::thread::sleep(Duration::from_millis(500));
-            let last = self.target.shell("tail -n 2 /run/firewall-install/log").output()?;
+            let last = self.setup("log").output()?;
             let last = String::from_utf8_lossy(&last.stdout).into_owned();
             if last.trim().ends_with("undone") {
                 story.extend(last.lines().map(str::to_owned));
@@ -270,6 +287,17 @@ fn ask_for_a_session(within: Duration) -> Result<()> {
     Ok(())
 }
 
+/// What a host that changes has come to.
+#[derive(Clone, Copy, Debug)]
+enum Heard {
+    /// Everything new is at work.
+    Live,
+    /// It has put everything back.
+    Undone,
+    /// Another installation is under way there: nothing was begun.
+    Busy,
+}
+
 /// The change under way on the host. Its end of input makes the host put everything
 /// back.
 #[derive(Debug)]
@@ -297,15 +325,24 @@ impl Switch {
     fn reject(&mut self) {
         drop(self.child.stdin.take());
     }
+
+    /// With what it has ended, or ends in a moment.
+    fn code(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
+    }
 }
 
 impl Drop for Switch {
     fn drop(&mut self) {
         // It ends by itself where the change is kept; it may hang where it was cut.
-        let start = Instant::now();
-        while !matches!(self.child.try_wait(), Ok(Some(_))) && start.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.code();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

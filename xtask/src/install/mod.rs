@@ -284,13 +284,18 @@ fn change_all(how: &How, hosts: &Hosts, targets: &[Target], options: &Options) -
         end
     });
     let count = |wanted: fn(&End) -> bool| ends.iter().filter(|end| wanted(end)).count();
-    let (kept, back) = (count(End::is_kept), count(|end| !end.is_kept()));
-    let untouched = wanted.len() - ends.len();
+    let (kept, refused) = (count(End::is_kept), count(End::is_refused));
+    let back = ends.len() - kept - refused;
+    let untouched = wanted.len() - kept - back;
     exec::result(format_args!(
         "{kept} changed, {} as wanted before, {back} put back, {untouched} not touched",
         changes.len() - wanted.len()
     ));
-    Ok(if back == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(match (back, refused) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::FAILURE,
+        _ => ExitCode::from(3),
+    })
 }
 
 #[cfg(test)]

@@ -18,9 +18,10 @@
 #
 #   setup plan DIR       what would change; 0 nothing, 2 something, 1 refused
 #   setup switch DIR     change it, stay until it is committed or undone; the end
-#                        of standard input means: undo
+#                        of standard input means: undo; 75 another is under way
 #   setup verify DIR     is it at work? asks the agent for its metrics
 #   setup commit         keep it, asked by a new connection
+#   setup log            the last lines of what was done
 #   setup recover        complete what was cut short
 #   setup remove [keep]  take everything off this host; `keep`: not /etc/firewall
 set -eu
@@ -37,8 +38,11 @@ MANIFEST=$BASE/manifest
 RUN=/run/firewall-install
 LOG=$RUN/log
 LOCK=$RUN/lock
+# Whose change it is: the directory that was sent for it.
+OWNER=$RUN/owner
 PINS=/sys/fs/bpf/firewall
 BINARY=/usr/local/sbin/firewall
+ANOTHER="another installation is under way on this host"
 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
@@ -351,20 +355,31 @@ recover() {
     rm -rf "$NEXT"
 }
 
+# To read the lock is enough to hold it: nobody but root may.
+run_directory() {
+    mkdir -p "$RUN"
+    chmod 700 "$RUN"
+}
+
 # Whoever only looks whether the lock is free holds it for a moment.
 take_lock() {
-    mkdir -p "$RUN"
+    run_directory
     exec 9>"$LOCK"
-    flock -w 2 9 || fail "another installation is under way on this host"
+    flock -w 2 9 || fail "$ANOTHER"
 }
+
+busy() { say "$ANOTHER"; exit 75; }
 
 is_over() { flock -n "$LOCK" true; }
 
 # Started apart from the connection that asked for it.
 guard() {
     take_lock
+    rm -f "$RUN/commit" "$RUN/reject"
+    : >"$LOG"
     exec >>"$LOG" 2>&1
     log begun
+    say "$1" >"$OWNER"
     recover
     (exec 7>"$RUN/worker"; flock 7; work "$1") &
     # Either may be killed: the worker undoes what it cannot finish, and so does
@@ -393,21 +408,23 @@ follow() {
 }
 
 switch() {
-    mkdir -p "$RUN"
-    is_over || fail "another installation is under way on this host"
-    rm -f "$RUN/commit" "$RUN/reject"
-    : >"$LOG"
+    run_directory
+    flock -w 2 "$LOCK" true || busy
     if has_systemd && command -v systemd-run >/dev/null; then
         systemd-run --quiet --collect --unit="firewall-install-$$" --property=KillMode=process \
             sh "$0" guard "$1"
     else
         setsid sh "$0" guard "$1" </dev/null >/dev/null 2>&1 &
     fi
+    # Another one that looked at the same moment may have the lock.
+    end=$(($(seconds) + 10))
+    until [ "$(cat "$OWNER" 2>/dev/null)" = "$1" ]; do
+        [ "$(seconds)" -lt "$end" ] || busy
+        sleep 0.05
+    done
     exec 8<&0
     (cat <&8 >/dev/null; : >"$RUN/reject") &
     listener=$!
-    end=$(($(seconds) + 10))
-    while [ ! -s "$LOG" ] && [ "$(seconds)" -lt "$end" ]; do sleep 0.05; done
     rc=0
     follow || rc=1
     kill "$listener" 2>/dev/null || true
@@ -498,8 +515,9 @@ done
 case $verb in
     plan | switch | guard | verify) [ -d "${1:-}" ] || fail "$verb needs a directory"; "$verb" "$1" ;;
     commit) commit ;;
+    log) tail -n 2 "$LOG" ;;
     # Its own processes may be at it still.
-    recover) mkdir -p "$RUN"; ! is_over || { take_lock; recover; } ;;
+    recover) run_directory; ! is_over || { take_lock; recover; } ;;
     remove) remove "${1:-}" ;;
     *) fail "unknown verb: $verb" ;;
 esac

@@ -131,7 +131,7 @@ fn fixed() -> Vec<Level> {
             "install",
             "installing over SSH, and a kill at any moment of it",
             Kind::Rooted,
-            &[IP, SSHD, SSH, CURL, STRIP, PYTHON, SUDO],
+            &[IP, SSHD, SSH, CURL, STRIP, PYTHON, SUDO, SETPRIV],
             Some(1),
         ),
         level(

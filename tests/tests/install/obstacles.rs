@@ -1,0 +1,53 @@
+//! What stands in the way: somebody else, or a file system that is full or forbids.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::site::{Site, Version, on};
+
+/// So soon is said what cannot be done.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn another_installation_is_waited_for_by_nobody() -> Result<()> {
+    let site = Site::new("busy", 1)?;
+    let server = &site.servers[0];
+    let bare = server.state()?;
+    server.host.sh("mkdir /run/firewall-install")?;
+    let other = server.host.spawn(
+        "other",
+        Command::new("flock").args(["-F", "/run/firewall-install/lock", "sleep", "600"]),
+    )?;
+    let start = Instant::now();
+    let mut install = site.install(Version::One, &[server.login()], &["--confirm-within", "5"])?;
+    let said = site.run(&mut install, 1)?;
+    ensure!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
+    for wanted in [
+        "REFUSED: another installation is under way on this host",
+        "0 changed, 0 as wanted before, 0 put back, 1 not touched",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    assert_eq!(server.state()?, bare);
+    let said = site.run(&mut site.xtask(&["uninstall", "--host", &server.login()])?, 1)?;
+    assert!(said.contains("another installation is under way"), "{said}");
+    other.kill()?;
+    on(server, site.run(&mut site.install(Version::One, &[server.login()], &[])?, 0))?;
+    Ok(())
+}
+
+#[test]
+fn who_is_not_root_cannot_hold_an_installation_up() -> Result<()> {
+    let site = Site::new("held-up", 1)?;
+    let server = &site.servers[0];
+    // As an older version has left it.
+    server.host.sh("mkdir -m 755 /run/firewall-install && touch /run/firewall-install/lock")?;
+    on(server, site.run(&mut site.install(Version::One, &[server.login()], &[])?, 0))?;
+    let said = server.host.sh(
+        "setpriv --reuid 65534 --clear-groups flock -n /run/firewall-install/lock true 2>&1 || true",
+    )?;
+    assert!(said.contains("Permission denied"), "{said}");
+    Ok(())
+}
