@@ -51,3 +51,40 @@ fn who_is_not_root_cannot_hold_an_installation_up() -> Result<()> {
     assert!(said.contains("Permission denied"), "{said}");
     Ok(())
 }
+
+/// What installers have left in the places where a bundle may be.
+const STAGED: &str = "ls -d /var/tmp/firewall-install.* /root/firewall-install.* 2>/dev/null; true";
+
+#[test]
+fn a_host_without_room_is_left_as_it_was() -> Result<()> {
+    let site = Site::new("no-room", 1)?;
+    let server = &site.servers[0];
+    server.host.sh("mount -t tmpfs -o size=4m none /var/tmp")?;
+    let mut install = site.install(Version::One, &[server.login()], &["--dry-run"])?;
+    let said = site.run(&mut install, 1)?;
+    let wanted = format!("no room in /var/tmp on {}", server.login());
+    assert!(said.contains(&wanted) && !said.contains("cannot reach"), "{said}");
+    assert_eq!(server.host.sh("ls /var/tmp")?, "");
+    Ok(())
+}
+
+#[test]
+fn where_no_program_may_run_another_place_is_taken() -> Result<()> {
+    let site = Site::new("noexec", 1)?;
+    let server = &site.servers[0];
+    let login = [server.login()];
+    server.host.sh(
+        "mount -t tmpfs -o noexec none /var/tmp && mount -t tmpfs -o mode=700 none /root && \
+         mkdir /root/firewall-install.killed /root/firewall-install.living && \
+         touch -d '3 hours ago' /root/firewall-install.killed",
+    )?;
+    on(server, site.run(&mut site.install(Version::One, &login, &[])?, 0))?;
+    // Only what a killed installer has left is taken away.
+    assert_eq!(server.host.sh(STAGED)?, "/root/firewall-install.living\n");
+    server.host.sh("mount -o remount,noexec /root")?;
+    let said = site.run(&mut site.install(Version::Two, &login, &[])?, 1)?;
+    let wanted = "no program may run in /var/tmp or /root, mounted noexec";
+    assert!(said.contains(wanted), "{said}");
+    assert_eq!(server.host.sh(STAGED)?, "/root/firewall-install.living\n");
+    Ok(())
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::send::send;
 use super::target::{Target, line};
 use crate::exec;
 
@@ -248,27 +249,6 @@ pub(super) fn remove(target: &Target, keep_config: bool) -> Result<String> {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Copies a directory to a host, and says where it is there.
-fn send(target: &Target, bundle: &Path) -> Result<String> {
-    let mut pack = Command::new("tar")
-        .args(["--owner=0", "--group=0", "-C"])
-        .arg(bundle)
-        .args(["-cf", "-", "."])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start tar")?;
-    let unpack =
-        "d=$(mktemp -d /var/tmp/firewall-install.XXXXXX) && tar -xf - -C \"$d\" && echo \"$d\"";
-    let mut command = target.shell(unpack);
-    let packed = pack.stdout.take().context("tar has no output")?;
-    let place = exec::capture(command.stdin(packed));
-    // With it goes our end of the pipe: else tar waits for ever where ssh has ended.
-    drop(command);
-    pack.wait()?;
-    let place = place.with_context(|| format!("cannot reach {}", target.name()))?;
-    Ok(place.trim().to_owned())
 }
 
 /// Where somebody sits at a terminal and came by SSH, only they can tell whether a

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`bundle`] | everything that goes to a host: binary, units, rules, pages |
 //! | [`target`] | a host, and commands on it |
+//! | [`send`] | a bundle on its way to a host, and `stage.sh`, which receives it |
 //! | [`change`] | one host: send, plan, switch, prove it by a new connection, keep |
 //! | [`rollout`] | several hosts: one first, stop at the first failure |
 //! | `setup.sh` | the other half, on the host: a transaction that undoes itself |
@@ -12,6 +13,7 @@
 mod bundle;
 mod change;
 mod rollout;
+mod send;
 mod target;
 
 use std::fmt::Write as _;
