@@ -88,3 +88,42 @@ fn where_no_program_may_run_another_place_is_taken() -> Result<()> {
     assert_eq!(server.host.sh(STAGED)?, "/root/firewall-install.living\n");
     Ok(())
 }
+
+#[test]
+fn what_fails_before_it_begins_leaves_nothing() -> Result<()> {
+    let site = Site::new("no-room-to-begin", 1)?;
+    let server = &site.servers[0];
+    let state = "/var/lib/firewall";
+    server.host.sh(&format!("mkdir {state} && mount -t tmpfs -o size=4m none {state}"))?;
+    let said = site.run(&mut site.install(Version::One, &[server.login()], &[])?, 3)?;
+    assert!(said.contains("PUT BACK") && said.contains("No space left"), "{said}");
+    assert_eq!(server.host.sh(&format!("ls {state}"))?, "");
+    Ok(())
+}
+
+#[test]
+fn an_uninstallation_says_what_it_has_done_and_goes_on_where_it_failed() -> Result<()> {
+    let site = Site::new("half-removed", 1)?;
+    let server = &site.servers[0];
+    let (login, bare) = (server.login(), server.state()?);
+    let dry = |host: &str| site.xtask(&["uninstall", "--dry-run", "--host", host]);
+    let said = site.run(&mut dry(&login)?, 0)?;
+    assert!(said.contains("nothing to do: the firewall is not installed"), "{said}");
+    let said = site.run(&mut dry("root@192.0.2.99")?, 1)?;
+    assert!(said.contains("192.0.2.99"), "{said}");
+
+    on(server, site.run(&mut site.install(Version::One, std::slice::from_ref(&login), &[])?, 0))?;
+    // Somebody was quicker, and something is in use.
+    server.host.sh("groupdel firewall && mount --bind /etc/firewall/rules /etc/firewall/rules")?;
+    let uninstall = ["uninstall", "--host", &login];
+    let said = site.run(&mut site.xtask(&uninstall)?, 1)?;
+    assert!(said.contains("this host is OPEN") && said.contains("busy"), "{said}");
+    assert_eq!(site.open(server)?, [true, true]);
+    let said = site.run(&mut dry(&login)?, 2)?;
+    assert!(said.contains("would be OPEN"), "{said}");
+    server.host.sh("umount /etc/firewall/rules")?;
+    let said = site.run(&mut site.xtask(&uninstall)?, 0)?;
+    assert!(said.contains("removed"), "{said}");
+    assert_eq!(server.state()?, bare, "something is left");
+    Ok(())
+}

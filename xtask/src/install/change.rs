@@ -228,27 +228,34 @@ impl Drop for Change<'_> {
     }
 }
 
-/// Takes the firewall off a host; what was said.
+/// The verb that asks what [`remove`] would do.
+pub(super) const WOULD_REMOVE: &str = "would-remove";
+
+/// Takes the firewall off a host, or only asks whether there is one: code 2, as of a
+/// plan. Returns what was said.
 ///
 /// # Errors
 ///
-/// If the host cannot be reached, or refuses.
-pub(super) fn remove(target: &Target, keep_config: bool) -> Result<String> {
+/// If the host cannot be reached, or refuses; with what it has done by then.
+pub(super) fn remove(target: &Target, verb: &str) -> Result<(i32, String)> {
     let script = include_str!("setup.sh");
-    let keep = if keep_config { "keep" } else { "" };
     // The script must be a file: it may call itself with sudo.
-    let place = "f=$(mktemp) && cat >\"$f\" && sh \"$f\" remove";
-    let mut command = target.shell(&format!("{place} {keep}; rc=$?; rm -f \"$f\"; exit $rc"));
+    let place = "f=$(mktemp) && cat >\"$f\" && sh \"$f\"";
+    let mut command = target.shell(&format!("{place} {verb}; rc=$?; rm -f \"$f\"; exit $rc"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot start it")?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all(script.as_bytes())?;
+        // Who is not let in reads nothing: ssh says why.
+        let _ = input.write_all(script.as_bytes());
     }
     let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    let said = [text(&output.stdout), text(&output.stderr)].join("\n").trim().to_owned();
+    match output.status.code() {
+        Some(0) => Ok((0, said)),
+        Some(2) if verb == WOULD_REMOVE => Ok((2, said)),
+        _ => bail!("{said}"),
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Where somebody sits at a terminal and came by SSH, only they can tell whether a

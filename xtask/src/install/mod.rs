@@ -207,18 +207,20 @@ pub(crate) fn upgrade(args: &Upgrade) -> Result<ExitCode> {
 ///
 /// If a host cannot be reached, or refuses; those before it are done.
 pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
+    let verb = match args {
+        Uninstall { dry_run: true, .. } => change::WOULD_REMOVE,
+        Uninstall { keep_config: true, .. } => "remove keep",
+        _ => "remove",
+    };
     let mut exit = ExitCode::SUCCESS;
     for target in args.hosts.targets() {
-        if args.dry_run {
-            exec::result(format_args!(
-                "{}  would be OPEN, without firewall and rules",
-                target.name()
-            ));
-            exit = ExitCode::from(2);
-            continue;
+        let (code, said) = change::remove(&target, verb).with_context(|| target.name())?;
+        for line in said.lines() {
+            exec::result(format_args!("{}  {line}", target.name()));
         }
-        let said = change::remove(&target, args.keep_config).with_context(|| target.name())?;
-        exec::result(format_args!("{}  {}", target.name(), said.trim()));
+        if code != 0 {
+            exit = ExitCode::from(2);
+        }
     }
     Ok(exit)
 }

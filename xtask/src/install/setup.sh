@@ -24,6 +24,7 @@
 #   setup log            the last lines of what was done
 #   setup recover        complete what was cut short
 #   setup remove [keep]  take everything off this host; `keep`: not /etc/firewall
+#   setup would-remove   whether there is anything to take off: 2 yes, 0 no
 set -eu
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
@@ -353,6 +354,8 @@ recover() {
         undo
     fi
     rm -rf "$NEXT"
+    # Of one that was not even begun.
+    rmdir "$BASE" "$STATE" 2>/dev/null || true
 }
 
 # To read the lock is enough to hold it: nobody but root may.
@@ -474,30 +477,43 @@ verify() {
 
 # ---- taking it off -----------------------------------------------------------
 
+is_installed() { [ -e "$MANIFEST" ] || [ -d "$PINS" ] || [ -e "$BINARY" ]; }
+
+nothing_to_remove() { say "nothing to do: the firewall is not installed"; exit 0; }
+
+would_remove() {
+    is_installed || nothing_to_remove
+    say "would be OPEN, without firewall and rules"
+    exit 2
+}
+
+# What fails ends it, and what is left tells the next one that there is more to do: the
+# manifest goes last.
 remove() {
     take_lock
     recover
-    if [ ! -e "$MANIFEST" ] && [ ! -d "$PINS" ] && [ ! -e "$BINARY" ]; then
+    if ! is_installed; then
         rm -rf "$RUN"
-        say "nothing to do: the firewall is not installed"
-        exit 0
+        nothing_to_remove
     fi
     agent_stop
     ! has_systemd || systemctl disable --quiet --now firewall.service firewall-boot.service 2>/dev/null || true
     if [ -x "$BINARY" ] && [ -d "$PINS" ]; then "$BINARY" detach --all >/dev/null || true; fi
     rm -rf "$PINS" /run/firewall /run/firewall-agent.log
+    say "this host is OPEN: every packet passes"
     if [ -e "$MANIFEST" ]; then
-        while read -r path; do rm -f "/$path"; done <"$MANIFEST"
+        grep -vxF "${MANIFEST#/}" "$MANIFEST" | while read -r path; do rm -f "/$path"; done
     fi
     # Of an installation by hand, too.
     rm -f "$BINARY" /etc/systemd/system/firewall.service
-    if [ -e "$BASE/had-no-group" ]; then groupdel firewall; fi
+    # Somebody may have removed it, or have it as his own.
+    if [ -e "$BASE/had-no-group" ] && grep -q '^firewall:' /etc/group; then groupdel firewall || true; fi
     [ "${1:-}" = keep ] || rm -rf /etc/firewall
+    ! has_systemd || systemctl daemon-reload
     made=$(cat "$BASE/made" 2>/dev/null || true)
     rm -rf "$STATE" "$RUN"
     for directory in $made; do rmdir "$directory" 2>/dev/null || true; done
-    ! has_systemd || systemctl daemon-reload
-    say "removed; this host is OPEN: every packet passes"
+    say "removed"
 }
 
 # ---- the command -------------------------------------------------------------
@@ -519,5 +535,6 @@ case $verb in
     # Its own processes may be at it still.
     recover) run_directory; ! is_over || { take_lock; recover; } ;;
     remove) remove "${1:-}" ;;
+    would-remove) would_remove ;;
     *) fail "unknown verb: $verb" ;;
 esac
