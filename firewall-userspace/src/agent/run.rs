@@ -1,7 +1,7 @@
 //! Start, the loop, the end.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use crate::kernel::pins::Pins;
 use crate::paths;
 
 /// Where metrics are served unless host.yaml says otherwise.
-const METRICS: &str = "127.0.0.1:9477";
+const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477);
 /// Events read at one go, so that a flood of them leaves time for the rest.
 const EVENTS_AT_ONCE: usize = 256;
 /// Pause behind a full go: what the ring cannot hold meanwhile is counted.
@@ -45,6 +45,14 @@ pub(crate) struct Settings {
     pub config: PathBuf,
     /// Address of `/metrics`, if not host.yaml's.
     pub listen: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// Where `/metrics` is served.
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        let host = candidate::read_host(&self.config).ok();
+        self.listen.or_else(|| host?.prometheus_listen).unwrap_or(METRICS)
+    }
 }
 
 /// Runs the agent until it is told to end; enforcement goes on afterwards.
@@ -69,11 +77,7 @@ async fn agent(settings: Rc<Settings>) -> Result<()> {
     let state = Rc::new(RefCell::new(state));
     give_back_memory();
 
-    let host = candidate::read_host(&settings.config).ok();
-    let listen = match settings.listen.or_else(|| host?.prometheus_listen) {
-        Some(address) => address,
-        None => METRICS.parse()?,
-    };
+    let listen = settings.metrics_address();
     spawn_local(server::serve(listener, Rc::clone(&state), Rc::clone(&settings)));
     spawn_local(http::serve(listen, Rc::clone(&state)));
     spawn_local(read_events(events, Rc::clone(&state)));

@@ -1,6 +1,6 @@
 //! `firewall agent`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
 use log::LevelFilter;
@@ -26,9 +26,21 @@ pub(super) struct Arguments {
     /// What is logged: error, warn, info, debug (`RUST_LOG` overrules it)
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: LevelFilter,
+    /// Print where a client on this host finds /metrics, and end: for the installer
+    #[arg(long, hide = true)]
+    print_address: bool,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
+    let settings = Settings {
+        pins: context.pins.clone(),
+        config: context.config.clone(),
+        listen: arguments.listen,
+    };
+    if arguments.print_address {
+        context.out.line(&reached_from_here(settings.metrics_address()).to_string())?;
+        return Ok(Exit::Ok);
+    }
     let mut logger = env_logger::Builder::new();
     logger.filter_level(arguments.log).parse_default_env().format_target(false);
     if std::env::var_os("JOURNAL_STREAM").is_some() {
@@ -40,12 +52,18 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         let refused = Failure::not_permitted("the agent loads BPF programs: it starts as root");
         return Err(refused.help(as_root()).into());
     }
-    agent::run(Settings {
-        pins: context.pins.clone(),
-        config: context.config.clone(),
-        listen: arguments.listen,
-    })?;
+    agent::run(settings)?;
     Ok(Exit::Ok)
+}
+
+/// What is served on every address is on the loopback, too.
+fn reached_from_here(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 /// `<n>` in front is the priority, `sd-daemon(3)`.
@@ -65,4 +83,20 @@ fn journal(
         writeln!(formatter, "<{priority}>{line}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_on_this_host_is_told_an_address_that_it_can_reach() {
+        for (served, reached) in [
+            ("0.0.0.0:9500", "127.0.0.1:9500"),
+            ("[::]:9500", "[::1]:9500"),
+            ("192.0.2.1:9477", "192.0.2.1:9477"),
+        ] {
+            assert_eq!(reached_from_here(served.parse().unwrap()).to_string(), reached);
+        }
+    }
 }

@@ -97,6 +97,28 @@ fn an_upgrade_keeps_the_policy_and_never_pauses() -> Result<()> {
 }
 
 #[test]
+fn metrics_are_asked_for_where_the_host_file_has_them() -> Result<()> {
+    let site = Site::new("metrics", 1)?;
+    let server = &site.servers[0];
+    let file = site.admin.directory().join("host.yaml");
+    for (listen, asked) in
+        [("'127.0.0.1:9500'", "127.0.0.1:9500"), ("\"0.0.0.0:9501\"", "127.0.0.1:9501")]
+    {
+        std::fs::write(
+            &file,
+            format!(
+                "version: 1\nroles: [web]\ndescription: 'we listen: to you'\n\
+                 outputs: {{ prometheus: {{ listen: {listen} }} }}\n"
+            ),
+        )?;
+        let mut install = site.with_host_file(Version::One, &server.login(), &file)?;
+        let said = on(server, site.run(&mut install, 0))?;
+        assert!(said.contains(&format!("GET {asked}/metrics ok")), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn this_machine_is_installed_without_ssh() -> Result<()> {
     let site = Site::new("here", 1)?;
     let server = &site.servers[0];

@@ -157,6 +157,19 @@ impl Site {
         Ok(command)
     }
 
+    /// `cargo xtask install` with a host.yaml that was written by hand.
+    pub(crate) fn with_host_file(
+        &self,
+        version: Version,
+        host: &str,
+        file: &Path,
+    ) -> Result<Command> {
+        let mut command = self.xtask(&["install", "--without-systemd", "--host", host])?;
+        command.arg("--rules").arg(self.rules(version)).arg("--binary").arg(self.binary(version));
+        command.arg("--host-file").arg(file);
+        Ok(command)
+    }
+
     /// `cargo xtask upgrade` to a version.
     pub(crate) fn upgrade(&self, version: Version, hosts: &[String]) -> Result<Command> {
         let mut command = self.xtask(&["upgrade", "--without-systemd"])?;

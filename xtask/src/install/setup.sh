@@ -443,16 +443,6 @@ commit() {
 
 # ---- is it at work? ----------------------------------------------------------
 
-# Where metrics are served, as a client says it.
-metrics_address() {
-    listen=$(sed -n 's/^[^#]*listen: *"\{0,1\}\([^" }]*\).*/\1/p' /etc/firewall/host.yaml | head -n 1)
-    case ${listen:-127.0.0.1:9477} in
-        0.0.0.0:*) say "127.0.0.1:${listen##*:}" ;;
-        "[::]:"*) say "[::1]:${listen##*:}" ;;
-        *) say "${listen:-127.0.0.1:9477}" ;;
-    esac
-}
-
 scrape() {
     if command -v curl >/dev/null; then
         curl -sS --fail --max-time 5 --noproxy '*' "http://$1/metrics"
@@ -465,7 +455,7 @@ scrape() {
 }
 
 verify() {
-    address=$(metrics_address)
+    address=$("$BINARY" agent --print-address) || fail "the binary does not say where metrics are"
     metrics=$(scrape "$address" 2>&1) || fail "GET $address/metrics: $metrics"
     case $metrics in
         *firewall_policy_info*) ;;
