@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::exec;
 
@@ -146,20 +146,10 @@ impl<'a> Bundle<'a> {
     }
 
     fn rules(&self, rules: &Path) -> Result<()> {
-        let entries = fs::read_dir(rules).with_context(|| format!("no {}", rules.display()))?;
-        let mut found = 0;
-        for entry in entries {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
-                let text = fs::read(&path).with_context(|| path.display().to_string())?;
-                let place = Path::new("common/tree/etc/firewall/rules").join(name);
-                self.write(&place, &text, 0o644)?;
-                found += 1;
-            }
-        }
-        if found == 0 {
-            bail!("{} holds no rule file (*.yaml)", rules.display());
+        for path in rule_files(rules)? {
+            let text = fs::read(rules.join(&path)).with_context(|| path.display().to_string())?;
+            let place = Path::new("common/tree/etc/firewall/rules").join(path);
+            self.write(&place, &text, 0o644)?;
         }
         Ok(())
     }
@@ -185,6 +175,25 @@ impl Drop for Bundle<'_> {
     }
 }
 
+/// Rule files and lists below a directory, by their paths in it: a rule file may include
+/// one of a directory below.
+///
+/// # Errors
+///
+/// If there is no rule file, or links go in a circle.
+fn rule_files(rules: &Path) -> Result<Vec<PathBuf>> {
+    ensure!(rules.is_dir(), "{} is no directory of rule files", rules.display());
+    let mut find = Command::new("find");
+    find.arg("-L").arg(rules).args(["-mindepth", "1", "-name", ".*", "-prune", "-o"]);
+    find.args(["-type", "f", "(", "-name", "*.yaml", "-o", "-name", "*.txt", ")"]);
+    let list = exec::capture(find.args(["-printf", "%P\\n"]))?;
+    let files: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
+    let is_rules = |path: &PathBuf| path.extension().is_some_and(|end| end == "yaml");
+    let has_rules = files.iter().any(is_rules);
+    ensure!(has_rules, "{} holds no rule file (*.yaml)", rules.display());
+    Ok(files)
+}
+
 /// Files and links below a directory, by their paths in it.
 fn files(tree: &Path) -> Result<Vec<String>> {
     let list = exec::capture(
@@ -205,6 +214,21 @@ mod tests {
     #[test]
     fn the_script_is_valid_shell() {
         exec::capture(Command::new("sh").args(["-n", "-c", SETUP])).unwrap();
+    }
+
+    #[test]
+    fn rules_are_sent_with_what_they_include() {
+        let rules = std::env::temp_dir().join(format!("firewall-rules-{}", std::process::id()));
+        assert!(rule_files(&rules).is_err());
+        for path in ["web.yaml", "sub/deep/s.yaml", "sub/list.txt", "README.md", ".git/x.yaml"] {
+            fs::create_dir_all(rules.join(path).parent().unwrap()).unwrap();
+            fs::write(rules.join(path), "").unwrap();
+        }
+        let mut found = rule_files(&rules).unwrap();
+        found.sort();
+        fs::remove_dir_all(&rules).unwrap();
+        let wanted = ["sub/deep/s.yaml", "sub/list.txt", "web.yaml"].map(PathBuf::from);
+        assert_eq!(found, wanted);
     }
 
     #[test]

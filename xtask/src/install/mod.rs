@@ -72,7 +72,8 @@ pub(crate) struct Install {
     /// A host.yaml of your own, in place of --role, --iface and --metrics
     #[arg(long, value_name = "FILE", conflicts_with_all = ["roles", "interfaces", "metrics"])]
     host_file: Option<PathBuf>,
-    /// Directory of rule files; all of it goes to /etc/firewall/rules
+    /// Directory of rule files (*.yaml) and lists (*.txt); with those below it, they go to
+    /// /etc/firewall/rules
     #[arg(long, value_name = "DIR", default_value = "rules")]
     rules: PathBuf,
     #[command(flatten)]
