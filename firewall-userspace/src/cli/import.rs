@@ -12,7 +12,8 @@ use firewall_policy::import::{
 use serde::Serialize;
 
 use super::{Context, Json};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, as_root};
+use crate::host::users;
 use crate::report::snapshot::SCHEMA;
 use crate::report::units;
 
@@ -29,8 +30,9 @@ Examples:
 Reads, and changes nothing. What cannot be carried (NAT, marks, owners, limits,
 source ports, …) is listed with its line, in the file and on standard error;
 without it the file admits fewer connections than its source, never more. Exit
-code 0 if everything is carried, 2 if not, 1 if a file cannot be read. Next:
-read TO DECIDE in the file, firewall check web.yaml, docs/operations.md.")]
+code 0 if everything is carried, 2 if not, 1 if a file cannot be read, 4 if only
+root can read the rules. Next: read TO DECIDE in the file, firewall check
+web.yaml, docs/operations.md.")]
 pub(super) struct Arguments {
     /// What is imported from
     #[arg(value_enum)]
@@ -256,7 +258,11 @@ fn printed(program: &str, arguments: &[&str]) -> Result<Input> {
     let output = Command::new(program).args(arguments).output();
     let name = [&[program], arguments].concat().join(" ");
     let failed = |why: String| {
-        Failure::new(format!("could not run {name}: {why}")).help(format!(
+        let failure = Failure::new(format!("could not run {name}: {why}"));
+        if users::effective_uid() != 0 {
+            return failure.exit(Exit::NotPermitted).help(as_root());
+        }
+        failure.help(format!(
             "run it where the rules are, and give its output as a file: {name} >FILE"
         ))
     };
@@ -267,7 +273,8 @@ fn printed(program: &str, arguments: &[&str]) -> Result<Input> {
     Ok(Input { name, bytes: output.stdout })
 }
 
-/// Writes a file that is not there yet: nobody's rules are overwritten.
+/// Writes a file that is not there yet: nobody's rules are overwritten. On a full disk
+/// none is left, so that it can be tried again.
 fn write(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
@@ -278,7 +285,11 @@ fn write(path: &Path, text: &str) -> Result<()> {
         }
         made => made.with_context(|| format!("could not create {}", path.display()))?,
     };
-    file.write_all(text.as_bytes()).with_context(|| format!("could not write {}", path.display()))
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _left = std::fs::remove_file(path);
+    }
+    written.with_context(|| format!("could not write {}", path.display()))
 }
 
 #[cfg(test)]

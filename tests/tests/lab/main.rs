@@ -26,6 +26,7 @@ mod explain;
 mod first_enforcement;
 mod flood;
 mod fragments;
+mod import;
 mod inbound;
 mod interrupted;
 mod lifecycle;
