@@ -48,7 +48,8 @@ host open that flow.
 
 Where rules ask for an interface, the packet is taken to pass the one by which
 its other end is routed, and the answer says what becomes of it on others.
-Frames of a capture that were captured short are filled up with zeros.")]
+Frames of a capture that were captured short are filled up with zeros. Exit
+code 0, or 2 if frames of a capture could not be judged.")]
 pub(super) struct Arguments {
     /// Arriving at this host, or sent by it
     #[arg(value_parser = ["in", "out"])]
