@@ -3,8 +3,9 @@
 //! An advisory lock on a file that names its holder: it goes with the process,
 //! however that ends. Which files there are, [`paths`](crate::paths) says.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Seek as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,10 +19,12 @@ use crate::host::{clock, users};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks at who holds it.
 const STEP: Duration = Duration::from_millis(5);
+/// Whoever may read a file may lock it, and for ever: this is for root alone.
+const MODE: u32 = 0o600;
 
 /// The right to change the policy, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+pub(crate) struct Lock(File);
 
 impl Lock {
     /// Takes the lock.
@@ -85,19 +88,34 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Whoever takes it next without a word must not be taken for this process.
+    fn drop(&mut self) {
+        let _left = self.0.set_len(0);
+    }
+}
+
 /// Who holds a lock, as it has written itself.
 fn holder(path: &Path) -> String {
-    match std::fs::read_to_string(path).unwrap_or_default().trim() {
-        "" => "another process".to_owned(),
-        holder => holder.to_owned(),
-    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    let written = written.trim();
+    let process = written.split_once("process ").and_then(|(_, rest)| rest.split(',').next());
+    let lives = process.is_some_and(|process| Path::new("/proc").join(process).exists());
+    // What was killed has left its name to a process that does not write one.
+    if lives { written.to_owned() } else { "another process, which left no name".to_owned() }
 }
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(MODE).open(path)?;
+    // One that an earlier version made may be read by everybody.
+    if file.metadata()?.permissions().mode() & 0o777 != MODE {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -112,6 +130,33 @@ mod tests {
         assert!(refused.contains("apply web.yaml, process"), "{refused}");
         drop(first);
         Lock::take(&path, "apply").unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn only_the_owner_can_open_a_lock() {
+        let path = std::env::temp_dir().join(format!("firewall-lock-mode-{}", std::process::id()));
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        for _ in 0..2 {
+            drop(Lock::take(&path, "apply").unwrap());
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, MODE);
+            std::fs::remove_file(&path).unwrap();
+        }
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_has_ended_does_not_hold_a_lock() {
+        let path = std::env::temp_dir().join(format!("firewall-lock-dead-{}", std::process::id()));
+        drop(Lock::take(&path, "apply").unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+        std::fs::write(&path, "root (apply web.yaml, process 4194305, since today)\n").unwrap();
+        let other = File::open(&path).unwrap();
+        other.lock().unwrap();
+        let refused = Lock::take(&path, "apply").unwrap_err().to_string();
+        assert!(refused.contains("another process") && !refused.contains("4194305"), "{refused}");
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -111,6 +111,8 @@ impl State {
     /// Counts flows and bans, and lets go of bans that have ended.
     fn count_tables(&mut self) -> Result<()> {
         let start = clock::monotonic();
+        // A table that cannot be counted is not waited for every second.
+        self.tables_due = self.sample.at + TABLES_EVERY;
         let (entries, capacity) = self.store.flow_usage()?;
         self.flows = Flows { entries: Some(entries as u64), capacity: Some(capacity.into()) };
         let mut table = self.store.bans()?;

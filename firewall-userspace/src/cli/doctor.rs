@@ -129,7 +129,7 @@ fn of_kernel(pins: &Path) -> Vec<Finding> {
                 pins.display()
             ),
         )
-        .help("mount -t bpf bpf /sys/fs/bpf")
+        .help("mount -t bpf -o mode=0700 bpf /sys/fs/bpf")
     });
     let jit = crate::host::read("/proc/sys/net/core/bpf_jit_enable");
     if jit.as_deref() == Some("0") {

@@ -11,11 +11,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use firewall_common::abi::ban::{Ban, BanKey, CAPACITY, FILTER_BYTES, TableWord, UNIT_SHIFT};
@@ -30,6 +31,7 @@ use self::batch::{Batch, WORTH_A_THREAD};
 use self::table::{ROOM_MIN, TABLES, Table, buckets, entries, name, room, shape};
 use super::maps::Maps;
 use super::sys::{self, Mapping};
+use crate::failure::Failure;
 use crate::report::units;
 
 /// Under which the table that was in force when the maps were opened is known to them:
@@ -112,15 +114,39 @@ pub(super) fn create(name: &str) -> io::Result<OwnedFd> {
     sys::create_map_of_maps(name, like.as_fd(), 2)
 }
 
+/// How long [`lock`] waits: several times what the largest import takes.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at whether it is free.
+const STEP: Duration = Duration::from_millis(5);
+
 /// Takes a table of bans for the lifetime of what it gives.
+///
+/// # Errors
+/// If somebody holds it for longer than anybody needs it.
 fn lock(directory: &Path) -> Result<Option<File>> {
     // Tests do without pins: nobody else knows their maps.
     let file = match File::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.with_context(|| format!("could not open {}", directory.display()))?,
     };
-    file.lock().context("could not lock the table of bans")?;
-    Ok(Some(file))
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(STEP),
+            Err(TryLockError::WouldBlock) => return Err(locked(directory).into()),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).context("could not lock the table of bans");
+            }
+        }
+    }
+}
+
+fn locked(directory: &Path) -> Failure {
+    let (place, patience) = (directory.display(), PATIENCE.as_secs());
+    Failure::new(format!("another process keeps the table of bans locked for {patience} s now"))
+        .detail("nothing was changed")
+        .help(format!("fuser -v {place}    names it: end it, then chmod 0700 {place}"))
 }
 
 const NOT_PINNED: &str = "the table of bans is not pinned";

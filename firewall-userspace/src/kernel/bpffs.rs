@@ -1,13 +1,18 @@
 //! The BPF file system, which holds every pin.
 
 use std::ffi::CStr;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::{fs, io};
 
 use anyhow::{Context as _, Result};
 
 /// Where every distribution has it.
 const PLACE: &CStr = c"/sys/fs/bpf";
+
+/// Whoever may read a directory may lock it, and for ever: these are for root alone.
+const MODE: u32 = 0o700;
 
 /// Creates a directory for pins.
 ///
@@ -20,9 +25,12 @@ pub(super) fn create_directory(path: &Path) -> Result<()> {
     if Path::new(&*PLACE.to_string_lossy()).is_dir() && !is_mounted(PLACE) {
         mount().context("could not mount the BPF file system at /sys/fs/bpf")?;
     }
-    create_whole(path).with_context(|| {
+    // One that an earlier version made may be read by everybody.
+    let private = || fs::set_permissions(path, Permissions::from_mode(MODE));
+    create_whole(path).and_then(|()| private()).with_context(|| {
         format!(
-            "could not create {}; is the BPF file system mounted? (mount -t bpf bpf /sys/fs/bpf)",
+            "could not create {}; is the BPF file system mounted? \
+             (mount -t bpf -o mode=0700 bpf /sys/fs/bpf)",
             path.display()
         )
     })
@@ -31,13 +39,15 @@ pub(super) fn create_directory(path: &Path) -> Result<()> {
 /// Creates a directory and those above it, which another process removes while they are empty.
 fn create_whole(path: &Path) -> io::Result<()> {
     const TRIES: u32 = 100;
+    let mut directories = DirBuilder::new();
+    directories.recursive(true).mode(MODE);
     for _ in 1..TRIES {
-        match fs::create_dir_all(path) {
+        match directories.create(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => return done,
         }
     }
-    fs::create_dir_all(path)
+    directories.create(path)
 }
 
 fn is_mounted(place: &CStr) -> bool {
