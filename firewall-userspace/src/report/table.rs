@@ -70,13 +70,14 @@ impl Table {
             // A column that is empty throughout takes no space.
             for ((cell, &width), align) in cells.filter(|((_, width), _)| **width > 0) {
                 let cell = cut(cell, width);
-                let pad = width - width_of(&cell);
+                // A width in a format string has 16 bits, and a group may have more.
+                let pad = " ".repeat(width - width_of(&cell));
                 match align {
                     Align::Left | Align::Cut | Align::Spare => {
-                        let _ = write!(shown, "{cell}{:pad$}  ", "");
+                        let _ = write!(shown, "{cell}{pad}  ");
                     }
                     Align::Right => {
-                        let _ = write!(shown, "{:pad$}{cell}  ", "");
+                        let _ = write!(shown, "{pad}{cell}  ");
                     }
                 }
             }
@@ -174,6 +175,16 @@ mod tests {
         );
         assert_eq!(table.fitted(30), "rule         service\nscrape-node  node-exporter, f…\n");
         assert_eq!(table.fitted(3), "rule         service\nscrape-node  node-export…\n");
+    }
+
+    #[test]
+    fn a_cell_may_be_wider_than_a_format_string_pads() {
+        let mut table = Table::new([("", Align::Left), ("", Align::Right), ("", Align::Left)]);
+        let long = "x".repeat(70_000);
+        table.row([long.clone(), long.clone(), "a".into()]);
+        table.row(["a".into(), "b".into(), "c".into()]);
+        let pad = " ".repeat(69_999);
+        assert_eq!(table.render(), format!("{long}  {long}  a\na{pad}  {pad}b  c\n"));
     }
 
     #[test]
