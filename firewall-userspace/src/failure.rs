@@ -110,7 +110,9 @@ pub(crate) fn require_root(message: &str) -> Result<(), Failure> {
 
 /// The command that was typed, with `sudo` in front.
 pub(crate) fn as_root() -> String {
-    let words: Vec<String> = std::env::args().skip(1).map(|word| shell_word(&word)).collect();
+    // A name of a file may be any bytes.
+    let words = std::env::args_os().skip(1);
+    let words: Vec<String> = words.map(|word| shell_word(&word.to_string_lossy())).collect();
     format!("sudo firewall {}", words.join(" "))
 }
 
