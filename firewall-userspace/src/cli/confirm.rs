@@ -91,11 +91,7 @@ pub(super) fn confirm(context: &Context, arguments: &Confirm) -> Result<Exit> {
         }
         return report(context, arguments.common, false, meta.as_ref(), &text, exit);
     };
-    if let Some(token) = wanted
-        && candidate.token.as_deref() != Some(token)
-    {
-        return Err(not_on_trial(token, Some(&candidate)).into());
-    }
+    // Before the token: whichever it is, the policy on trial is in force no more.
     if left.is_none() {
         if !dry_run {
             store.roll_back()?;
@@ -106,6 +102,11 @@ pub(super) fn confirm(context: &Context, arguments: &Confirm) -> Result<Exit> {
             .help("sudo firewall apply --confirm-within 60s")
             .exit(Exit::Unconfirmed)
             .into());
+    }
+    if let Some(token) = wanted
+        && candidate.token.as_deref() != Some(token)
+    {
+        return Err(not_on_trial(token, Some(&candidate)).into());
     }
     let text = format!("{} is confirmed", name(Some(&candidate)));
     if dry_run {
