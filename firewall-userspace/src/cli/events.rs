@@ -137,6 +137,11 @@ fn from_agent(
             past.push(*line);
         }
     }
+    if arguments.follow {
+        return Err(Failure::new("the agent has gone: no more events come")
+            .help("again, once it runs: systemctl status firewall")
+            .into());
+    }
     let skip = past.len().saturating_sub(arguments.lines);
     past.iter().skip(skip).try_for_each(show)
 }
