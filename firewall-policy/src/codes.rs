@@ -135,7 +135,7 @@ codes! {
         able to change it. Links inside are followed.";
     Ownership = "E0015", "ownership", "a file that others can change",
         "On a server every rule file, and every directory on the way to it, must belong to root \
-        and must not be writable by everybody. Else anybody who can log in can open the firewall.";
+        and must be writable by nobody else. Else whoever can write it can open the firewall.";
     Directive = "E0016", "directive", "a YAML directive",
         "A line that begins with `%` changes how YAML is read. Rule files are YAML 1.2 without \
         directives.";

@@ -72,6 +72,9 @@ impl Directory {
             if metadata.mode() & 0o002 != 0 {
                 return Err(Refusal::WorldWritable(name));
             }
+            if metadata.mode() & 0o020 != 0 && metadata.gid() != 0 {
+                return Err(Refusal::GroupWritable(name, metadata.gid()));
+            }
         }
         Ok(())
     }

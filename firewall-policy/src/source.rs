@@ -108,6 +108,8 @@ pub enum Refusal {
     LeavesRoot(String),
     /// Everybody may write it, or a directory on the way to it (named).
     WorldWritable(String),
+    /// The group of this id may write it, or a directory on the way to it (named).
+    GroupWritable(String, u32),
     /// It, or a directory on the way to it (named), belongs to this user id
     /// rather than to root.
     NotRoots(String, u32),

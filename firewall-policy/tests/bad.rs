@@ -171,6 +171,16 @@ fn files_that_others_can_change_are_refused() {
         std::os::unix::fs::chown(&role, Some(1000), None).unwrap();
         let text = rendered(&files, &Subject::File(ROLE.into()), "");
         assert_eq!(compare("row08-not-roots", &text), None);
+        // Of root's own group nobody is a member who is not root's.
+        for (mode, group) in [(0o664, 1000), (0o664, 0)] {
+            std::os::unix::fs::chown(&role, Some(0), Some(group)).unwrap();
+            fs::set_permissions(&role, fs::Permissions::from_mode(mode)).unwrap();
+            let text = rendered(&files, &Subject::File(ROLE.into()), "");
+            match group {
+                0 => assert!(!text.contains("E0015"), "{text}"),
+                _ => assert_eq!(compare("row08-a-group", &text), None),
+            }
+        }
     } else {
         assert!(text.contains("not to root"), "{text}");
     }

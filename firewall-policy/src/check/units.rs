@@ -285,6 +285,12 @@ pub(crate) fn refused(shown: &str, refusal: &Refusal, named: Option<&Span>) -> D
             "so anybody could open the firewall".into(),
             Some(format!("chmod o-w {}", in_root(name))),
         ),
+        Refusal::GroupWritable(name, gid) => (
+            Code::Ownership,
+            format!("members of group {gid} may write {name}"),
+            "so each of them could open the firewall".into(),
+            Some(format!("chmod g-w {}", in_root(name))),
+        ),
         Refusal::NotRoots(name, uid) => (
             Code::Ownership,
             format!("{name} belongs to user {uid}, not to root"),
