@@ -121,6 +121,10 @@ fn network(text: &str) -> Result<(IpAddr, u8), Fault> {
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Ok((address.into(), 32));
     }
+    // As `ban add` has it: of an IPv4 address in IPv6 clothes, packets show the IPv4 one.
+    if let Some(inside) = text.parse::<Ipv6Addr>().ok().and_then(|v6| v6.to_ipv4_mapped()) {
+        return Ok((inside.into(), 32));
+    }
     let set = address::parse(text)?;
     let found = match (set.v4.ranges(), set.v6.ranges()) {
         (&[(first, last)], []) => {
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn networks_of_both_families_are_read_with_their_lines() {
         let text = "; mine\n192.0.2.1\n\n  198.51.100.0/24 # theirs\r\n2001:db8::/32 ; SBL1\n::1\n\
-                    10.0.0.0-10.0.0.255\n0.0.0.0/0\n";
+                    10.0.0.0-10.0.0.255\n0.0.0.0/0\n::ffff:203.0.113.7\n";
         let found = read("list", text.into()).unwrap();
         let found: Vec<_> =
             found.iter().map(|one| (format!("{}/{}", one.address, one.length), one.line)).collect();
@@ -163,6 +167,7 @@ mod tests {
             ("::1/128", 6),
             ("10.0.0.0/24", 7),
             ("0.0.0.0/0", 8),
+            ("203.0.113.7/32", 9),
         ];
         assert_eq!(found, wanted.map(|(network, line)| (network.to_owned(), line)));
     }
