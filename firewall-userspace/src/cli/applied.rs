@@ -108,7 +108,7 @@ pub(super) fn report(
             Some(before) => format!("The kernel returns to policy {}", short_hash(before)),
             None => "The kernel lets every packet pass again,".to_owned(),
         };
-        let at = clock::Local::of(deadline).time_of_day();
+        let at = clock::Local::of(deadline).as_of(clock::unix_ms());
         out.line(&format!("{back} by itself at {at} unless you run, from a NEW session:"))?;
         out.line(&format!("    firewall confirm {token}"))?;
     }

@@ -46,9 +46,9 @@ pub(super) struct Arguments {
     /// Say what would happen, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Return to the policy before it after this time, unless `firewall confirm` comes first; the
-    /// kernel does it, whoever is alive
-    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    /// Return to the policy before it after this time (24h at most), unless `firewall confirm`
+    /// comes first; the kernel does it, whoever is alive
+    #[arg(long, value_name = "TIME", value_parser = trial)]
     pub(super) confirm_within: Option<Duration>,
     /// Load it even if it is the one in force: a new binary brings new programs
     #[arg(long)]
@@ -78,6 +78,16 @@ pub(super) enum Occasion {
     Interface,
     /// A new binary: what was confirmed last is loaded again, with its programs.
     Upgrade,
+}
+
+/// Longest trial: one that is forgotten for longer is no trial.
+const LONGEST: Duration = Duration::from_hours(24);
+
+fn trial(text: &str) -> Result<Duration, String> {
+    match value::duration(text)? {
+        time if time > LONGEST => Err("a policy is on trial for 24h at most".to_owned()),
+        time => Ok(time),
+    }
 }
 
 impl Arguments {

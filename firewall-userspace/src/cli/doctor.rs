@@ -17,6 +17,7 @@ use crate::host::{ethtool, interfaces, netlink, users};
 use crate::kernel::store::Store;
 use crate::remembered::Remembered;
 use crate::report::snapshot::{Level, SCHEMA};
+use crate::report::table::visible;
 use crate::report::units;
 
 #[derive(Debug, clap::Args)]
@@ -68,7 +69,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     } else {
         for Finding { level, about, text, help } in &findings {
             let help = help.as_ref().map_or(String::new(), |help| format!("        {help}"));
-            context.out.line(&format!("{level:5} {about:10} {text}{help}"))?;
+            // Names of interfaces are the choice of others.
+            let line = visible(&format!("{level:5} {about:10} {text}{help}"));
+            context.out.line(&line)?;
         }
     }
     let worst = findings.iter().map(|finding| finding.level).max();

@@ -64,6 +64,16 @@ impl Local {
         format!("{hour:02}:{minute:02}:{second:02}.{milli:03}")
     }
 
+    /// `14:05:01.114` if it is on the day of now, else `2026-07-12 14:05:01`.
+    pub(crate) fn as_of(&self, now_ms: u64) -> String {
+        let today = Self::of(now_ms);
+        if (self.year, self.month, self.day) == (today.year, today.month, today.day) {
+            self.time_of_day()
+        } else {
+            self.date_and_time()
+        }
+    }
+
     /// `2026-07-12 14:05:01`.
     pub(crate) fn date_and_time(&self) -> String {
         let Self { year, month, day, hour, minute, second, .. } = self;
@@ -80,6 +90,14 @@ mod tests {
         let (wall, now) = (unix_ms(), u64::try_from(monotonic().as_nanos()).unwrap());
         assert!(wall_ms(now - 5_000_000_000).abs_diff(wall - 5_000) < 100);
         assert!(wall_ms(now + 5_000_000_000).abs_diff(wall + 5_000) < 100);
+    }
+
+    #[test]
+    fn another_day_is_named() {
+        let now = 1_790_000_000_114;
+        assert_eq!(Local::of(now).as_of(now), Local::of(now).time_of_day());
+        let tomorrow = now + 24 * 3_600_000;
+        assert_eq!(Local::of(tomorrow).as_of(now), Local::of(tomorrow).date_and_time());
     }
 
     #[test]
