@@ -8,13 +8,14 @@
 //! | [`policy`] | adopting, loading and reloading what is enforced |
 //! | [`events`] | sampled events: named, aggregated, kept |
 //! | [`protocol`], [`server`] | the Unix socket |
-//! | [`http`] | `/metrics` |
+//! | [`http`], [`progress`] | `/metrics` |
 //! | [`notify`] | systemd |
 
 mod events;
 mod http;
 mod notify;
 mod policy;
+mod progress;
 pub(crate) mod protocol;
 mod run;
 mod server;

@@ -141,10 +141,13 @@ fn compare(store: &Store, config: &Path) -> (Option<Policy>, Option<String>) {
 ///
 /// # Errors
 /// If the pins cannot be read.
-pub(super) fn refresh(state: &mut State, config: &Path) -> Result<()> {
+pub(super) fn refresh(state: &mut State, settings: &Settings) -> Result<()> {
+    if let (Some(listen), Some(wanted)) = (&state.listen, settings.metrics()) {
+        listen.send_if_modified(|address| std::mem::replace(address, wanted) != wanted);
+    }
     let store = Store::open(&state.pins)?.context("the pins are gone")?;
     let before = state.known.meta.generation;
-    let (policy, warning) = compare(&store, config);
+    let (policy, warning) = compare(&store, &settings.config);
     state.adopt(store, policy)?;
     note(state, FILES, warning);
     let meta = &state.known.meta;

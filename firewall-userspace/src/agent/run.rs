@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -48,10 +49,13 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Where `/metrics` is served.
-    pub(crate) fn metrics_address(&self) -> SocketAddr {
-        let host = candidate::read_host(&self.config).ok();
-        self.listen.or_else(|| host?.prometheus_listen).unwrap_or(METRICS)
+    /// Where `/metrics` is served; `None` if host.yaml cannot be read.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        if self.listen.is_some() {
+            return self.listen;
+        }
+        let host = candidate::read_host(&self.config).ok()?;
+        Some(host.prometheus_listen.unwrap_or(METRICS))
     }
 }
 
@@ -77,9 +81,10 @@ async fn agent(settings: Rc<Settings>) -> Result<()> {
     let state = Rc::new(RefCell::new(state));
     give_back_memory();
 
-    let listen = settings.metrics_address();
+    let (listen, address) = watch::channel(settings.metrics_address().unwrap_or(METRICS));
+    state.borrow_mut().listen = Some(listen);
     spawn_local(server::serve(listener, Rc::clone(&state), Rc::clone(&settings)));
-    spawn_local(http::serve(listen, Rc::clone(&state)));
+    spawn_local(http::serve(address, Rc::clone(&state)));
     spawn_local(read_events(events, Rc::clone(&state)));
     spawn_local(look_for_containers(Rc::clone(&state)));
     log::info!("ready; socket {}", socket.display());
@@ -136,7 +141,7 @@ fn apply(settings: &Rc<Settings>, occasion: Occasion) {
 /// True if rules may name an interface that has just come.
 fn second(state: &mut State, settings: &Settings) -> Result<bool> {
     if state.is_stale() {
-        policy::refresh(state, &settings.config)?;
+        policy::refresh(state, settings)?;
         give_back_memory();
     }
     let renew = policy::attach(state)?;

@@ -131,7 +131,7 @@ async fn answer(request: &Request, state: &Shared, settings: &Settings, is_root:
         Request::Refresh { policy } => {
             let mut state = state.borrow_mut();
             let looked = if *policy {
-                policy::refresh(&mut state, &settings.config)
+                policy::refresh(&mut state, settings)
             } else {
                 state.count_again();
                 Ok(())

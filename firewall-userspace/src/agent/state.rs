@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use firewall_policy::ir::Policy;
+use tokio::sync::watch;
 
 use super::events::Log;
 use crate::collect::{self, Extra, Known, Sample, Series};
@@ -46,6 +48,8 @@ pub(super) struct State {
     pub policy: Option<Policy>,
     /// The stream of events.
     pub events: Log,
+    /// Where `/metrics` is wanted, for who serves it.
+    pub listen: Option<watch::Sender<SocketAddr>>,
     /// What a person should look at, by what it is about.
     pub warnings: BTreeMap<&'static str, String>,
     sample: Sample,
@@ -82,6 +86,7 @@ impl State {
             store,
             known,
             policy,
+            listen: None,
             warnings: BTreeMap::new(),
             sample,
             history: History::default(),
