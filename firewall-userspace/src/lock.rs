@@ -45,18 +45,33 @@ impl Lock {
     /// # Errors
     /// If somebody holds it all the same: who, and since when.
     pub(crate) fn wait(path: &Path, purpose: &str) -> Result<Self> {
-        let until = Instant::now() + PATIENCE;
+        Self::take_within(PATIENCE, path, purpose)?.ok_or_else(|| {
+            Failure::new(format!("links are kept by {}", holder(path)))
+                .detail("nothing was changed")
+                .help("it hangs: systemctl restart firewall, or kill that process")
+                .into()
+        })
+    }
+
+    /// Takes the lock of an agent; one that is told to end has a moment for that.
+    ///
+    /// # Errors
+    /// If another agent runs.
+    pub(crate) fn of_agent(path: &Path) -> Result<Self> {
+        Self::take_within(PATIENCE, path, "agent")?.ok_or_else(|| {
+            Failure::new(format!("another agent runs: {}", holder(path)))
+                .help("firewall status    names its process")
+                .into()
+        })
+    }
+
+    fn take_within(time: Duration, path: &Path, purpose: &str) -> Result<Option<Self>> {
+        let until = Instant::now() + time;
         loop {
-            if let Some(lock) = Self::take_if_free(path, purpose)? {
-                return Ok(lock);
+            match Self::take_if_free(path, purpose)? {
+                None if Instant::now() < until => thread::sleep(STEP),
+                taken => return Ok(taken),
             }
-            if Instant::now() >= until {
-                return Err(Failure::new(format!("links are kept by {}", holder(path)))
-                    .detail("nothing was changed")
-                    .help("it hangs: systemctl restart firewall, or kill that process")
-                    .into());
-            }
-            thread::sleep(STEP);
         }
     }
 

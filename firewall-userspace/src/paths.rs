@@ -33,6 +33,11 @@ pub(crate) fn links_lock() -> PathBuf {
     run().join("links.lock")
 }
 
+/// The lock that an agent holds for its life.
+pub(crate) fn agent_lock() -> PathBuf {
+    run().join("agent.lock")
+}
+
 fn from_environment(variable: &str, otherwise: &str) -> PathBuf {
     std::env::var_os(variable)
         .filter(|value| !value.is_empty())

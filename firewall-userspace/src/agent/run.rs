@@ -23,6 +23,7 @@ use crate::candidate;
 use crate::host::containers::Containers;
 use crate::kernel::events::Events;
 use crate::kernel::pins::Pins;
+use crate::lock::Lock;
 use crate::paths;
 
 /// Where metrics are served unless host.yaml says otherwise.
@@ -73,7 +74,8 @@ pub(crate) fn run(settings: Settings) -> Result<()> {
 
 async fn agent(settings: Rc<Settings>) -> Result<()> {
     let notify = Notify::from_environment();
-    // The socket comes first: two agents must not both attach.
+    // Two agents must not both attach, even if somebody has removed the socket of one.
+    let _alone = Lock::of_agent(&paths::agent_lock())?;
     let socket = paths::socket();
     let listener = server::bind(&socket)?;
     let state = policy::start(&settings).await?;

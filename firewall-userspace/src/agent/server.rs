@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
 use super::policy::{self, Occasion};
@@ -23,8 +23,10 @@ use crate::host::session::Session;
 use crate::host::users::{self, READERS};
 use crate::probe::session::told;
 
-/// Clients at one time.
+/// Clients at one time that ask and go.
 const CLIENTS: usize = 32;
+/// Clients at one time that follow events, beside those: they stay.
+const FOLLOWERS: usize = 64;
 
 /// Binds the socket: for root, and for reading by the group `firewall`.
 ///
@@ -59,16 +61,18 @@ pub(super) fn bind(path: &Path) -> Result<UnixListener> {
 /// Serves clients until the agent ends.
 pub(super) async fn serve(listener: UnixListener, state: Shared, settings: Rc<Settings>) {
     let room = Arc::new(Semaphore::new(CLIENTS));
+    let followers = Rc::new(Semaphore::new(FOLLOWERS));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (state, settings) = (Rc::clone(&state), Rc::clone(&settings));
+                let followers = Rc::clone(&followers);
                 spawn_local(async move {
-                    if let Err(error) = client(stream, &state, &settings).await {
+                    let places = (permit, &*followers);
+                    if let Err(error) = client(stream, places, &state, &settings).await {
                         log::debug!("a client has gone: {error:#}");
                     }
-                    drop(permit);
                 });
             }
             Err(error) => {
@@ -79,7 +83,12 @@ pub(super) async fn serve(listener: UnixListener, state: Shared, settings: Rc<Se
     }
 }
 
-async fn client(mut stream: UnixStream, state: &Shared, settings: &Settings) -> Result<()> {
+async fn client(
+    mut stream: UnixStream,
+    (place, followers): (OwnedSemaphorePermit, &Semaphore),
+    state: &Shared,
+    settings: &Settings,
+) -> Result<()> {
     let is_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
     let mut buffer = BytesMut::with_capacity(512);
     loop {
@@ -96,8 +105,18 @@ async fn client(mut stream: UnixStream, state: &Shared, settings: &Settings) -> 
         };
         let line = buffer.split_to(end + 1);
         match serde_json::from_slice::<Request>(&line) {
-            Ok(Request::Events { last, follow }) => {
-                return events(stream, state, last, follow).await;
+            Ok(Request::Events { last, follow: false }) => {
+                past(&mut stream, state, last).await?;
+                return Ok(());
+            }
+            Ok(Request::Events { last, follow: true }) => {
+                let Ok(_place) = followers.try_acquire() else {
+                    let refusal = Failure::new(format!("{FOLLOWERS} follow events already"));
+                    stream.write_all(line_of(refusal.into()).as_bytes()).await?;
+                    return Ok(());
+                };
+                drop(place);
+                return follow(stream, state, last).await;
             }
             Ok(request) => {
                 let response = answer(&request, state, settings, is_root).await;
@@ -152,17 +171,19 @@ fn done(outcome: Result<String>) -> Response {
     }
 }
 
-async fn events(mut stream: UnixStream, state: &Shared, last: usize, follow: bool) -> Result<()> {
-    let (past, mut coming) = {
-        let state = state.borrow();
-        (state.events.last(last), state.events.follow())
-    };
+/// Tells of the last events.
+async fn past(stream: &mut UnixStream, state: &Shared, last: usize) -> Result<()> {
+    let past = state.borrow().events.last(last);
     for line in past {
         stream.write_all(line_of(Response::Event { line: Box::new(line) }).as_bytes()).await?;
     }
-    if !follow {
-        return Ok(());
-    }
+    Ok(())
+}
+
+/// Tells of the last events, then of those to come.
+async fn follow(mut stream: UnixStream, state: &Shared, last: usize) -> Result<()> {
+    let mut coming = state.borrow().events.follow();
+    past(&mut stream, state, last).await?;
     let (mut reading, mut writing) = stream.into_split();
     let mut nothing = [0; 64];
     loop {
