@@ -40,6 +40,19 @@ pub(super) struct Document {
     pub(super) warnings: Vec<String>,
 }
 
+impl Document {
+    /// What is in force, and how it stays so.
+    pub(super) fn in_brief(&self) -> String {
+        let generation = self.generation.unwrap_or_default();
+        let hash = short_hash(&self.hash);
+        let trial = self
+            .token
+            .as_ref()
+            .map_or(String::new(), |token| format!(", on trial: firewall confirm {token}"));
+        format!("generation {generation} (policy {hash}) is in force{trial}")
+    }
+}
+
 /// Microseconds that the parts took.
 #[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct Times {
@@ -69,6 +82,15 @@ pub(super) fn report(
     if json {
         return context.out.json(document);
     }
+    let printed = lines(context, loaded, document);
+    for warning in &document.warnings {
+        context.out.note(&format!("warning: {warning}"));
+    }
+    stacked(context, loaded);
+    printed
+}
+
+fn lines(context: &Context, loaded: &Loaded, document: &Document) -> Result<()> {
     let hash = short_hash(&document.hash);
     let generation = document.generation.unwrap_or_default();
     let out = &context.out;
@@ -112,10 +134,6 @@ pub(super) fn report(
         out.line(&format!("{back} by itself at {at} unless you run, from a NEW session:"))?;
         out.line(&format!("    firewall confirm {token}"))?;
     }
-    for warning in &document.warnings {
-        out.note(&format!("warning: {warning}"));
-    }
-    stacked(context, loaded);
     Ok(())
 }
 

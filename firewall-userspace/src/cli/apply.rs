@@ -175,7 +175,8 @@ pub(super) fn apply(
     }
     swap(context, arguments, (loaded, origin), store, &mut ready, &mut document, &work)?;
     drop(work);
-    report(context, arguments.json.json, loaded, &document)?;
+    let printed = report(context, arguments.json.json, loaded, &document);
+    context.out.told(printed, Some(document.in_brief()))?;
     // At boot the agent waits for this process, and looks then.
     if !arguments.boots() {
         tell_agent(context, true);

@@ -99,7 +99,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let failed: Vec<String> =
         failed.into_iter().map(|(name, error)| format!("{name} is OPEN: {error:#}")).collect();
     let exit = if failed.is_empty() { Exit::Ok } else { Exit::Error };
-    report(context, arguments, attached.collect(), failed)?;
+    let printed = report(context, arguments, attached.collect(), failed);
+    context.out.told(printed, Some("attached what the policy names".to_owned()))?;
     tell_agent(context, false);
     Ok(exit)
 }

@@ -163,16 +163,10 @@ fn add(context: &Context, arguments: &Add) -> Result<Exit> {
         table.get(&key)?.context("the kernel does not have the ban that it has just taken")?;
     }
     let banned = Banned::of(&key, &ban);
-    if arguments.json.json {
-        context.out.json(&Document { schema: SCHEMA, bans: vec![banned] })?;
-    } else {
-        let verb = if arguments.dry_run { "would ban" } else { "banned" };
-        let time = units::age(arguments.time);
-        context.out.line(&format!(
-            "{verb} {} for {time}: everything from there is dropped",
-            banned.network
-        ))?;
-    }
+    let verb = if arguments.dry_run { "would ban" } else { "banned" };
+    let time = units::age(arguments.time);
+    let text = format!("{verb} {} for {time}: everything from there is dropped", banned.network);
+    tell(context, (arguments.json, arguments.dry_run), text, banned)?;
     if !arguments.dry_run {
         tell_agent(context, false);
     }
@@ -196,20 +190,29 @@ fn del(context: &Context, arguments: &Del) -> Result<Exit> {
         table.remove(key)?;
     }
     let banned = Banned::of(&key, &ban);
-    if arguments.json.json {
-        context.out.json(&Document { schema: SCHEMA, bans: vec![banned] })?;
-    } else {
-        let verb = if arguments.dry_run { "would lift" } else { "lifted" };
-        context.out.line(&format!(
-            "{verb} the ban of {}   {} hits",
-            banned.network,
-            units::count(banned.hits)
-        ))?;
-    }
+    let verb = if arguments.dry_run { "would lift" } else { "lifted" };
+    let hits = units::count(banned.hits);
+    let text = format!("{verb} the ban of {}   {hits} hits", banned.network);
+    tell(context, (arguments.json, arguments.dry_run), text, banned)?;
     if !arguments.dry_run {
         tell_agent(context, false);
     }
     Ok(if arguments.dry_run { Exit::Findings } else { Exit::Ok })
+}
+
+/// Prints what becomes of a ban.
+fn tell(
+    context: &Context,
+    (Json { json }, dry_run): (Json, bool),
+    text: String,
+    ban: Banned,
+) -> Result<()> {
+    let printed = if json {
+        context.out.json(&Document { schema: SCHEMA, bans: vec![ban] })
+    } else {
+        context.out.line(&text)
+    };
+    context.out.told(printed, (!dry_run).then_some(text))
 }
 
 fn list(context: &Context, arguments: &ListArguments) -> Result<Exit> {

@@ -202,16 +202,17 @@ fn report(
     text: &str,
     exit: Exit,
 ) -> Result<Exit> {
-    if common.json.json {
+    let printed = if common.json.json {
         context.out.json(&Document {
             schema: SCHEMA,
             dry_run: common.dry_run,
             changed,
             generation: meta.map(|meta| meta.generation),
             hash: meta.map(|meta| meta.hash.clone()),
-        })?;
+        })
     } else {
-        context.out.line(text)?;
-    }
+        context.out.line(text)
+    };
+    context.out.told(printed, (changed && !common.dry_run).then(|| text.to_owned()))?;
     Ok(exit)
 }

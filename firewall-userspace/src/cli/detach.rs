@@ -91,7 +91,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         tell_agent(context, false);
     }
     let exit = if arguments.dry_run && !detached.is_empty() { Exit::Findings } else { Exit::Ok };
-    report(context, arguments, detached, rest)?;
+    let names: Vec<&str> = detached.iter().map(String::as_str).collect();
+    let change =
+        (!arguments.dry_run && !names.is_empty()).then(|| format!("detached {}", names.join(", ")));
+    context.out.told(report(context, arguments, detached, rest), change)?;
     Ok(exit)
 }
 

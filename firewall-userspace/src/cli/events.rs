@@ -94,7 +94,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         note_unknown(context, rule)?;
     }
     match Client::connect()? {
-        Some(client) => from_agent(client, arguments, &filter, show),
+        Some(client) => from_agent(context, client, arguments, &filter, show),
         None => from_ring(context, arguments.follow, show),
     }?;
     Ok(Exit::Ok)
@@ -116,6 +116,7 @@ fn note_unknown(context: &Context, rule: &str) -> Result<()> {
 }
 
 fn from_agent(
+    context: &Context,
     mut client: Client,
     arguments: &Arguments,
     filter: &Filter,
@@ -133,6 +134,9 @@ fn from_agent(
         let Response::Event { line } = response else { return Err(unexpected(&response)) };
         if arguments.follow {
             show(&line)?;
+            if context.out.is_unheard() {
+                return Ok(());
+            }
         } else if filter.wants(&line) {
             past.push(*line);
         }
@@ -171,7 +175,7 @@ fn from_ring(context: &Context, follow: bool, show: impl Fn(&Line) -> Result<()>
         for line in aggregator.close(unix_ms(), suppressed, lost) {
             show(&line)?;
         }
-        if !follow {
+        if !follow || context.out.is_unheard() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_secs(1));

@@ -178,8 +178,6 @@ pub(crate) fn main() -> ExitCode {
     };
     match run(&mut context, arguments.command) {
         Ok(exit) => exit.into(),
-        // The reader of a pipe has gone: nobody is left to tell.
-        Err(error) if out::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let failure = Failure::of(&error);
             context.out.failure(&failure);
@@ -244,6 +242,9 @@ fn repeat(
             context.out.fresh(first)?;
             show()?;
             context.out.settle()?;
+        }
+        if context.out.is_unheard() {
+            return Ok(());
         }
         first = false;
         std::thread::sleep(Duration::from_secs(1).saturating_sub(start.elapsed()));

@@ -1,12 +1,16 @@
 //! The only place that prints.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use firewall_policy::diagnostic::Style;
 use serde::Serialize;
 
 use crate::failure::Failure;
+
+/// Whether the reader of our output has gone.
+static UNHEARD: AtomicBool = AtomicBool::new(false);
 
 /// Standard output and error.
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +29,36 @@ impl Out {
         Self { terminal: io::stdout().is_terminal(), colour: wanted && io::stderr().is_terminal() }
     }
 
-    /// Prints text as it is.
+    /// Prints text as it is. A reader that has gone only silences: what a command does, and its
+    /// exit code, are for others, too.
     #[expect(clippy::unused_self, reason = "printing goes through this type")]
     pub(crate) fn text(self, text: &str) -> Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        Ok(stdout.flush()?)
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                UNHEARD.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            printed => Ok(printed?),
+        }
+    }
+
+    /// Whether the reader has gone: what would go on until he does ends then.
+    #[expect(clippy::unused_self, reason = "printing goes through this type")]
+    pub(crate) fn is_unheard(self) -> bool {
+        UNHEARD.load(Ordering::Relaxed)
+    }
+
+    /// What printing a change came to. The change stands even if it could not be told: then that is
+    /// said beside the output. `None` if nothing was changed.
+    pub(crate) fn told(self, printed: Result<()>, change: Option<String>) -> Result<()> {
+        match (printed, change) {
+            (Err(error), Some(change)) => {
+                self.note(&format!("warning: {change}; printing that failed: {error:#}"));
+                Ok(())
+            }
+            (printed, _) => printed,
+        }
     }
 
     /// Prints a line.
@@ -120,13 +148,6 @@ fn without_numbers(text: &str) -> String {
         plain.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
     }
     plain
-}
-
-/// Whether the reader of our output has gone.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-    })
 }
 
 #[cfg(test)]
