@@ -34,7 +34,7 @@ const UNFINISHED: &str = "unfinished";
 /// Digits of a policy's hash in the name of its copy.
 const DIGITS: usize = 12;
 
-/// The copy that a boot takes.
+/// A copy, such as the one that a boot takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Confirmed {
     /// In place of `/etc/firewall`.
@@ -49,11 +49,25 @@ pub(crate) struct Confirmed {
 /// If there is one that cannot be read.
 pub(crate) fn last() -> Result<Option<Confirmed>> {
     let link = paths::state().join(LINK);
-    let config = match link.canonicalize() {
-        Ok(config) => config,
-        Err(_) if fs::symlink_metadata(&link).is_err() => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("{} is broken", link.display())),
-    };
+    match link.canonicalize() {
+        Ok(config) => read_copy(config).map(Some),
+        Err(_) if fs::symlink_metadata(&link).is_err() => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{} is broken", link.display())),
+    }
+}
+
+/// The newest copy of a policy, on trial perhaps; `None` if there is none.
+///
+/// # Errors
+/// If there is one that cannot be read.
+pub(crate) fn of(hash: &str) -> Result<Option<Confirmed>> {
+    let state = paths::state();
+    let copies = copies(&state);
+    let newest = copies.iter().filter(|name| name.starts_with(&prefix(hash))).max();
+    newest.map(|name| read_copy(state.join(name))).transpose()
+}
+
+fn read_copy(config: PathBuf) -> Result<Confirmed> {
     let read = |name: &str| {
         let path = config.join(name);
         fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
@@ -69,7 +83,7 @@ pub(crate) fn last() -> Result<Option<Confirmed>> {
         Some(("roles", roles)) => wanted.roles = roles.split(' ').map(str::to_owned).collect(),
         _ => bail!("the copy in {} names no policy", config.display()),
     }
-    Ok(Some(Confirmed { config, wanted }))
+    Ok(Confirmed { config, wanted })
 }
 
 /// Copies what a policy was read from. A boot takes it once it is [`choose`]n.

@@ -1,5 +1,6 @@
 //! `firewall open`.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,9 +12,10 @@ use serde::Serialize;
 
 use super::client::{Numbers, open_store, tell_agent};
 use super::value::{self, Network};
-use super::{Context, Json};
+use super::{Context, Json, sets};
 use crate::candidate::{self, Wanted};
 use crate::collect::openings::{name, network, shown};
+use crate::confirmed::{self, Confirmed};
 use crate::failure::{Exit, Failure, require_root};
 use crate::kernel::clock::{after, monotonic_ns};
 use crate::kernel::openings::opening;
@@ -139,12 +141,14 @@ fn open(context: &Context, arguments: &Open) -> Result<Exit> {
             .help("what is to stay belongs into the policy, under `allow:`")
             .into());
     }
-    let services = services(context, service)?;
     if !dry_run {
         require_root("only root may change what is let in")?;
     }
     let _lock = (!dry_run).then(|| Lock::take(&paths::lock(), "open")).transpose()?;
-    let openings = store(context)?.openings(!dry_run)?;
+    let store = store(context)?;
+    let services = services(context, &store, service)?;
+    let openings = store.openings(!dry_run)?;
+    let service = &label(service);
     let now = monotonic_ns();
     let until = after(now, *time);
     let of = (from.address, from.length);
@@ -171,16 +175,15 @@ fn open(context: &Context, arguments: &Open) -> Result<Exit> {
     if !dry_run {
         openings.write(&all);
     }
-    let document = shown(&made);
-    if arguments.json.json {
-        context.out.json(&Document { schema: SCHEMA, openings: document })?;
+    let verb = if *dry_run { "would open" } else { "opened" };
+    let (time, ports) = (units::age(*time), sets::services(&services).join(", "));
+    let text = format!("{verb} {service} ({ports}) to {from} for {time}; denies and bans stay");
+    let printed = if arguments.json.json {
+        context.out.json(&Document { schema: SCHEMA, openings: shown(&made) })
     } else {
-        let verb = if *dry_run { "would open" } else { "opened" };
-        let time = units::age(*time);
-        context
-            .out
-            .line(&format!("{verb} {service} to {from} for {time}; denies and bans stay"))?;
-    }
+        context.out.line(&text)
+    };
+    context.out.told(printed, (!dry_run).then_some(text))?;
     if !dry_run {
         tell_agent(context, false);
     }
@@ -196,6 +199,7 @@ fn close(context: &Context, arguments: &Close) -> Result<Exit> {
     let openings = store(context)?.openings(!dry_run)?;
     let now = monotonic_ns();
     let from = from.map(|from| (from.address, from.length));
+    let service = &label(service);
     let is_meant =
         |one: &Opening| name(one) == *service && from.is_none_or(|from| network(one) == from);
     let all = openings.all().into_iter().filter(|one| one.until_ns > now);
@@ -210,14 +214,15 @@ fn close(context: &Context, arguments: &Close) -> Result<Exit> {
         openings.write(&left);
     }
     let document = shown(&closed);
-    if arguments.json.json {
-        context.out.json(&Document { schema: SCHEMA, openings: document })?;
+    let verb = if *dry_run { "would close" } else { "closed" };
+    let line = |one: &Opened| format!("{verb} {} to {}", one.service, one.network);
+    let text = document.iter().map(line).collect::<Vec<_>>().join("\n");
+    let printed = if arguments.json.json {
+        context.out.json(&Document { schema: SCHEMA, openings: document })
     } else {
-        let verb = if *dry_run { "would close" } else { "closed" };
-        for Opened { service, network, .. } in document {
-            context.out.line(&format!("{verb} {service} to {network}"))?;
-        }
-    }
+        context.out.line(&text)
+    };
+    context.out.told(printed, (!dry_run).then_some(text))?;
     if !dry_run {
         tell_agent(context, false);
     }
@@ -235,19 +240,30 @@ fn list(context: &Context, arguments: &ListArguments) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let (left, right) = (Align::Left, Align::Right);
-    let mut table = Table::new([("service", left), ("open to", left), ("ends in", right)]);
-    for Opened { service, network, seconds_left, .. } in openings {
-        table.row([service, network, units::age(Duration::from_secs(seconds_left))]);
+    let head = [("service", left), ("ports", left), ("open to", left), ("ends in", right)];
+    let mut table = Table::new(head);
+    for Opened { service, ports, network, seconds_left, .. } in openings {
+        let ends = units::age(Duration::from_secs(seconds_left));
+        table.row([service, ports.join(", "), network, ends]);
     }
     context.out.text(&table.render())?;
     Ok(Exit::Ok)
 }
 
-/// What a word stands for: `tcp/8080`, or a service of the policy in the files.
-fn services(context: &Context, word: &str) -> Result<ServiceSet> {
-    if word.len() > 32 {
-        return Err(Failure::new("the name of a service has 32 bytes at most").into());
+/// A service as the kernel keeps its name, which is shorter than one of the policy may be.
+fn label(service: &str) -> String {
+    /// Bytes of a name that stand before the mark of what is cut off.
+    const CUT: usize = 23;
+    let mut hasher = DefaultHasher::new();
+    service.hash(&mut hasher);
+    match service.get(..CUT) {
+        Some(head) if service.len() > 32 => format!("{head}~{:08x}", hasher.finish() >> 32),
+        _ => service.to_owned(),
     }
+}
+
+/// What a word stands for: `tcp/8080`, or a service of the policy in force.
+fn services(context: &Context, store: &Store, word: &str) -> Result<ServiceSet> {
     if let Some((protocol, ports)) = word.split_once('/') {
         return by_port(protocol, ports).ok_or_else(|| {
             Failure::new(format!("`{word}` is not a protocol and a port"))
@@ -255,8 +271,17 @@ fn services(context: &Context, word: &str) -> Result<ServiceSet> {
                 .into()
         });
     }
-    let loaded = candidate::read(&context.config, &Wanted::default()).map_err(|_report| {
-        Failure::new(format!("`{word}` cannot be looked up: the policy in the files has errors"))
+    let in_force = store.meta()?.and_then(|meta| confirmed::of(&meta.hash).ok().flatten());
+    let Confirmed { config, wanted } = in_force.unwrap_or_else(|| {
+        let files = context.config.display();
+        context.out.note(&format!(
+            "note: the policy in force was not kept; `{word}` is looked up in {files}"
+        ));
+        Confirmed { config: context.config.clone(), wanted: Wanted::default() }
+    });
+    let loaded = candidate::read(&config, &wanted).map_err(|_report| {
+        let place = config.display();
+        Failure::new(format!("`{word}` cannot be looked up: the policy in {place} has errors"))
             .help("firewall check    or a protocol and a port: tcp/8080")
     })?;
     let known = loaded.names.services;
@@ -265,7 +290,7 @@ fn services(context: &Context, word: &str) -> Result<ServiceSet> {
     }
     let names: Vec<String> = known.into_iter().map(|service| service.name).collect();
     Err(Failure::new(format!("no service is called `{word}`"))
-        .detail(format!("the policy knows {}", super::sets::shortened(&names)))
+        .detail(format!("the policy knows {}", sets::shortened(&names)))
         .help("one of them, or a protocol and a port: tcp/8080")
         .into())
 }
@@ -287,6 +312,16 @@ fn by_port(protocol: &str, ports: &str) -> Option<ServiceSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_are_cut_and_stay_different() {
+        let [one, other] = ["1", "2"].map(|end| label(&format!("{}{end}", "a".repeat(47))));
+        assert_eq!((one.len(), other.len()), (32, 32));
+        assert_ne!(one, other);
+        // What a list shows closes it.
+        assert_eq!(label(&one), one);
+        assert_eq!(label(&"a".repeat(32)), "a".repeat(32));
+    }
 
     #[test]
     fn a_protocol_and_ports_are_a_part_of_the_service_space() {

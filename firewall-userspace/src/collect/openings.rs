@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use anyhow::Result;
 use firewall_common::abi::opening::Opening;
 use firewall_common::packet::Address;
+use firewall_policy::set::ServiceSet;
 
 use crate::banning::written;
 use crate::host::clock::wall_ms;
 use crate::kernel::clock::monotonic_ns;
 use crate::kernel::store::Store;
+use crate::report::services::services;
 use crate::report::snapshot::Opened;
 
 /// The network that an opening is for.
@@ -34,11 +36,12 @@ pub(crate) fn name(opening: &Opening) -> String {
 /// service with several ports takes a place for each.
 pub(crate) fn shown(openings: &[Opening]) -> Vec<Opened> {
     let now = monotonic_ns();
-    let mut shown: Vec<Opened> = Vec::new();
+    let mut shown: Vec<(Opened, Vec<(u32, u32)>)> = Vec::new();
     for opening in openings.iter().filter(|opening| opening.until_ns > now) {
         let (address, length) = network(opening);
         let one = Opened {
             service: name(opening),
+            ports: Vec::new(),
             network: written(address, length),
             since_ms: wall_ms(opening.since_ns),
             until_ms: wall_ms(opening.until_ns),
@@ -46,10 +49,15 @@ pub(crate) fn shown(openings: &[Opening]) -> Vec<Opened> {
         };
         let same =
             |other: &Opened| (&other.service, &other.network) == (&one.service, &one.network);
-        if !shown.iter().any(same) {
-            shown.push(one);
+        let range = (opening.first, opening.last);
+        match shown.iter_mut().find(|(other, _)| same(other)) {
+            Some((_, ranges)) => ranges.push(range),
+            None => shown.push((one, vec![range])),
         }
     }
+    let ported =
+        |(one, ranges)| Opened { ports: services(&ServiceSet::from_ranges(ranges)), ..one };
+    let mut shown: Vec<Opened> = shown.into_iter().map(ported).collect();
     shown.sort_by_key(|one| one.seconds_left);
     shown
 }

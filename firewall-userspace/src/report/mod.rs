@@ -12,6 +12,7 @@ pub mod rates;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
+pub(crate) mod services;
 pub mod snapshot;
 pub mod status;
 pub mod table;

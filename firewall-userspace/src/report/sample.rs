@@ -179,6 +179,7 @@ pub(crate) fn snapshot() -> Snapshot {
         bans: Bans { count: 312, ending_soon: 2 },
         openings: vec![Opened {
             service: "http".into(),
+            ports: vec!["80/tcp".into()],
             network: "198.51.100.7".into(),
             since_ms: 0,
             until_ms: 0,

@@ -202,6 +202,9 @@ pub struct Bans {
 pub struct Opened {
     /// The service, as it was opened.
     pub service: String,
+    /// What that was then: `8080/tcp`.
+    #[serde(default)]
+    pub ports: Vec<String>,
     /// Address or network that is let in.
     pub network: String,
     /// Milliseconds since 1970.

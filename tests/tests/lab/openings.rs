@@ -24,8 +24,9 @@ fn an_opening_lets_in_who_it_is_for_until_it_is_closed() -> Result<()> {
         assert!(!connects(&client, Some(CLIENT[family]), to, REFUSAL)?, "it was open");
         let open = ["open", "alternative", "--from", network, "--for", "10m"];
         let dry = firewall.refused(&[&open[..], &["--dry-run"]].concat(), 2)?;
-        let wanted =
-            format!("would open alternative to {network} for 10 min; denies and bans stay\n");
+        let wanted = format!(
+            "would open alternative (8080/tcp) to {network} for 10 min; denies and bans stay\n"
+        );
         assert_eq!(dry, wanted);
         assert_eq!(firewall.check(&["open", "list"])?, "no openings\n");
         let said = firewall.check(&open)?;
@@ -46,6 +47,7 @@ fn an_opening_lets_in_who_it_is_for_until_it_is_closed() -> Result<()> {
             (&opening["service"], &opening["network"]),
             (&"alternative".into(), &network.into())
         );
+        assert_eq!(opening["ports"], serde_json::json!(["8080/tcp"]));
         let left = opening["seconds_left"].as_u64().unwrap_or_default();
         assert!((590..=600).contains(&left), "{list}");
         let status = firewall.check(&["status"])?;
@@ -89,6 +91,24 @@ fn an_opening_ends_by_itself_even_without_an_agent() -> Result<()> {
     assert!(start.elapsed() >= Duration::from_millis(1900), "after {:?}", start.elapsed());
     assert!(!connects(&client, Some(CLIENT[0]), to, REFUSAL)?, "it is open still");
     assert_eq!(firewall.check(&["open", "list"])?, "no openings\n", "an ended one is listed");
+    Ok(())
+}
+
+#[test]
+fn a_service_is_what_the_policy_in_force_says() -> Result<()> {
+    let Pair { server, client: _client, lab: _lab } = Pair::new("open-edited")?;
+    let long = format!("a{}", "-long".repeat(8));
+    let text = policy(&[WEB], &[])
+        .replace("alternative: { tcp: 8080 }", &format!("{long}: {{ tcp: [8080, 9090] }}"));
+    let firewall = Firewall::with_policy(&server, &text)?;
+    firewall.write(&text.replace("[8080, 9090]", "22222"))?;
+    let said = firewall.check(&["open", &long, "--from", "198.51.100.20", "--for", "1h"])?;
+    assert!(said.contains("(8080/tcp, 9090/tcp) to 198.51.100.20"), "{said}");
+    let list = firewall.check(&["open", "list"])?;
+    assert!(list.contains("8080/tcp, 9090/tcp"), "{list}");
+    let said = firewall.check(&["open", "close", &long])?;
+    assert!(said.starts_with("closed a-long-"), "{said}");
+    assert_eq!(firewall.check(&["open", "list"])?, "no openings\n");
     Ok(())
 }
 
