@@ -75,7 +75,7 @@ pub(crate) enum Response {
     },
     /// Bans in force.
     Bans {
-        /// The one that ends next first.
+        /// By address, IPv4 first.
         bans: Vec<Banned>,
     },
     /// One line of the stream of events.

@@ -182,7 +182,17 @@ fn del(context: &Context, arguments: &Del) -> Result<Exit> {
     let mut table = store.bans()?;
     let key = bans::key(address, length);
     let Some(ban) = table.get(&key)? else {
-        return Err(Failure::new(format!("{} is not banned", written(address, length)))
+        let network = written(address, length);
+        for wider in (0..length).rev().map(|length| bans::key(address, length)) {
+            if let Some(ban) = table.get(&wider)?.filter(|ban| ban.until_ns > monotonic_ns()) {
+                let ban = Banned::of(&wider, &ban).network;
+                return Err(Failure::new(format!("{network} is not banned by itself"))
+                    .detail(format!("the ban of {ban} covers it"))
+                    .help(format!("sudo firewall ban del {ban}"))
+                    .into());
+            }
+        }
+        return Err(Failure::new(format!("{network} is not banned"))
             .help("firewall ban list    names what is")
             .into());
     };

@@ -27,11 +27,13 @@ Examples:
   sudo firewall ban import blocklist.txt --for 7d --reason 'weekly list'
   curl -fsS https://lists.example.net/ssh | sudo firewall ban import -
   firewall ban import blocklist.txt --dry-run
+  sudo firewall ban import blocklist.txt --for 7d --replace
 
 One address or network a line; `#` or `;` begins a comment. All of them are
 banned at once, or none: a line that cannot be read, a network that must not be
 banned, or too little room changes nothing. Importing again renews: no ban is
-there twice.
+there twice. --replace lifts every ban that the list does not name, at the same
+moment.
 
 Exit codes: 0 banned; 1 refused, nothing changed; 2 with --dry-run, there is
 something to ban; 4 not permitted.")]
@@ -47,6 +49,9 @@ pub(super) struct Import {
     /// Leave out what must not be banned, instead of refusing the file
     #[arg(long)]
     skip_protected: bool,
+    /// Lift every ban that is not in the list, whoever made it
+    #[arg(long)]
+    replace: bool,
     /// Say what would happen, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -76,7 +81,21 @@ struct Imported {
     networks: usize,
     new: usize,
     renewed: usize,
+    lifted: usize,
     skipped: usize,
+}
+
+impl Imported {
+    fn words(&self, arguments: &Import) -> String {
+        let verb = if arguments.dry_run { "would ban" } else { "banned" };
+        let (time, networks) =
+            (units::age(arguments.time), units::plural(self.networks, "network"));
+        let [new, renewed, lifted, skipped] = [self.new, self.renewed, self.lifted, self.skipped]
+            .map(|part| units::count(part as u64));
+        let lifted = if arguments.replace { format!(", {lifted} lifted") } else { String::new() };
+        let left = if self.skipped == 0 { String::new() } else { format!(", {skipped} left out") };
+        format!("{verb} {networks} for {time}: {new} new, {renewed} renewed{lifted}{left}")
+    }
 }
 
 pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
@@ -89,32 +108,36 @@ pub(super) fn import(context: &Context, arguments: &Import) -> Result<Exit> {
         require_root("only root may change what is dropped")?;
     }
     let (name, bytes) = contents(&arguments.file)?;
+    if bytes.last().is_some_and(|last| *last != b'\n') {
+        // What fetches a list may have been cut off.
+        context.out.note(&format!("warning: the last line of {name} has no end: is it whole?"));
+    }
     let networks = networks::read(&name, bytes)
         .map_err(|report| refused(context, &report, &name, arguments.json))?;
     let store = store(context)?;
     let (wanted, skipped) = admissible(arguments, &name, networks, &Protected::of(&store)?)?;
+    if wanted.is_empty() && (skipped == 0 || arguments.replace) {
+        return Err(Failure::new(format!("{name} has no network to ban"))
+            .detail("nothing was changed")
+            .help("what wrote the list may have failed: look at it")
+            .into());
+    }
     let now = monotonic_ns();
     let until_ns = after(now, arguments.time);
     let ban = Ban { until_ns, since_ns: now, hits: 0, reason: reason(&arguments.reason) };
     let batch: Vec<_> = wanted.iter().map(|one| bans::key(one.address, one.length)).collect();
     let mut table = store.bans()?;
-    let Added { new, renewed } = if arguments.dry_run {
-        table.would_add(&batch, &ban)?
-    } else {
-        table.insert_all(&batch, &ban)?
+    let Added { new, renewed, lifted } = match (arguments.dry_run, arguments.replace) {
+        (true, is_all) => table.would_add(&batch, &ban, is_all)?,
+        (false, true) => table.replace_all(&batch, &ban)?,
+        (false, false) => table.insert_all(&batch, &ban)?,
     };
-    let imported = Imported { schema: SCHEMA, networks: batch.len(), new, renewed, skipped };
-    if arguments.json.json {
-        context.out.json(&imported)?;
-    } else {
-        let verb = if arguments.dry_run { "would ban" } else { "banned" };
-        let (time, networks) = (units::age(arguments.time), units::plural(batch.len(), "network"));
-        let [new, renewed, skipped] = [new, renewed, skipped].map(|part| units::count(part as u64));
-        let left = if skipped == "0" { String::new() } else { format!(", {skipped} left out") };
-        context
-            .out
-            .line(&format!("{verb} {networks} for {time}: {new} new, {renewed} renewed{left}"))?;
-    }
+    let imported =
+        Imported { schema: SCHEMA, networks: batch.len(), new, renewed, lifted, skipped };
+    let text = imported.words(arguments);
+    let printed =
+        if arguments.json.json { context.out.json(&imported) } else { context.out.line(&text) };
+    context.out.told(printed, (!arguments.dry_run).then_some(text))?;
     if arguments.dry_run {
         return Ok(if batch.is_empty() { Exit::Ok } else { Exit::Findings });
     }

@@ -50,18 +50,14 @@ impl Banned {
     }
 }
 
-/// The bans in force, the one that ends next first.
+/// The bans in force by address, IPv4 first.
 ///
 /// # Errors
 /// If the kernel refuses.
 pub(crate) fn in_force(store: &Store) -> Result<Vec<Banned>> {
     let now = monotonic_ns();
-    let all = store.bans()?.all()?;
-    let mut bans: Vec<Banned> = all
-        .iter()
-        .filter(|(_, ban)| ban.until_ns > now)
-        .map(|(key, ban)| Banned::of(key, ban))
-        .collect();
-    bans.sort_by_key(|ban| ban.until_ms);
-    Ok(bans)
+    let mut all = store.bans()?.all()?;
+    all.sort_unstable_by_key(|(key, _)| (key.family, key.hi, key.lo, key.length));
+    let in_force = all.iter().filter(|(_, ban)| ban.until_ns > now);
+    Ok(in_force.map(|(key, ban)| Banned::of(key, ban)).collect())
 }

@@ -7,16 +7,16 @@
 
 mod announced;
 mod batch;
+mod lock;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use firewall_common::abi::ban::{Ban, BanKey, CAPACITY, FILTER_BYTES, TableWord, UNIT_SHIFT};
@@ -27,11 +27,11 @@ use firewall_common::packet::Address;
 use firewall_policy::compile::parallel;
 
 use self::announced::{Announced, announce, is_any};
-use self::batch::{Batch, WORTH_A_THREAD};
+use self::batch::{Batch, Others, WORTH_A_THREAD};
+use self::lock::lock;
 use self::table::{ROOM_MIN, TABLES, Table, buckets, entries, name, room, shape};
 use super::maps::Maps;
 use super::sys::{self, Mapping};
-use crate::failure::Failure;
 use crate::report::units;
 
 /// Under which the table that was in force when the maps were opened is known to them:
@@ -72,6 +72,8 @@ pub struct Added {
     pub new: usize,
     /// Networks that were, whose end and reason are now others.
     pub renewed: usize,
+    /// Networks that were, and are no more.
+    pub lifted: usize,
 }
 
 /// How full the table is.
@@ -112,41 +114,6 @@ pub(super) fn prepare(maps: &Maps) -> Result<OwnedFd> {
 pub(super) fn create(name: &str) -> io::Result<OwnedFd> {
     let like = sys::create_map("ban_table", &shape(entries(1)))?;
     sys::create_map_of_maps(name, like.as_fd(), 2)
-}
-
-/// How long [`lock`] waits: several times what the largest import takes.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks at whether it is free.
-const STEP: Duration = Duration::from_millis(5);
-
-/// Takes a table of bans for the lifetime of what it gives.
-///
-/// # Errors
-/// If somebody holds it for longer than anybody needs it.
-fn lock(directory: &Path) -> Result<Option<File>> {
-    // Tests do without pins: nobody else knows their maps.
-    let file = match File::open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.with_context(|| format!("could not open {}", directory.display()))?,
-    };
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(STEP),
-            Err(TryLockError::WouldBlock) => return Err(locked(directory).into()),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).context("could not lock the table of bans");
-            }
-        }
-    }
-}
-
-fn locked(directory: &Path) -> Failure {
-    let (place, patience) = (directory.display(), PATIENCE.as_secs());
-    Failure::new(format!("another process keeps the table of bans locked for {patience} s now"))
-        .detail("nothing was changed")
-        .help(format!("fuser -v {place}    names it: end it, then chmod 0700 {place}"))
 }
 
 const NOT_PINNED: &str = "the table of bans is not pinned";
@@ -203,7 +170,7 @@ impl Bans {
             // Where there is no room for this one there will soon be none for others,
             // which do not come in order.
             let least = if is_full { 0 } else { word.buckets() + word.buckets() / 4 };
-            let larger = self.rebuilt(&[key], &ban, least)?;
+            let larger = self.rebuilt(&[key], &ban, least, Others::Stay)?;
             self.replace(larger.table)?;
         }
         Ok(())
@@ -217,22 +184,41 @@ impl Bans {
     /// If there is no room for all.
     pub fn insert_all(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Added> {
         let _lock = self.write()?;
-        let Rebuilt { table, announced, new } = self.rebuilt(keys, ban, 0)?;
+        let Rebuilt { table, announced, new } = self.rebuilt(keys, ban, 0, Others::Stay)?;
         announced.publish(&self.filter, &self.control);
         self.replace(table)?;
-        Ok(Added { new, renewed: keys.len() - new })
+        Ok(Added { new, renewed: keys.len() - new, lifted: 0 })
     }
 
-    /// What [`insert_all`](Self::insert_all) would say.
+    /// Bans all of these networks as [`insert_all`](Self::insert_all) does, and lifts every other
+    /// ban, in one switch. A network that was banned before keeps its hits.
     ///
     /// # Errors
     /// If there is no room for all.
-    pub fn would_add(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Added> {
+    pub fn replace_all(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Added> {
+        let _lock = self.write()?;
+        let Rebuilt { table, announced, new } = self.rebuilt(keys, ban, 0, Others::Lifted)?;
+        let held = self.held_at(ban.since_ns);
+        let kept = table.count() as usize - new;
+        announced.publish(&self.filter, &self.control);
+        self.replace(table)?;
+        announced.publish_only(&self.filter, &self.control);
+        Ok(Added { new, renewed: keys.len() - new, lifted: held - kept })
+    }
+
+    /// What [`insert_all`](Self::insert_all) would say, or [`replace_all`](Self::replace_all).
+    ///
+    /// # Errors
+    /// If there is no room for all.
+    pub fn would_add(&mut self, keys: &[BanKey], ban: &Ban, is_all: bool) -> Result<Added> {
         self.refresh()?;
-        let batch = Batch::new(keys, ban, self.seed());
+        let others = if is_all { Others::Lifted } else { Others::Stay };
+        let batch = Batch::new(keys, ban, self.seed(), others);
         self.has_room(keys.len(), &batch)?;
         let new = batch.new_in(&self.table);
-        Ok(Added { new, renewed: keys.len() - new })
+        let kept = batch.different() - new;
+        let lifted = if is_all { batch.held_by(&self.table) - kept } else { 0 };
+        Ok(Added { new, renewed: keys.len() - new, lifted })
     }
 
     /// Lifts a ban; false if there was none. What was announced of it stays until the
@@ -325,10 +311,16 @@ impl Bans {
         announced.publish_only(&self.filter, &self.control);
         // After a wave of bans their memory is given back.
         if left.len().max(ROOM_MIN) * 8 < room(self.table.word) as usize {
-            let smaller = self.rebuilt(&[], &NONE, 0)?;
+            let smaller = self.rebuilt(&[], &NONE, 0, Others::Stay)?;
             self.replace(smaller.table)?;
         }
         Ok(ended.len())
+    }
+
+    /// How many bans hold at a time.
+    fn held_at(&self, time_ns: u64) -> usize {
+        let writer = self.table.writer(self.seed());
+        writer.entries().filter(|entry| u64::from(entry.until) > time_ns >> UNIT_SHIFT).count()
     }
 
     fn seed(&self) -> u64 {
@@ -350,16 +342,16 @@ impl Bans {
         Ok(())
     }
 
-    /// Another table with the bans of this one that have not ended, these networks, and room for
-    /// more, of so many buckets at least.
-    fn rebuilt(&self, keys: &[BanKey], ban: &Ban, least: u32) -> Result<Rebuilt> {
+    /// Another table with the bans of this one that have not ended, if they are to stay, these
+    /// networks, and room for more, of so many buckets at least.
+    fn rebuilt(&self, keys: &[BanKey], ban: &Ban, least: u32, others: Others) -> Result<Rebuilt> {
         self.forget_other()?;
-        let count = self.table.count() as usize;
+        let count = if others == Others::Stay { self.table.count() as usize } else { 0 };
         // Room for as many again, unless they come all at once.
         let wanted = (count + keys.len()).max(2 * count).min(CAPACITY as usize);
         let mut size = buckets(wanted).max(least);
         let prepare = || {
-            let batch = Batch::new(keys, ban, self.seed());
+            let batch = Batch::new(keys, ban, self.seed(), others);
             let announced = batch.announced();
             (batch, announced)
         };
@@ -392,6 +384,14 @@ impl Bans {
     /// too many. Bans that have ended leave room.
     fn has_room(&self, networks: usize, batch: &Batch) -> Result<()> {
         let capacity = CAPACITY as usize;
+        if batch.others == Others::Lifted {
+            let different = if networks > capacity { batch.different() } else { networks };
+            if different > capacity {
+                let [capacity, different] = [capacity, different].map(|n| units::count(n as u64));
+                bail!("the table of bans holds {capacity}: {different} do not fit");
+            }
+            return Ok(());
+        }
         if self.table.count() as usize + networks <= capacity {
             return Ok(());
         }

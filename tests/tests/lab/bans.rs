@@ -145,6 +145,64 @@ fn what_has_ended_leaves_room_even_without_an_agent() -> Result<()> {
 }
 
 #[test]
+fn a_list_takes_the_place_of_all_bans() -> Result<()> {
+    let Pair { server, lab: _lab, .. } = Pair::new("replace")?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    let list = |first: u32, count: u32| {
+        let addresses = (first..first + count).map(|n| Ipv4Addr::from((64 << 24) + n).to_string());
+        server.write("/tmp/list", addresses.collect::<Vec<_>>().join("\n") + "\n")
+    };
+    let import = ["ban", "import", "/tmp/list", "--for", "1h"];
+    let replace = [&import[..], &["--replace"]].concat();
+    firewall.check(&["ban", "add", "100.64.0.1"])?;
+    list(0, 1000)?;
+    firewall.check(&import)?;
+    list(990, 20)?;
+    let dry = firewall.refused(&[&replace[..], &["--dry-run"]].concat(), 2)?;
+    let wanted = "20 networks for 1 h: 10 new, 10 renewed, 991 lifted\n";
+    assert_eq!(dry, format!("would ban {wanted}"));
+    assert_eq!(firewall.check(&replace)?, format!("banned {wanted}"));
+    assert_eq!(firewall.json(&["ban", "stats"])?["bans"], 20);
+    // An empty list would lift all.
+    server.write("/tmp/list", "# nothing\n")?;
+    for words in [&import[..], &replace] {
+        let said = firewall.refused(words, 1)?;
+        assert!(said.contains("/tmp/list has no network to ban"), "{said}");
+    }
+    assert_eq!(firewall.json(&["ban", "stats"])?["bans"], 20);
+    let most = 1_u32 << 20;
+    for first in [0, most] {
+        list(first, most)?;
+        assert!(firewall.check(&replace)?.contains("banned 1,048,576 networks"));
+    }
+    assert_eq!(firewall.json(&["ban", "stats"])?["bans"], most);
+    Ok(())
+}
+
+#[test]
+fn bans_are_told_by_their_addresses() -> Result<()> {
+    let Pair { server, lab: _lab, .. } = Pair::new("told")?;
+    let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
+    for (network, time) in
+        [("2001:db8:9::/64", "1h"), ("203.0.113.0/24", "3h"), ("::ffff:100.64.0.9", "2h")]
+    {
+        firewall.check(&["ban", "add", network, "--for", time])?;
+    }
+    let list = firewall.json(&["ban", "list"])?;
+    let bans = list["bans"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let networks: Vec<_> = bans.iter().map(|ban| ban["network"].as_str()).collect();
+    let wanted = ["100.64.0.9", "203.0.113.0/24", "2001:db8:9::/64"].map(Some);
+    assert_eq!(networks, wanted);
+    let said = firewall.refused(&["ban", "del", "203.0.113.7"], 1)?;
+    assert!(said.contains("the ban of 203.0.113.0/24 covers it"), "{said}");
+    server.write("/tmp/mapped", "::ffff:100.64.0.9")?;
+    let import = firewall.run(&["ban", "import", "/tmp/mapped"])?;
+    assert!(import.stdout.contains(": 0 new, 1 renewed"), "{import:?}");
+    assert!(import.stderr.contains("the last line of /tmp/mapped has no end"), "{import:?}");
+    Ok(())
+}
+
+#[test]
 fn a_file_is_banned_as_a_whole_or_not_at_all() -> Result<()> {
     let Pair { server, client, lab: _lab } = Pair::new("import")?;
     let _web = Echo::tcp(&server, 80)?;

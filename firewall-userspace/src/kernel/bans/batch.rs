@@ -25,11 +25,22 @@ pub(super) const WORTH_A_THREAD: usize = 1 << 14;
 /// memory for those comes zeroed, and is not written twice.
 type Record = [u64; 4];
 
+/// What becomes of bans that a batch does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// They stay.
+    Stay,
+    /// They are lifted.
+    Lifted,
+}
+
 /// Networks to be banned alike.
 #[derive(Debug)]
 pub(super) struct Batch {
     records: Vec<Record>,
     seed: u64,
+    /// What becomes of the bans of others.
+    pub(super) others: Others,
     /// When they begin, in the table's units: what ended before is not kept.
     now: u32,
     until: u32,
@@ -38,7 +49,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Sorts keys.
-    pub(super) fn new(keys: &[BanKey], ban: &Ban, seed: u64) -> Self {
+    pub(super) fn new(keys: &[BanKey], ban: &Ban, seed: u64, others: Others) -> Self {
         let mut next = [0; PARTS];
         for key in keys {
             next[part_of(ban::hash(seed, key))] += 1;
@@ -51,13 +62,12 @@ impl Batch {
         for key in keys {
             let hash = ban::hash(seed, key);
             let next = &mut next[part_of(hash)];
-            records[*next] =
-                [hash, key.hi, key.lo, u64::from(key.length) << 32 | u64::from(key.family)];
+            records[*next] = record(hash, key);
             *next += 1;
         }
         let now = u32::try_from(ban.since_ns >> UNIT_SHIFT).unwrap_or(u32::MAX);
         let until = ban::units(ban.until_ns);
-        let mut batch = Self { records, seed, now, until, note: note(ban) };
+        let mut batch = Self { records, seed, others, now, until, note: note(ban) };
         batch.sort_parts();
         batch
     }
@@ -87,6 +97,20 @@ impl Batch {
         announced
     }
 
+    /// How many of them there are, if none is counted twice.
+    pub(super) fn different(&self) -> usize {
+        self.records.chunk_by(|one, other| one == other).count()
+    }
+
+    /// Whether a ban of a table has a place in the next one.
+    fn takes(&self, hash: u64, entry: &Entry) -> bool {
+        let is_named = || {
+            let part = part_of(hash);
+            self.of(part..part + 1).binary_search(&record(hash, &entry.key)).is_ok()
+        };
+        self.keeps(entry) && (self.others == Others::Stay || is_named())
+    }
+
     /// Whether a ban holds still when they begin.
     const fn keeps(&self, entry: &Entry) -> bool {
         entry.until > self.now
@@ -109,8 +133,8 @@ impl Batch {
         parallel::all(shares_of(self.records.len()), count).into_iter().sum()
     }
 
-    /// Fills a new table with the bans of another that hold still, and these: how many of them
-    /// that one did not have. `None` if there is no room for one.
+    /// Fills a new table with the bans of another that hold still and stay, and these: how many of
+    /// them that one did not have. `None` if there is no room for one.
     pub(super) fn fill(&self, table: &Table, former: &Table) -> Option<usize> {
         self.fill_by(table, former, shares_of(former.count() as usize + self.records.len()))
     }
@@ -190,7 +214,7 @@ impl<'b> Fill<'b> {
                     return false;
                 }
             }
-            let entry = writer.entry(place).filter(|entry| self.batch.keeps(entry));
+            let entry = writer.entry(place).filter(|entry| self.batch.takes(hash, entry));
             if !entry.is_none_or(|entry| self.write(One::Former(hash, entry))) {
                 return false;
             }
@@ -282,6 +306,10 @@ fn part_of(hash: u64) -> usize {
 /// The least hash of a part; 0 for one past the last, where tables begin again.
 fn first_hash(part: usize) -> u64 {
     (part as u64) << (u64::BITS - PARTS.ilog2())
+}
+
+const fn record(hash: u64, key: &BanKey) -> Record {
+    [hash, key.hi, key.lo, (key.length as u64) << 32 | key.family as u64]
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "halves of a word")]

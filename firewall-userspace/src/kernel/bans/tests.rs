@@ -8,7 +8,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 use firewall_common::abi::ban::{Ban, BanKey, SLOTS, TableWord};
 use proptest::prelude::*;
 
-use super::batch::{Batch, PARTS};
+use super::batch::{Batch, Others, PARTS};
 use super::table::{Table, entries};
 
 const SEED: u64 = 0x0123_4567_89ab_cdef;
@@ -95,7 +95,7 @@ proptest! {
         for key in &keys {
             prop_assert!(single.insert(key, &new_ban, SEED));
         }
-        let batch = Batch::new(&keys, &new_ban, SEED);
+        let batch = Batch::new(&keys, &new_ban, SEED, Others::Stay);
         let new: HashSet<_> = keys.iter().filter(|key| !held.contains_key(key)).collect();
         prop_assert_eq!(batch.new_in(&former), new.len());
         prop_assert_eq!(batch.held_by(&former), held.len());
@@ -107,7 +107,21 @@ proptest! {
             let places = fresh.word.buckets() * SLOTS;
             prop_assert!((held.len() + new.len()) * 2 > places as usize);
         }
-        prop_assert_eq!(content(&former), before);
+        prop_assert_eq!(&content(&former), &before);
+
+        // And where it takes the place of all: no others, and the hits of those that stay.
+        let batch = Batch::new(&keys, &new_ban, SEED, Others::Lifted);
+        let fresh = table(2_000);
+        prop_assert_eq!(batch.fill_by(&fresh, &former, shares(threads)), Some(new.len()));
+        let hits = |key| held.get(&key).map_or(0, |ban| ban.hits);
+        let wanted: HashMap<_, _> =
+            keys.iter().map(|key| (*key, Ban { hits: hits(*key), ..new_ban })).collect();
+        let found = content(&fresh);
+        prop_assert_eq!(batch.different(), wanted.len());
+        prop_assert_eq!(found.len(), wanted.len());
+        for (key, ban) in &found {
+            prop_assert_eq!((ban.hits, ban.reason), (wanted[key].hits, wanted[key].reason));
+        }
     }
 }
 
@@ -120,7 +134,7 @@ fn many_are_shared_among_cpus_and_all_are_there() {
     for key in &keys[..2_000] {
         assert!(former.insert(key, &ban(1), SEED));
     }
-    let batch = Batch::new(&keys[1_000..], &ban(2), SEED);
+    let batch = Batch::new(&keys[1_000..], &ban(2), SEED, Others::Stay);
     assert_eq!(batch.new_in(&former), 98_000);
     assert_eq!(batch.fill(&fresh, &former), Some(98_000));
     let found = content(&fresh);
@@ -135,7 +149,7 @@ fn a_batch_that_does_not_fit_says_so() {
     let keys: Vec<_> = (0..5_000_u64)
         .map(|number| BanKey { hi: number << 32, lo: 0, length: 32, family: 4 })
         .collect();
-    let batch = Batch::new(&keys, &ban(2), SEED);
+    let batch = Batch::new(&keys, &ban(2), SEED, Others::Stay);
     for threads in [1, 2, 8] {
         assert_eq!(batch.fill_by(&table(1_200), &table(900), shares(threads)), None);
     }
