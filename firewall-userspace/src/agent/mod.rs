@@ -22,4 +22,4 @@ mod server;
 mod state;
 
 pub(crate) use events::name as name_event;
-pub(crate) use run::{Settings, run};
+pub(crate) use run::{METRICS, Settings, run};

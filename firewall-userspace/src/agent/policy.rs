@@ -142,7 +142,7 @@ fn compare(store: &Store, config: &Path) -> (Option<Policy>, Option<String>) {
 /// # Errors
 /// If the pins cannot be read.
 pub(super) fn refresh(state: &mut State, settings: &Settings) -> Result<()> {
-    if let (Some(listen), Some(wanted)) = (&state.listen, settings.metrics()) {
+    if let (Some(listen), Some(wanted)) = (&state.listen, settings.metrics_address()) {
         listen.send_if_modified(|address| std::mem::replace(address, wanted) != wanted);
     }
     let store = Store::open(&state.pins)?.context("the pins are gone")?;

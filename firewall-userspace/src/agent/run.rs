@@ -27,7 +27,7 @@ use crate::lock::Lock;
 use crate::paths;
 
 /// Where metrics are served unless host.yaml says otherwise.
-const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477);
+pub(crate) const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477);
 /// Events read at one go, so that a flood of them leaves time for the rest.
 const EVENTS_AT_ONCE: usize = 256;
 /// Pause behind a full go: what the ring cannot hold meanwhile is counted.

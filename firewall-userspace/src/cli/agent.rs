@@ -38,7 +38,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
         listen: arguments.listen,
     };
     if arguments.print_address {
-        context.out.line(&reached_from_here(settings.metrics_address()).to_string())?;
+        let address = settings.metrics_address().unwrap_or(agent::METRICS);
+        context.out.line(&reached_from_here(address).to_string())?;
         return Ok(Exit::Ok);
     }
     let mut logger = env_logger::Builder::new();

@@ -177,9 +177,12 @@ ingress:
         let subject = Subject::File("rules/web.yaml".into());
         let loaded = firewall_policy::load(&files, &subject, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
-        let generation =
-            crate::candidate::compile(&loaded.policy, &crate::candidate::Pinned::default(), &mut SlotTable::default())
-                .unwrap();
+        let generation = crate::candidate::compile(
+            &loaded.policy,
+            &crate::candidate::Pinned::default(),
+            &mut SlotTable::default(),
+        )
+        .unwrap();
         let probe = Probe {
             direction: ir::Direction::Ingress,
             from: "192.0.2.1".parse().unwrap(),

@@ -144,14 +144,17 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         .with_context(|| format!("could not read {}", path.display()))?;
     if bytes.len() as u64 > MAX_BYTES {
         let failure = Failure::new(format!("{} has more than 64 MiB", path.display()));
-        return Err(failure.help("editcap -c 100000 in.pcap out.pcap   cuts it into several").into());
+        return Err(failure
+            .help("editcap -c 100000 in.pcap out.pcap   cuts it into several")
+            .into());
     }
     Ok(bytes)
 }
 
 fn line(frame: &Frame, way: &str) -> String {
     let Frame { number, verdict, by, bytes, captured, packet, by_interface, .. } = frame;
-    let mut line = format!("{number:5}  {:5}  {way:3}  {packet}   {by}", verdict.map_or("-", Action::name));
+    let mut line =
+        format!("{number:5}  {:5}  {way:3}  {packet}   {by}", verdict.map_or("-", Action::name));
     if captured < bytes {
         let _ = write!(line, "   captured short: {captured} of {bytes} bytes");
     }
