@@ -15,9 +15,9 @@
 //!   header, proves that the unit was never one.
 //!
 //! As long as a flow has neither gap nor resync, its counts are exact from the
-//! first segment seen: one that is no beginning is a resync. What passes early and itself holds headers is not read
-//! again: pipelining and reordering together cost counts, and show as a gap with
-//! the next turn, if there is one.
+//! first segment seen: one that is no beginning is a resync. What passes early and
+//! itself holds headers is not read again: pipelining and reordering together cost
+//! counts, and show as a gap with the next turn, if there is one.
 
 use super::metric::{Metric, Tally};
 use super::segment::{Head, Payload, Segment, WINDOW};

@@ -156,8 +156,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let outcome = engine.ask(&probe)?;
     let bans = store.as_ref().map_or_else(|| Ok(Vec::new()), bans_of)?;
     let openings = store.as_ref().map_or_else(|| Ok(Vec::new()), openings_of)?;
-    let (judged, interface) = (places.judged(), places.name());
-    let live = walk::Live { bans: &bans, openings: &openings, judged: &judged, interface };
+    let interface = places.name();
+    let live = walk::Live { bans: &bans, openings: &openings, interface };
     let walk = walk::of(policy, &probe, &outcome, live);
     let by_interface = places.differ(|class, name| {
         let mut model = Engine::model(&ready.generation);

@@ -15,9 +15,8 @@ use super::sets;
 use crate::probe::Probe;
 use crate::probe::engine::Outcome;
 
-/// What the stage of known flows said. `is_admitted` says that the ingress policy admits
-/// packets of the inbound tuple, be it by another interface or tag.
-pub(super) fn established(probe: &Probe, outcome: &Outcome, is_admitted: bool) -> &'static str {
+/// What the stage of known flows said.
+pub(super) fn established(probe: &Probe, outcome: &Outcome) -> &'static str {
     let tcp = matches!(probe.transport, ir::Probe::Tcp(..));
     match (outcome.reason, probe.direction) {
         (Reason::Established, Direction::Ingress) => "a reply to a flow that this host may open",
@@ -28,10 +27,6 @@ pub(super) fn established(probe: &Probe, outcome: &Outcome, is_admitted: bool) -
         (Reason::Opening, _) => "no flow",
         _ if tcp && !probe.established => "no flow; not a reply (a SYN never is)",
         _ if outcome.action == Action::Allow => "not asked: nothing would drop the packet",
-        (_, Direction::Ingress) if is_admitted && !tcp => {
-            "no flow: none is remembered of what the ingress policy admits by another \
-             interface or VLAN"
-        }
         (_, Direction::Ingress) if !probe.established => "no flow",
         (_, Direction::Ingress) => "no flow: the policy does not let this host open it",
         (_, Direction::Egress) => "no flow; the ingress policy does not admit what it would answer",

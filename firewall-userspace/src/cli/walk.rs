@@ -55,13 +55,12 @@ pub(super) struct Walk {
 }
 
 /// What the sandbox knows nothing of: bans in the live maps, as first address and prefix
-/// length, and openings; names of the interfaces where packets are judged, and of the one that
-/// this packet passes, empty for one that no rule names.
+/// length, and openings; and the name of the interface that the packet passes, empty for one that
+/// no rule names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Live<'a> {
     pub bans: &'a [(IpAddr, u8)],
     pub openings: &'a [Opening],
-    pub judged: &'a [&'a str],
     pub interface: &'a str,
 }
 
@@ -138,7 +137,7 @@ pub(super) fn of(policy: &Policy, probe: &Probe, outcome: &Outcome, live: Live<'
         }
         None => outcome.clone(),
     };
-    let known = established(probe, outcome, answers_admitted(policy, probe, live.judged));
+    let known = established(probe, outcome);
     let mut steps = steps(policy, probe, outcome, (banned, known), &explanation);
     if let Some((reason, opening)) = opened {
         let step = if reason == Reason::Opening { "default" } else { "established" };
@@ -185,20 +184,6 @@ fn written(span: &Span) -> String {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line,
     }
-}
-
-/// Whether the ingress policy admits packets of the inbound tuple that a packet has or would
-/// answer, by whichever interface and tag: of such no flow is remembered.
-fn answers_admitted(policy: &Policy, probe: &Probe, judged: &[&str]) -> bool {
-    let inbound = match probe.direction {
-        Direction::Ingress => Some(*probe),
-        Direction::Egress => answered(probe),
-    };
-    inbound.is_some_and(|inbound| {
-        let context = Context::Reply { interfaces: judged };
-        let asked = Query { context, ..query(&inbound, "") };
-        model::evaluate(policy, &asked).action == Action::Allow
-    })
 }
 
 fn query<'a>(probe: &Probe, interface: &'a str) -> Query<'a> {

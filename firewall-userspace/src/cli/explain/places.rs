@@ -16,7 +16,6 @@ use crate::report::snapshot::Action;
 /// Interfaces of this host where the policy judges packets.
 #[derive(Debug)]
 pub(super) struct Places {
-    selection: Selection,
     /// Those that rules treat alike; empty if it does not matter, or one was asked for.
     classes: Vec<Alike>,
     /// The one that a packet is taken to pass.
@@ -51,12 +50,12 @@ impl Places {
         let selection = Selection::of(&on.matches, &on.ignore);
         if let Some(name) = wanted {
             let on = chosen(&selection, name)?;
-            return Ok(Self { selection, classes: Vec::new(), on: Some(on), is_unknown: false });
+            return Ok(Self { classes: Vec::new(), on: Some(on), is_unknown: false });
         }
         let classes = alike(policy, &selection.judged);
         let on = usual(policy, &classes, remote);
         let asks = candidate::rules(policy).any(|rule| !rule.interfaces.is_empty());
-        Ok(Self { is_unknown: asks && on.is_none(), selection, classes, on })
+        Ok(Self { is_unknown: asks && on.is_none(), classes, on })
     }
 
     /// Whether rules ask for interfaces, and none is known.
@@ -72,11 +71,6 @@ impl Places {
     /// Its name; empty if it does not matter.
     pub(super) fn name(&self) -> &str {
         self.on.as_ref().and_then(|on| on.names.first()).map_or("", String::as_str)
-    }
-
-    /// Names of all that are judged.
-    pub(super) fn judged(&self) -> Vec<&str> {
-        self.selection.judged.iter().map(|one| one.name.as_str()).collect()
     }
 
     /// Where packets fare differently by interface, how: a list for each packet, empty for
@@ -146,15 +140,8 @@ mod tests {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             ifindex,
         };
-        let classes: Vec<Alike> = (2..).zip(classes).map(class).collect();
-        let interface = |class: &Alike| Interface {
-            name: class.names[0].clone(),
-            ifindex: class.ifindex,
-            mtu: None,
-        };
-        let judged = classes.iter().map(interface).collect();
-        let selection = Selection { judged, ..Selection::default() };
-        Places { selection, classes, on: None, is_unknown: false }
+        let classes = (2..).zip(classes).map(class).collect();
+        Places { classes, on: None, is_unknown: false }
     }
 
     #[test]
@@ -172,9 +159,10 @@ mod tests {
 
     #[test]
     fn an_interface_without_policy_is_refused() {
-        let places = places(&[&["eth0"], &["eth1"]]);
-        assert_eq!(chosen(&places.selection, "eth1").unwrap().ifindex, 3);
-        let error = chosen(&places.selection, "wg0").unwrap_err();
+        let judged = Interface { name: "eth1".into(), ifindex: 3, mtu: None };
+        let selection = Selection { judged: vec![judged], ..Selection::default() };
+        assert_eq!(chosen(&selection, "eth1").unwrap().ifindex, 3);
+        let error = chosen(&selection, "wg0").unwrap_err();
         assert_eq!(Failure::of(&error).message, "no packet is judged on wg0");
     }
 }
