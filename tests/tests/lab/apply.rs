@@ -232,7 +232,7 @@ fn a_table_of_flows_keeps_its_size_and_says_so() -> Result<()> {
     let firewall = Firewall::on(&server)?;
     let text = |flows: u32| format!("{}state: {{ flows: {flows} }}\n", policy(&[WEB], &[]));
     let memory = |field: &str| -> Result<u64> {
-        let status = firewall.json(&["status", "--json"])?;
+        let status = firewall.json(&["status"])?;
         status["policy"][field].as_u64().with_context(|| format!("no {field}"))
     };
     firewall.enforce(&text(1_024))?;
