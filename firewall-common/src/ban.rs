@@ -4,9 +4,9 @@
 //! other key that there is no such ban; else the key is in one of [`PROBES`] buckets,
 //! at or behind the one that its hash names and before the first with an empty place.
 //!
-//! A packet that is not banned should not pay for each length. So the filter has every ban
-//! twice: as it is, and by few lengths that stand for all, see [`FilterPart`]. Where up to two lengths
-//! of a family are in use the former is asked, else the latter.
+//! A packet that is not banned should not pay for each length. So the filter has every
+//! ban twice: as it is, and by few lengths that stand for all, see [`FilterPart`]. Where
+//! up to two lengths of a family are in use the former is asked, else the latter.
 //!
 //! There is one writer, user space, and no lock that a packet would take:
 //!
@@ -119,7 +119,7 @@ pub enum FilterPart {
     StandIns,
 }
 
-/// Words of each part of the filter, and the bits there.
+/// A part of the filter, the number of a word there, and bits of it.
 type Mark = (FilterPart, u32, u64);
 
 /// Number of the filter's word for a hash, and its bits there.

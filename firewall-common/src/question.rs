@@ -55,7 +55,7 @@ impl Answers {
 
     /// Bit of `known`: an opening admits what is dropped by default.
     const OPENING: u32 = 1;
-    /// Bit of `known`: the counterpart is admitted, but not on the interface of this packet.
+    /// Bit of `known`: the counterpart would not be admitted on the interface of this packet.
     const ELSEWHERE: u32 = 2;
 
     /// Whether the other chain, or an opening, admits what this packet would answer;

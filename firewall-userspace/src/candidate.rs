@@ -187,6 +187,23 @@ pub(crate) fn files(policy: &Policy) -> Vec<String> {
     names.into_iter().collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }
 
+/// A role, read and compiled as tests do that look at it on no host.
+#[cfg(test)]
+pub(crate) fn of_role(text: &str) -> (Loaded, Generation) {
+    let files = firewall_policy::source::MemoryFiles::new().with("rules/web.yaml", text);
+    let subject = Subject::File("rules/web.yaml".into());
+    let loaded = firewall_policy::load(&files, &subject, &Options::default())
+        .unwrap_or_else(|report| panic!("{report}"));
+    let generation = of_loaded(&loaded);
+    (loaded, generation)
+}
+
+/// What a policy compiles to where nothing is pinned.
+#[cfg(test)]
+pub(crate) fn of_loaded(loaded: &Loaded) -> Generation {
+    compile(&loaded.policy, &Pinned::default(), &mut SlotTable::default()).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use firewall_policy::diagnostic::Style;

@@ -106,7 +106,8 @@ pub(crate) fn install(
         rules: std::mem::take(&mut generation.rules),
         slots,
         capacity,
-        memory_bytes: [generation.memory.generation_bytes(), generation.memory.total_bytes()],
+        generation_bytes: generation.memory.generation_bytes(),
+        memory_bytes: generation.memory.total_bytes(),
         token,
         agent: serde_json::to_value(Remembered::of(policy))?,
     };

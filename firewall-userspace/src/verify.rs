@@ -184,7 +184,6 @@ pub(crate) fn rule_of<'a>(
 
 #[cfg(test)]
 mod tests {
-    use firewall_policy::compile::SlotTable;
     use firewall_policy::diagnostic::Style;
     use firewall_policy::source::MemoryFiles;
     use firewall_policy::{Options, Subject};
@@ -215,16 +214,7 @@ tests:
 
     fn verified(tests: &str) -> (Verified, String) {
         let role = format!("{ROLE}{tests}");
-        let files = MemoryFiles::new().with("rules/web.yaml", role);
-        let subject = Subject::File("rules/web.yaml".into());
-        let loaded = firewall_policy::load(&files, &subject, &Options::default())
-            .unwrap_or_else(|report| panic!("{report}"));
-        let generation = crate::candidate::compile(
-            &loaded.policy,
-            &crate::candidate::Pinned::default(),
-            &mut SlotTable::default(),
-        )
-        .unwrap();
+        let (loaded, generation) = crate::candidate::of_role(&role);
         let verified = run(&loaded, &mut Engine::model(&generation)).unwrap();
         let text: Vec<String> =
             verified.failures.iter().map(|failure| failure.render(Style::Plain)).collect();
@@ -292,12 +282,7 @@ tests:
             .with("rules/app.yaml", APP);
         let loaded = firewall_policy::load(&files, &Subject::Host, &Options::default())
             .unwrap_or_else(|report| panic!("{report}"));
-        let generation = crate::candidate::compile(
-            &loaded.policy,
-            &crate::candidate::Pinned::default(),
-            &mut SlotTable::default(),
-        )
-        .unwrap();
+        let generation = crate::candidate::of_loaded(&loaded);
         run(&loaded, &mut Engine::model(&generation)).unwrap()
     }
 

@@ -6,9 +6,10 @@
 //! program, see [`crate::ban`]. A full table is replaced by a larger one; at
 //! [`CAPACITY`] the new ban is refused, and nothing in force is evicted.
 //!
-//! Map `BAN_FILTER`: array of one value of three times [`FILTER_WORDS`] words, one for each
-//! [`FilterPart`](crate::ban::FilterPart), read before the table is asked. A word with a key's bits clear
-//! says that the key is not banned. A bit may outlive its ban, which costs a look-up.
+//! Map `BAN_FILTER`: array of one value of [`FILTER_WORDS`] words for each
+//! [`FilterPart`](crate::ban::FilterPart). Written by user space; read before the table
+//! is asked. A word with a key's bits clear says that the key is not banned. A bit may
+//! outlive its ban, which costs a look-up.
 
 use super::assert_layout;
 

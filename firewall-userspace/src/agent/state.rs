@@ -56,6 +56,8 @@ pub(super) struct State {
     history: History<Series>,
     flows: Flows,
     bans: Bans,
+    /// Kernel memory of all that is pinned, when it was last asked for.
+    held_bytes: Option<u64>,
     tables_due: Duration,
     /// The generation that is known, and since when, or since it was last settled.
     stands: (u64, Duration),
@@ -92,6 +94,7 @@ impl State {
             history: History::default(),
             flows: Flows::default(),
             bans: Bans::default(),
+            held_bytes: None,
             tables_due: Duration::ZERO,
             stands: (0, Duration::ZERO),
             refused: Vec::new(),
@@ -120,6 +123,7 @@ impl State {
         self.tables_due = self.sample.at + TABLES_EVERY;
         let (entries, capacity) = self.store.flow_usage()?;
         self.flows = Flows { entries: Some(entries as u64), capacity: Some(capacity.into()) };
+        self.held_bytes = self.store.pins().held_bytes().ok();
         let mut table = self.store.bans()?;
         let now = monotonic_ns();
         let ended = table.expire(now)?;
@@ -193,6 +197,7 @@ impl State {
             agent: Some(self.agent.clone()),
             flows: self.flows,
             bans: self.bans,
+            held_bytes: self.held_bytes,
             openings: collect::openings::in_force(&self.store).unwrap_or_default(),
             events_read: self.events.read,
             warnings: self.warnings.values().cloned().chain(forwarded.shut_text()).collect(),

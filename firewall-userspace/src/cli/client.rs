@@ -199,6 +199,7 @@ impl Maps {
         let extra = Extra {
             flows: Flows { entries: Some(entries as u64), capacity: Some(capacity.into()) },
             bans: Bans { count, ending_soon },
+            held_bytes: self.store.pins().held_bytes().ok(),
             openings: collect::openings::in_force(&self.store)?,
             ..Extra::default()
         };

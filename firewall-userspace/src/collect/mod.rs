@@ -37,6 +37,8 @@ pub(crate) struct Extra {
     pub flows: Flows,
     /// Bans.
     pub bans: Bans,
+    /// Kernel memory of all that is pinned, if the kernel tells.
+    pub held_bytes: Option<u64>,
     /// Openings in force.
     pub openings: Vec<Opened>,
     /// Events read so far.
@@ -54,7 +56,8 @@ pub(crate) fn snapshot(
     history: &History<Series>,
     extra: Extra,
 ) -> Snapshot {
-    let Extra { agent, flows, bans, openings, events_read, warnings, containers } = extra;
+    let Extra { agent, flows, bans, held_bytes, openings, events_read, warnings, containers } =
+        extra;
     let interfaces = interfaces_of(sample, known, history);
     let enforcement = match known {
         // An agent knows the policy that was on trial here until somebody applies another.
@@ -70,7 +73,10 @@ pub(crate) fn snapshot(
         time_ms: sample.time_ms,
         enforcement,
         agent,
-        policy: known.filter(|_| !sample.passes_all).map(|known| policy(&known.meta, sample)),
+        policy: known.filter(|_| !sample.passes_all).map(|known| {
+            let policy = policy(&known.meta, sample);
+            Policy { held_bytes, ..policy }
+        }),
         interfaces,
         recent: rates::recent(sample, known, history),
         flows,
@@ -111,9 +117,9 @@ fn policy(meta: &Meta, sample: &Sample) -> Policy {
         default_in: action(&meta.defaults[0]),
         default_out: action(&meta.defaults[1]),
         files: meta.files.clone(),
-        memory_bytes: Some(meta.memory_bytes[1]),
-        generation_bytes: Some(meta.memory_bytes[0]),
-        held_bytes: sample.held_bytes,
+        memory_bytes: Some(meta.memory_bytes),
+        generation_bytes: Some(meta.generation_bytes),
+        held_bytes: None,
     }
 }
 

@@ -44,8 +44,6 @@ pub(crate) struct Sample {
     pub trial: Option<Duration>,
     /// Whether no generation judges: every packet passes.
     pub passes_all: bool,
-    /// Kernel memory of all that is pinned, if the kernel tells.
-    pub held_bytes: Option<u64>,
 }
 
 impl Sample {
@@ -64,7 +62,6 @@ impl Sample {
             lost: sampled.lost,
             trial: store.trial()?.and_then(|trial| trial.left),
             passes_all: store.in_force() == Word::PASS_ALL,
-            held_bytes: store.pins().held_bytes().ok(),
         })
     }
 

@@ -198,12 +198,12 @@ impl Bans {
     pub fn replace_all(&mut self, keys: &[BanKey], ban: &Ban) -> Result<Added> {
         let _lock = self.write()?;
         let Rebuilt { table, announced, new } = self.rebuilt(keys, ban, 0, Others::Lifted)?;
-        let held = self.held_at(ban.since_ns);
+        let (held, _) = self.count(ban.since_ns, ban.since_ns)?;
         let kept = table.count() as usize - new;
         announced.publish(&self.filter, &self.control);
         self.replace(table)?;
         announced.publish_only(&self.filter, &self.control);
-        Ok(Added { new, renewed: keys.len() - new, lifted: held - kept })
+        Ok(Added { new, renewed: keys.len() - new, lifted: usize::try_from(held)? - kept })
     }
 
     /// What [`insert_all`](Self::insert_all) would say, or [`replace_all`](Self::replace_all).
@@ -315,12 +315,6 @@ impl Bans {
             self.replace(smaller.table)?;
         }
         Ok(ended.len())
-    }
-
-    /// How many bans hold at a time.
-    fn held_at(&self, time_ns: u64) -> usize {
-        let writer = self.table.writer(self.seed());
-        writer.entries().filter(|entry| u64::from(entry.until) > time_ns >> UNIT_SHIFT).count()
     }
 
     fn seed(&self) -> u64 {

@@ -42,9 +42,10 @@ pub struct Meta {
     pub slots: SlotTable,
     /// Capacity of the shared maps it was loaded with.
     pub capacity: Capacity,
-    /// Bytes that it has for itself, as computed, and of all its maps while it is replaced: two
-    /// generations, counters, flows.
-    pub memory_bytes: [u64; 2],
+    /// Bytes that it has for itself, as computed: tables, and this.
+    pub generation_bytes: u64,
+    /// Bytes of all its maps while it is replaced, as computed: two generations, counters, flows.
+    pub memory_bytes: u64,
     /// What confirms it, if it was applied on trial.
     pub token: Option<String>,
     /// Whatever the agent wants to know again after a restart.
@@ -194,7 +195,8 @@ mod tests {
             rules: vec![serde_json::from_value(rule).unwrap()],
             slots: serde_json::from_value(slots).unwrap(),
             capacity: Capacity::new(1024, 1, 1).unwrap(),
-            memory_bytes: [1 << 18, 1 << 20],
+            generation_bytes: 1 << 18,
+            memory_bytes: 1 << 20,
             token: None,
             agent: serde_json::json!({ "hook": "auto", "asks": [1, -2, null, true] }),
         }
@@ -223,6 +225,6 @@ mod tests {
         let before = rmp_serde::to_vec(&(7_u64, "7f3c91e", &meta().slots)).unwrap();
         let rule = rmp_serde::to_vec(&meta().rules[0]).unwrap();
         let found = [&bytes[..], &bytes[before.len()..], &rule].map(fields);
-        assert_eq!((firewall_common::ABI_VERSION, found), (5, [3, 13, 14]));
+        assert_eq!((firewall_common::ABI_VERSION, found), (5, [3, 14, 14]));
     }
 }

@@ -154,10 +154,6 @@ fn rules(generation: &Generation) -> HashMap<u32, RuleInfo> {
 
 #[cfg(test)]
 mod tests {
-    use firewall_policy::compile::SlotTable;
-    use firewall_policy::source::MemoryFiles;
-    use firewall_policy::{Options, Subject};
-
     use super::*;
 
     const ROLE: &str = "\
@@ -173,16 +169,7 @@ ingress:
 
     #[test]
     fn rules_for_an_interface_are_asked_on_it() {
-        let files = MemoryFiles::new().with("rules/web.yaml", ROLE);
-        let subject = Subject::File("rules/web.yaml".into());
-        let loaded = firewall_policy::load(&files, &subject, &Options::default())
-            .unwrap_or_else(|report| panic!("{report}"));
-        let generation = crate::candidate::compile(
-            &loaded.policy,
-            &crate::candidate::Pinned::default(),
-            &mut SlotTable::default(),
-        )
-        .unwrap();
+        let (_, generation) = crate::candidate::of_role(ROLE);
         let probe = Probe {
             direction: ir::Direction::Ingress,
             from: "192.0.2.1".parse().unwrap(),

@@ -52,14 +52,11 @@ fn memory(bench: &mut Bench<'_>, row: &str) -> Result<()> {
         let tables = sys::open(&tables)?.context("the generation has no tables")?;
         let one = u64::from(sys::shape(tables.as_fd())?.value);
         let pinned = ours.pinned()?;
-        anyhow::Ok((ours, (one, meta.memory_bytes[1]), pinned))
+        anyhow::Ok((ours, (one, meta.memory_bytes), pinned))
     })??;
     let mut total = 0;
     for fd in &pinned {
-        let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(fd));
-        let text = std::fs::read_to_string(path)?;
-        let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-        total += line.and_then(|bytes| bytes.trim().parse::<u64>().ok()).unwrap_or_default();
+        total += sys::memory(fd.as_fd())?;
     }
     let mebibytes = |bytes| measure::as_f64(bytes) / 1_048_576.0;
     bench.book.fact("host", row, TABLES, (mebibytes(one), "MiB"));

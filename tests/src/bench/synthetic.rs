@@ -47,7 +47,8 @@ pub(super) fn install(pair: &Pair, name: &str, policy: &Policy) -> Result<Ours> 
     meta.generation += 1;
     meta.hash.clone_from(&generation.hash);
     meta.rules.clone_from(&generation.rules);
-    meta.memory_bytes = [generation.memory.generation_bytes(), generation.memory.total_bytes()];
+    meta.generation_bytes = generation.memory.generation_bytes();
+    meta.memory_bytes = generation.memory.total_bytes();
     store.install(&generation, &mut meta, None)?;
     Ok(ours)
 }

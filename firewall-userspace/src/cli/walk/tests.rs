@@ -1,9 +1,5 @@
 //! What the walk says of packets that are judged for certain reasons.
 
-use firewall_policy::compile::SlotTable;
-use firewall_policy::source::MemoryFiles;
-use firewall_policy::{Options, Subject};
-
 use super::*;
 use crate::probe::engine::Engine;
 
@@ -39,16 +35,7 @@ fn walk_with(probe: &Probe, bans: &[(IpAddr, u8)], openings: &[Opening]) -> Walk
 }
 
 fn walk_of(role: &str, probe: &Probe, live: Live<'_>) -> Walk {
-    let files = MemoryFiles::new().with("rules/web.yaml", role);
-    let subject = Subject::File("rules/web.yaml".into());
-    let loaded = firewall_policy::load(&files, &subject, &Options::default())
-        .unwrap_or_else(|report| panic!("{report}"));
-    let generation = crate::candidate::compile(
-        &loaded.policy,
-        &crate::candidate::Pinned::default(),
-        &mut SlotTable::default(),
-    )
-    .unwrap();
+    let (loaded, generation) = crate::candidate::of_role(role);
     let outcome = Engine::model(&generation).ask(probe).unwrap();
     of(&loaded.policy, probe, &outcome, live)
 }
