@@ -7,6 +7,7 @@
 //! and extension headers, and code that the processor would have to jump around.
 //! A test holds one against the other.
 
+mod anew;
 mod common;
 
 use crate::abi::flow::FlowKey;
@@ -15,29 +16,33 @@ use crate::ban;
 use crate::cold::cold;
 use crate::flow::{TICK_SHIFT, UDP_PORTS};
 use crate::frame::{Frame, Header as _};
-use crate::packet::{Address, Family};
-use crate::parse::ethertype;
+use crate::packet::tcp;
 use crate::passes::Moment;
 use crate::pipeline::{Arrival, World, admitted_by, wire_bytes};
 use crate::policy::{self, Tables, Tuple};
+use crate::request;
 use crate::service::{PortPlace, proto};
 use crate::verdict::{Decision, Direction, Reason, Verdict};
+pub use anew::{describe, drop_banned, source};
 use common::{Common, V4, V6, rarely, service};
 
-/// Why a frame is not judged here.
+/// What is left to do with a frame.
 #[derive(Clone, Copy, Debug)]
 pub enum Rest {
-    /// It is for the whole pipeline.
+    /// All: it is for the whole pipeline.
     Any,
     /// As above, unless its source is banned, as it seems: [`drop_banned`] knows.
     Suspect,
+    /// It passes, and is counted, but for what it may ask of the service that this rule
+    /// names: [`request::count()`], of what [`describe`] says of it.
+    Requests(Decision),
 }
 
 /// Judges and counts a frame if it is a common one: the verdict, which its end knows without
 /// asking the decision for it.
 ///
 /// # Errors
-/// Who is to judge it, if it is none.
+/// What is left to do, if it is none, or may be a request.
 #[inline(always)]
 pub fn process<W: World + Tables, F: Frame>(
     world: &mut W,
@@ -47,11 +52,11 @@ pub fn process<W: World + Tables, F: Frame>(
     let Some(header) = frame.header::<{ V4::<()>::BYTES }>(0) else { return rest() };
     // One comparison for what follows and how it begins.
     if header.u32::<12>() & V4::<()>::BEGINS_MASK == V4::<()>::BEGINS {
-        account(world, &V4(header), arrival)
+        account(world, frame, &V4(header), arrival)
     } else if header.again().u32::<12>() & V6::<()>::BEGINS_MASK == V6::<()>::BEGINS {
         cold();
         let Some(header) = frame.header::<{ V6::<()>::BYTES }>(0) else { return rest() };
-        account(world, &V6(header), arrival)
+        account(world, frame, &V6(header), arrival)
     } else {
         rest()
     }
@@ -64,41 +69,11 @@ fn rest<T>() -> Result<T, Rest> {
     Err(Rest::Any)
 }
 
-/// The source of a common packet, read anew: few are suspects.
-#[inline(always)]
-pub fn source<F: Frame>(frame: &F) -> Option<(Address, Family)> {
-    let header = frame.header::<{ V4::<()>::BYTES }>(0)?;
-    if header.u16::<12>() == ethertype::IPV4 {
-        return Some((V4(header).source(), Family::V4));
-    }
-    Some((V6(frame.header::<{ V6::<()>::BYTES }>(0)?).source(), Family::V6))
-}
-
-/// Drops and counts a common packet if its source is banned.
-#[inline(always)]
-pub fn drop_banned<W: World>(
-    world: &mut W,
-    (source, family): (Address, Family),
-    arrival: &Arrival,
-) -> Option<Decision> {
-    let place = world.ban_of(source, family);
-    let decision = Decision { reason: Reason::Banned, cell: Cell(Cell::NO_SLOT), new_flow: false };
-    // What a super-packet stands for is in its headers.
-    if place == ban::NOWHERE
-        || world.segments(arrival) != 1
-        || !world.keeps_back(&decision, || source)
-    {
-        return None;
-    }
-    world.count(&decision, 1, arrival.length.into());
-    ban::hit(world, place);
-    Some(decision)
-}
-
 /// Decides on a packet, and counts it, if it is a common one.
 #[inline(always)]
-fn account<W: World + Tables, P: Common>(
+fn account<W: World + Tables, F: Frame, P: Common>(
     world: &mut W,
+    frame: &F,
     packet: &P,
     arrival: &Arrival,
 ) -> Result<(Verdict, Decision), Rest> {
@@ -108,7 +83,7 @@ fn account<W: World + Tables, P: Common>(
         return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
     }
     match packet.sound_port(arrival.length) {
-        Some(port) => decide(world, packet, arrival, port),
+        Some(port) => decide(world, frame, packet, arrival, port),
         None => rest(),
     }
 }
@@ -166,8 +141,9 @@ fn counted<W: World, P: Common>(
 
 /// Decides on a sound packet, if the policy is enough for it.
 #[inline(always)]
-fn decide<W: World + Tables, P: Common>(
+fn decide<W: World + Tables, F: Frame, P: Common>(
     world: &mut W,
+    frame: &F,
     packet: &P,
     arrival: &Arrival,
     port: PortPlace,
@@ -180,16 +156,45 @@ fn decide<W: World + Tables, P: Common>(
     };
     let packet = &packet.again();
     match direction {
-        Direction::Ingress => ingress(world, packet, arrival, cell),
-        Direction::Egress => egress(world, packet, arrival, cell),
+        Direction::Ingress => ingress(world, frame, packet, arrival, cell),
+        Direction::Egress => egress(world, frame, packet, arrival, cell),
     }
 }
 
-/// Whether a packet passes with an event, or is counted by more than its headers.
+/// Lets a packet pass that a rule admits, which may count what is asked of its service.
 #[inline(always)]
-fn is_noted<P: Common>(packet: &P, cell: Cell) -> bool {
-    cell.has(Cell::BROKEN | Cell::SAMPLE)
-        || cell.has(Cell::COUNT) && packet.again().says_something()
+fn passed<W: World, F: Frame, P: Common>(
+    world: &mut W,
+    frame: &F,
+    packet: &P,
+    arrival: &Arrival,
+    decision: Decision,
+) -> Result<(Verdict, Decision), Rest> {
+    let decision = counted(world, packet, arrival, decision);
+    if decision.cell.has(Cell::COUNT) && may_ask(frame, &packet.again(), decision.cell) {
+        return Err(Rest::Requests(decision));
+    }
+    Ok((Verdict::Pass, decision))
+}
+
+/// Whether counting of requests may do anything with a packet: a look at its first bytes, with
+/// which the pieces of a body are done.
+#[inline(always)]
+fn may_ask<F: Frame, P: Common>(frame: &F, packet: &P, cell: Cell) -> bool {
+    cold();
+    let (headers, end) = (packet.headers(), packet.end());
+    if packet.tcp_flags() & tcp::SYN != 0 {
+        return true;
+    }
+    if end <= headers {
+        return false;
+    }
+    match frame.again().header::<8>(headers as usize) {
+        Some(first) if headers + 8 <= end => {
+            request::may_begin(cell.count(), first.u64::<0>().swap_bytes())
+        }
+        _ => true,
+    }
 }
 
 /// Whether rules ask for interface, VLAN or flags: they are rare, and a lot of code.
@@ -199,8 +204,9 @@ fn asks_context<W: World>(world: &W) -> bool {
 }
 
 #[inline(always)]
-fn ingress<W: World + Tables, P: Common>(
+fn ingress<W: World + Tables, F: Frame, P: Common>(
     world: &mut W,
+    frame: &F,
     packet: &P,
     arrival: &Arrival,
     cell: Cell,
@@ -208,7 +214,7 @@ fn ingress<W: World + Tables, P: Common>(
     // One look for what most drops are not.
     if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT | Cell::ALLOW) {
         cold();
-        if is_noted(packet, cell) {
+        if cell.has(Cell::BROKEN | Cell::SAMPLE) {
             return rest();
         }
         if let Some(reason) = admitted_by(cell) {
@@ -216,7 +222,7 @@ fn ingress<W: World + Tables, P: Common>(
                 unsuspected(world, packet)?;
             }
             let decision = Decision { reason, cell: cell.plain(), new_flow: packet.opens_tcp() };
-            return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
+            return passed(world, frame, packet, arrival, decision);
         }
     }
     unsuspected(world, packet)?;
@@ -252,17 +258,15 @@ fn unsuspected<W: World, P: Common>(world: &mut W, packet: &P) -> Result<(), Res
 /// Packets of flows that this host has opened, its answers to what its ingress policy admits,
 /// and what neither a rule nor one of these lets out. What opens a flow takes the whole walk.
 #[inline(always)]
-fn egress<W: World + Tables, P: Common>(
+fn egress<W: World + Tables, F: Frame, P: Common>(
     world: &mut W,
+    frame: &F,
     packet: &P,
     arrival: &Arrival,
     cell: Cell,
 ) -> Result<(Verdict, Decision), Rest> {
-    if cell.has(Cell::BROKEN | Cell::SAMPLE | Cell::COUNT) {
-        cold();
-        if is_noted(packet, cell) {
-            return rest();
-        }
+    if cell.has(Cell::BROKEN | Cell::SAMPLE) {
+        return rest();
     }
     if !packet.opens_tcp() && goes_on(world, packet)? {
         let decision = passes(cell);
@@ -270,7 +274,7 @@ fn egress<W: World + Tables, P: Common>(
         if !rarely(cell.has(Cell::COUNT)) {
             note_pass(world, &packet.again(), &decision);
         }
-        return Ok((Verdict::Pass, counted(world, packet, arrival, decision)));
+        return passed(world, frame, packet, arrival, decision);
     }
     if cell.has(Cell::ALLOW) { Err(Rest::Any) } else { dropped(world, packet, arrival, cell) }
 }

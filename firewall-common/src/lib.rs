@@ -58,4 +58,4 @@ pub mod time;
 pub mod verdict;
 
 /// Version of every byte that kernel and user space share; part of the pin path.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;

@@ -108,11 +108,16 @@ pub trait World: Settings + Bans {
     fn guard(&mut self, slot: u32) -> Option<&mut u64>;
     /// A slot of the fragments.
     fn fragment(&mut self, slot: u32) -> Option<&mut u64>;
-    /// The request entry of a flow.
-    fn request(&mut self, key: &FlowKey) -> Option<&mut request::Entry>;
-    /// Creates the request entry of a flow; losing it loses a count, never a
-    /// verdict.
-    fn open_request(&mut self, key: &FlowKey, entry: &request::Entry);
+    /// A bucket of the table of connections whose requests are counted.
+    fn request_bucket(&mut self, number: u32) -> &mut request::Bucket;
+    /// Puts `new` in the place of `old`; false if something else stands there by now.
+    fn swap(word: &mut u64, old: u64, new: u64) -> bool {
+        let is_there = *word == old;
+        if is_there {
+            *word = new;
+        }
+        is_there
+    }
     /// Adds to the counters of an outcome, and to those of the rule if one decided;
     /// once per packet.
     fn count(&mut self, decision: &Decision, packets: u64, bytes: u64);
@@ -151,6 +156,12 @@ pub fn process<W: World + Tables, F: Frame>(
 ) -> Decision {
     match fast::process(world, frame, arrival) {
         Ok((_, decision)) => return decision,
+        Err(Rest::Requests(decision)) => {
+            let answers = question::of_cell(world, decision.cell);
+            fast::describe(frame, packet);
+            count_requests(world, frame, packet, answers, arrival.direction);
+            return decision;
+        }
         Err(Rest::Suspect) => {
             if let Some(source) = fast::source(frame)
                 && let Some(decision) = fast::drop_banned(world, source, arrival)
@@ -160,6 +171,17 @@ pub fn process<W: World + Tables, F: Frame>(
         }
         Err(Rest::Any) => {}
     }
+    in_full(world, frame, arrival, packet)
+}
+
+/// The same, whatever frame it is: the long way.
+#[inline(always)]
+pub fn in_full<W: World + Tables, F: Frame>(
+    world: &mut W,
+    frame: &F,
+    arrival: &Arrival,
+    packet: &mut Packet,
+) -> Decision {
     let mut questions = Questions::EMPTY;
     if let Some(decision) = read(world, frame, arrival, packet, &mut questions) {
         return decision;
@@ -173,10 +195,21 @@ pub fn process<W: World + Tables, F: Frame>(
     }
     let decision = conclude(world, packet, &questions, answers, arrival);
     if counts_requests(world, &decision) {
-        let mut tally = request::Tally::EMPTY;
-        request::count(world, frame, packet, answers, arrival.direction, &mut tally);
+        count_requests(world, frame, packet, answers, arrival.direction);
     }
     decision
+}
+
+/// Counts requests, with a tally of its own.
+fn count_requests<W: World, F: Frame>(
+    world: &mut W,
+    frame: &F,
+    packet: &Packet,
+    answers: Answers,
+    direction: Direction,
+) {
+    let mut tally = request::Tally::EMPTY;
+    request::count(world, frame, packet, answers, direction, &mut tally);
 }
 
 /// Whether a packet that was judged in full may be a request to count.

@@ -164,7 +164,7 @@ impl Questions {
 #[inline(always)]
 pub fn answer<T: Tables>(tables: &T, questions: &Questions) -> Answers {
     let cell = policy::decide(tables, &questions.tuple.of_packet(questions.context));
-    let mut answers = Answers::of_cell(cell, request_slot(tables, cell));
+    let mut answers = of_cell(tables, cell);
     if questions.asked & Questions::COUNTERPART != 0 {
         answers.counterpart = policy::asked(tables, &questions.counterpart);
     }
@@ -175,6 +175,12 @@ pub fn answer<T: Tables>(tables: &T, questions: &Questions) -> Answers {
         }
     }
     answers
+}
+
+/// The answers for a packet of which only the cell matters.
+#[inline(always)]
+pub fn of_cell<T: Tables>(tables: &T, cell: Cell) -> Answers {
+    Answers::of_cell(cell, request_slot(tables, cell))
 }
 
 /// Asks the openings where the policy has answered that no rule names a packet from

@@ -105,7 +105,7 @@ impl Slots for Flows {
 /// # Safety
 /// `word` must be an aligned word of a map's value.
 #[inline(always)]
-unsafe fn compare_and_swap(word: *mut u64, old: u64, new: u64) -> bool {
+pub(crate) unsafe fn compare_and_swap(word: *mut u64, old: u64, new: u64) -> bool {
     let found: u64;
     // SAFETY: as above.
     #[cfg(target_arch = "bpf")]

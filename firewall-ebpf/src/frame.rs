@@ -115,8 +115,6 @@ pub(crate) trait Hook: Frame {
     fn segments(&self) -> u32;
     /// [`has_connection`](crate::sockets::has_connection) of the scratch packet, out of line.
     fn has_connection(&self) -> bool;
-    /// Counts the requests of the scratch packet, out of line.
-    fn count_requests(&self);
     /// The programs of no generation at this hook, by
     /// [`stage`](firewall_common::abi::scratch::stage).
     fn stages() -> &'static ProgramArray;
@@ -189,11 +187,6 @@ impl Hook for XdpFrame {
     #[inline(always)]
     fn has_connection(&self) -> bool {
         outline::has_connection_xdp(self.ctx) != 0
-    }
-
-    #[inline(always)]
-    fn count_requests(&self) {
-        outline::count_xdp(self.ctx);
     }
 
     #[inline(always)]
@@ -336,11 +329,6 @@ impl Hook for TcFrame {
     #[inline(always)]
     fn has_connection(&self) -> bool {
         outline::has_connection_tc(self.skb) != 0
-    }
-
-    #[inline(always)]
-    fn count_requests(&self) {
-        outline::count_tc(self.skb);
     }
 
     #[inline(always)]

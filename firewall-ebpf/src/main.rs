@@ -10,6 +10,7 @@
 //! | `read_xdp`, `read_tc` | through a judge | parses, and finds what is asked of the policy |
 //! | `answer_xdp`, `answer_tc` | through `read_*` | asks the tables |
 //! | `conclude_xdp`, `conclude_tc` | through `answer_*` | decides and counts |
+//! | `requests_xdp`, `requests_tc` | through a judge or `conclude_*` | counts the requests in what passes |
 //!
 //! What the macros make of a program calls the function below them, which therefore is inlined:
 //! a call costs 7 to 10 ns, and large ones are not by themselves.
@@ -137,18 +138,32 @@ fn answer_tc(ctx: TcContext) -> i32 {
     tc_action(stages::answer(&ctx, &TcFrame::pulled(ctx.skb.skb)))
 }
 
-/// Last stage.
+/// Last stage of a verdict.
 #[xdp(frags)]
 #[inline(always)]
 fn conclude_xdp(ctx: XdpContext) -> u32 {
-    xdp_action(stages::conclude(&XdpFrame::new(ctx.ctx)))
+    xdp_action(stages::conclude(&ctx, &XdpFrame::new(ctx.ctx)))
 }
 
 /// The same at TC.
 #[classifier]
 #[inline(always)]
 fn conclude_tc(ctx: TcContext) -> i32 {
-    tc_action(stages::conclude(&TcFrame::pulled(ctx.skb.skb)))
+    tc_action(stages::conclude(&ctx, &TcFrame::pulled(ctx.skb.skb)))
+}
+
+/// Stage of a packet that passes, and may be a request.
+#[xdp(frags)]
+#[inline(always)]
+fn requests_xdp(ctx: XdpContext) -> u32 {
+    xdp_action(stages::requests(&XdpFrame::new(ctx.ctx)))
+}
+
+/// The same at TC.
+#[classifier]
+#[inline(always)]
+fn requests_tc(ctx: TcContext) -> i32 {
+    tc_action(stages::requests(&TcFrame::pulled(ctx.skb.skb)))
 }
 
 #[inline(always)]

@@ -7,11 +7,10 @@
 //! one generation.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray, RingBuf};
 use firewall_common::abi::ban::FILTER_WORDS;
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::Cpu;
-use firewall_common::abi::flow::FlowKey;
 use firewall_common::abi::opening::Opening;
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
@@ -88,12 +87,13 @@ pub(crate) static GUARDS: Array<[u64; guard::SLOTS as usize]> = Array::with_max_
 #[map]
 pub(crate) static FRAGMENTS: Array<[u64; fragment::SLOTS as usize]> = Array::with_max_entries(1, 0);
 
-/// What request counting keeps of a flow. Shared; written here, for flows with a
-/// socket only. Full: the least recently used gives way, which costs a count at
-/// most.
+/// What request counting keeps of a connection: one value. Shared; written here, for tuples
+/// with a socket only. Full: the least recently used gives way, which costs a count at most.
 #[map]
-pub(crate) static REQUEST_FLOWS: LruHashMap<FlowKey, request::Entry> =
-    LruHashMap::with_max_entries(1, 0);
+pub(crate) static REQUEST_FLOWS: Array<[request::Bucket; REQUEST_FLOWS_LEN]> =
+    Array::with_max_entries(1, 0);
+
+const REQUEST_FLOWS_LEN: usize = request::BUCKETS as usize;
 
 /// Sampled events. Shared; written here, read by the agent. Full: counted as
 /// lost.

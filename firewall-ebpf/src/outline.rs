@@ -16,7 +16,6 @@ use firewall_common::lines::{Classes, vectors};
 use firewall_common::opening;
 use firewall_common::packet::{Address, Family};
 use firewall_common::parse;
-use firewall_common::pipeline::Arrival;
 use firewall_common::question;
 use firewall_common::request::{self, Entry, Kind, Tally};
 use firewall_common::service::ServiceIndex;
@@ -25,7 +24,7 @@ use firewall_common::verdict::{Direction, Reason};
 use crate::frame::{Hook, TcFrame, XdpFrame};
 use crate::maps;
 use crate::sockets;
-use crate::world::{self, Kernel, SharedBans, Slot, Words};
+use crate::world::{self, SharedBans, Words};
 use crate::{tc_action, xdp_action};
 
 /// [`question::ask_openings`] of the scratch; the kernel wants a result.
@@ -104,23 +103,6 @@ pub(crate) fn result(number: u32) -> Result<(), Reason> {
     }
 }
 
-/// Counts the requests of the scratch packet; returns nothing of use.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn count_xdp(ctx: *mut xdp_md) -> u32 {
-    let frame = XdpFrame::new(ctx);
-    count(&frame, &frame.arrival(Direction::Ingress))
-}
-
-/// The same at TC.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn count_tc(skb: *mut __sk_buff) -> u32 {
-    let Some(scratch) = maps::scratch() else { return 0 };
-    let frame = TcFrame::pulled(skb);
-    count(&frame, &frame.arrival(scratch.direction()))
-}
-
 /// The slot that is in force, or `PASS_ALL`; asks the clock while a generation is on trial.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -161,16 +143,6 @@ fn missing(slot: u32, direction: Direction) -> Reason {
         (1, false) => Reason::Slot1EmptyPass,
         _ => Reason::NoPolicy,
     }
-}
-
-#[inline(always)]
-fn count<H: Hook>(frame: &H, arrival: &Arrival) -> u32 {
-    let Some(scratch) = maps::scratch() else { return 0 };
-    let settings = Slot(scratch.generation);
-    let mut world = Kernel { frame, arrival, settings, settled: None, cpu: None };
-    let Scratch { packet, answers, tally, .. } = scratch;
-    request::count(&mut world, frame, packet, *answers, arrival.direction, tally);
-    0
 }
 
 /// [`sockets::has_connection`] for the scratch packet; 1 or 0.

@@ -10,7 +10,7 @@ use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
 use firewall_common::fast::Rest;
 use firewall_common::verdict::{Direction, Reason, Verdict};
-use firewall_common::{fast, pipeline, question};
+use firewall_common::{fast, pipeline, question, request};
 
 use crate::frame::Hook;
 use crate::world::{self, Kernel, Slot, Words};
@@ -26,6 +26,15 @@ pub(crate) fn judge<C: EbpfContext, H: Hook>(ctx: &C, frame: &H, direction: Dire
         Err(rest) => rest,
     };
     // What is rare reads the frame anew: kept for it, it would take registers from the rest.
+    if let Rest::Requests(decision) = rest {
+        if let Some(scratch) = handed_on(direction) {
+            scratch.answers = question::of_cell(&Words, decision.cell);
+            fast::describe(&frame.again(), &mut scratch.packet);
+            // SAFETY: nothing here needs dropping.
+            unsafe { H::stages().tail_call(ctx, stage::REQUESTS) };
+        }
+        return Verdict::Pass;
+    }
     if matches!(rest, Rest::Suspect)
         && let Some(source) = fast::source(&frame.again())
         && let Some(scratch) = handed_on(direction)
@@ -107,7 +116,7 @@ pub(crate) fn answer<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
 
 /// Decides, and counts.
 #[inline(always)]
-pub(crate) fn conclude<H: Hook>(frame: &H) -> Verdict {
+pub(crate) fn conclude<C: EbpfContext, H: Hook>(ctx: &C, frame: &H) -> Verdict {
     if world::openings().is_some() {
         outline::ask_openings();
     }
@@ -118,7 +127,21 @@ pub(crate) fn conclude<H: Hook>(frame: &H) -> Verdict {
     let mut world = Kernel { frame, arrival, settings, settled: Some(decision), cpu: None };
     let decision = pipeline::conclude(&mut world, packet, questions, *answers, arrival);
     if pipeline::counts_requests(&settings, &decision) {
-        frame.count_requests();
+        // SAFETY: nothing here needs dropping.
+        unsafe { H::stages().tail_call(ctx, stage::REQUESTS) };
     }
     decision.reason.verdict()
+}
+
+/// Counts the requests in a packet that passes.
+#[inline(always)]
+pub(crate) fn requests<H: Hook>(frame: &H) -> Verdict {
+    let Some(scratch) = maps::scratch() else { return Verdict::Pass };
+    let settings = Slot(scratch.generation);
+    let direction = scratch.direction();
+    let arrival = &frame.arrival(direction);
+    let mut world = Kernel { frame, arrival, settings, settled: None, cpu: None };
+    let Scratch { packet, answers, tally, .. } = scratch;
+    request::count(&mut world, frame, packet, *answers, direction, tally);
+    Verdict::Pass
 }

@@ -263,6 +263,11 @@ impl<H: Hook, S: Settings> Bans for Kernel<'_, H, S> {
     fn ban_of(&mut self, source: Address, family: Family) -> u32 {
         outline::ban_of(source.hi, source.lo, family as u32)
     }
+
+    #[inline(always)]
+    fn opaque(number: u64) -> u64 {
+        maps::opaque(number)
+    }
 }
 
 /// Settings, and how what depends on them is best asked.
@@ -377,16 +382,18 @@ impl<H: Hook, S: Generation> World for Kernel<'_, H, S> {
     }
 
     #[inline(always)]
-    fn request(&mut self, key: &FlowKey) -> Option<&mut request::Entry> {
-        let entry = maps::REQUEST_FLOWS.get_ptr_mut(key)?;
-        // SAFETY: as for flows: one flow is handled by one CPU at a time.
-        Some(unsafe { &mut *entry })
+    fn request_bucket(&mut self, number: u32) -> &mut request::Bucket {
+        let buckets = maps::value(&maps::REQUEST_FLOWS).cast::<request::Bucket>();
+        // SAFETY: the value has as many as a masked number can name.
+        let bucket = unsafe { buckets.add(maps::masked(number, request::BUCKETS - 1)) };
+        // SAFETY: as above; names are swapped, and one connection is handled by one CPU at a time.
+        unsafe { &mut *bucket }
     }
 
     #[inline(always)]
-    fn open_request(&mut self, key: &FlowKey, entry: &request::Entry) {
-        // A full table loses a count, never a verdict.
-        let _lost = maps::REQUEST_FLOWS.insert(key, entry, 0);
+    fn swap(word: &mut u64, old: u64, new: u64) -> bool {
+        // SAFETY: a word of a map's value: there are no others here.
+        unsafe { flows::compare_and_swap(&raw mut *word, old, new) }
     }
 
     #[inline(always)]

@@ -49,7 +49,7 @@ use firewall_common::packet::{Address, Packet};
 use firewall_common::passes::{self, Pass};
 use firewall_common::pipeline::{self, Arrival, World};
 use firewall_common::policy::{Context, MISSING, Settings, Tables};
-use firewall_common::request::{Entry, Metric};
+use firewall_common::request::{self, Metric};
 use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Direction, Reason};
 use firewall_common::{flow, fragment, guard};
@@ -76,8 +76,8 @@ pub struct HostWorld {
     pub guards: BTreeMap<u32, u64>,
     /// Verdicts of first fragments by slot, as above.
     pub fragments: BTreeMap<u32, u64>,
-    /// Flows whose requests are counted.
-    pub requests: HashMap<FlowKey, Entry>,
+    /// Connections whose requests are counted: buckets, by number.
+    pub requests: HashMap<u32, request::Bucket>,
     /// Everything counted since this was last emptied.
     pub counted: Counted,
     /// What is let in for a while.
@@ -88,6 +88,8 @@ pub struct HostWorld {
     /// Empty as long as nobody is banned.
     ban_filter: Vec<u64>,
     ban_lengths: [u64; 3],
+    /// Common packets, too, are judged in full.
+    pub in_full: bool,
     direction: Direction,
 }
 
@@ -155,6 +157,7 @@ impl HostWorld {
             bans: Buckets(Vec::new()),
             ban_filter: Vec::new(),
             ban_lengths: [0; 3],
+            in_full: false,
             direction: Direction::Ingress,
         }
     }
@@ -163,7 +166,11 @@ impl HostWorld {
     pub fn judge(&mut self, arrival: &Arrival, frame: &[u8]) -> Decision {
         self.direction = arrival.direction;
         let mut packet = Packet::EMPTY;
-        pipeline::process(self, &frame, arrival, &mut packet)
+        if self.in_full {
+            pipeline::in_full(self, &frame, arrival, &mut packet)
+        } else {
+            pipeline::process(self, &frame, arrival, &mut packet)
+        }
     }
 
     /// The clock of flows.
@@ -337,12 +344,8 @@ impl World for HostWorld {
         (slot < fragment::SLOTS).then(|| self.fragments.entry(slot).or_default())
     }
 
-    fn request(&mut self, key: &FlowKey) -> Option<&mut Entry> {
-        self.requests.get_mut(key)
-    }
-
-    fn open_request(&mut self, key: &FlowKey, entry: &Entry) {
-        self.requests.insert(*key, *entry);
+    fn request_bucket(&mut self, number: u32) -> &mut request::Bucket {
+        self.requests.entry(number).or_insert(request::Bucket::EMPTY)
     }
 
     fn count(&mut self, decision: &Decision, packets: u64, bytes: u64) {

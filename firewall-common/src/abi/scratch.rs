@@ -48,6 +48,8 @@ pub mod stage {
     /// Drops what comes from a banned source, which the packet in the scratch memory
     /// names; hands on any other.
     pub const SUSPECT: u32 = 2;
+    /// Counts the requests in a packet that passes, which the scratch memory describes.
+    pub const REQUESTS: u32 = 3;
     /// Places there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }

@@ -3,7 +3,7 @@
 use core::hint::cold_path;
 
 use crate::frame::Header;
-use crate::packet::{Address, Family, tcp};
+use crate::packet::{Address, Family, Fragment, Packet, tcp};
 use crate::parse::{ethertype, possible_flags};
 use crate::passes::Key;
 use crate::service::{PortPlace, ServiceIndex, proto};
@@ -31,6 +31,8 @@ pub(super) trait Common: Sized {
     fn source_port(&self) -> u16;
     fn destination_port(&self) -> u16;
     fn udp_length(&self) -> u16;
+    fn seq(&self) -> u32;
+    fn ack(&self) -> u32;
     fn tcp_offset(&self) -> u8;
     fn tcp_flags_byte(&self) -> u8;
     /// Whether it is of a protocol, and no fragment.
@@ -129,10 +131,25 @@ pub(super) trait Common: Sized {
         self.tcp_flags_byte() & (tcp::ACK | tcp::RST) != 0
     }
 
-    /// Whether it is more than a bare acknowledgement to who counts requests.
+    /// Writes down what counting of requests asks of a packet.
     #[inline(always)]
-    fn says_something(&self) -> bool {
-        self.headers() < self.end() || self.tcp_flags() & tcp::SYN != 0
+    fn describe(&self, packet: &mut Packet) {
+        packet.source = self.source();
+        packet.destination = self.destination();
+        packet.family = Self::FAMILY;
+        packet.source_port = self.source_port();
+        packet.destination_port = self.destination_port();
+        packet.protocol = self.protocol();
+        packet.fragment = Fragment::Whole;
+        packet.tcp_flags = self.tcp_flags();
+        packet.payload_offset = self.headers();
+        packet.payload_len = if self.protocol() == proto::TCP {
+            packet.seq = self.seq();
+            packet.ack = self.ack();
+            self.end() - self.headers()
+        } else {
+            u32::from(self.udp_length()) - 8
+        };
     }
 }
 
@@ -182,6 +199,16 @@ macro_rules! fields {
         #[inline(always)]
         fn udp_length(&self) -> u16 {
             self.0.u16::<{ $transport + 4 }>()
+        }
+
+        #[inline(always)]
+        fn seq(&self) -> u32 {
+            self.0.u32::<{ $transport + 4 }>()
+        }
+
+        #[inline(always)]
+        fn ack(&self) -> u32 {
+            self.0.u32::<{ $transport + 8 }>()
         }
 
         #[inline(always)]

@@ -1,5 +1,6 @@
 //! From an admitted packet to the counters of its rule.
 
+use super::table::{self, Asked};
 use super::{Entry, Kind, Metric, Need, Payload, Segment, Tally};
 use super::{datagram, need, next_unit, step};
 use crate::abi::tables::Setting;
@@ -17,7 +18,7 @@ use crate::verdict::Direction;
 /// if the kernel has a connection for the tuple, or makes one of this segment
 /// because it brings back a SYN cookie. Without one the payload is suspect: it was
 /// forged, or came with a SYN, whose data a server without TCP Fast Open throws
-/// away and gets again.
+/// away and gets again. So it is without an entry, should there be none to be had.
 ///
 /// `tally` is scratch memory.
 #[inline(always)]
@@ -60,9 +61,9 @@ fn stream<W: World, P: Payload>(
         return;
     }
     // The server is the destination, on either hook.
-    let key = flow::key(packet, Direction::Ingress);
+    let asked = Asked::of(world, &flow::key(packet, Direction::Ingress));
     if segment.syn
-        && let Some(entry) = world.request(&key)
+        && let Some(entry) = table::find(world, asked)
     {
         *entry = Entry::EMPTY;
     }
@@ -70,15 +71,18 @@ fn stream<W: World, P: Payload>(
         return;
     }
     let enabled = world.setting(Setting::Features);
-    let entry = match world.request(&key) {
+    let entry = match table::find(world, asked) {
         Some(entry) if entry.is_of(kind) => entry,
         _ => {
-            if !world.has_connection(&flow::key(packet, direction), packet) {
+            let entry = if world.has_connection(&flow::key(packet, direction), packet) {
+                table::open(world, asked, Entry::new(kind))
+            } else {
+                None
+            };
+            let Some(entry) = entry else {
                 tally.add(Metric::Suspects);
                 return;
-            }
-            world.open_request(&key, &Entry::new(kind));
-            let Some(entry) = world.request(&key) else { return };
+            };
             entry
         }
     };

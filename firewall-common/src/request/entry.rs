@@ -5,11 +5,9 @@ use crate::abi::assert_layout;
 
 /// What the counters keep of a connection, client to server.
 ///
-/// Map `REQUEST_FLOWS`: LRU hash, [`FlowKey`](crate::abi::flow::FlowKey) (whose
-/// `local` is the server's end) to this. Written by the datapath only, and only
-/// for tuples that the kernel has a connection for. Losing an entry costs a count
-/// at most, never a verdict. Any bit pattern is valid, all zero is
-/// [`EMPTY`](Self::EMPTY).
+/// In a [`Bucket`](super::Bucket), for tuples that the kernel has a connection for.
+/// Losing an entry costs a count at most, never a verdict. Any bit pattern is valid, all
+/// zero is [`EMPTY`](Self::EMPTY).
 ///
 /// | field | http1 | tls | mysql, dns |
 /// | --- | --- | --- | --- |
@@ -18,15 +16,9 @@ use crate::abi::assert_layout;
 /// | `ack` | of the last counted request | – | of the last segment that bore a header, or that first came by early |
 /// | `state` | a request was counted | a `ClientHello` was counted | sequence id of the last packet (mysql) |
 /// | `sync`, `held`, `held_len` | – | – | whether framing knows where it is; a header cut in two |
-///
-/// `started`, `turn_ack` and `last_stream` are room for the latency of a
-/// request, for TLS turns and for h2c: nothing writes them yet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// When the request that is being answered began; 0 = none. Nanoseconds of
-    /// `CLOCK_MONOTONIC`.
-    pub started: u64,
     /// First bytes of a header of which the rest has not come, lowest first.
     pub held: u64,
     /// Sequence number, see the table.
@@ -35,10 +27,6 @@ pub struct Entry {
     pub high: u32,
     /// Acknowledgement number, see the table.
     pub ack: u32,
-    /// Acknowledgement number of the last TLS turn.
-    pub turn_ack: u32,
-    /// Highest stream counted, h2c.
-    pub last_stream: u32,
     /// The [`Kind`] that the other fields belong to; another one starts anew.
     pub kind: u8,
     /// Where framing stands, see `framing`.
@@ -48,18 +36,15 @@ pub struct Entry {
     /// What the protocol itself remembers, see the table.
     pub state: u8,
 }
-assert_layout!(Entry, 40, 8);
+assert_layout!(Entry, 24, 8);
 
 impl Entry {
     /// As good as none: belongs to no kind.
     pub const EMPTY: Self = Self {
-        started: 0,
         held: 0,
         next: 0,
         high: 0,
         ack: 0,
-        turn_ack: 0,
-        last_stream: 0,
         kind: Kind::None as u8,
         sync: 0,
         held_len: 0,

@@ -62,6 +62,13 @@ pub(super) fn wants<P: Payload>(segment: &Segment, payload: &P) -> bool {
     start(segment, payload) != Start::Other
 }
 
+/// Whether the first eight bytes may be of a segment that [`wants`] an entry: methods begin
+/// with three capital letters, too.
+#[inline(always)]
+pub(super) const fn may_begin(bytes: u64) -> bool {
+    is_strange(bytes)
+}
+
 /// Judges one segment with payload.
 #[inline(always)]
 pub(super) fn step<P: Payload>(

@@ -25,8 +25,8 @@
 //! it serves: there the request in a SYN is suspect. Linux serves Fast Open only
 //! if `net.ipv4.tcp_fastopen` has bit 1 set, which by default it has not.
 //!
-//! Entries are in an LRU table. An evicted flow counts on from its next request;
-//! only a retransmission right behind the eviction is counted twice.
+//! Entries are in a [table] that forgets what was used least recently. A flow that lost its own
+//! counts on from its next request; only a retransmission right behind that is counted twice.
 //!
 //! TCP fragments count by what the first one holds, so framing may see a gap.
 
@@ -39,6 +39,7 @@ mod metric;
 mod mysql;
 mod proxy;
 mod segment;
+mod table;
 mod tls;
 
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use count::{count, next_unit_of};
 pub use entry::Entry;
 pub use metric::{Metric, Tally};
 pub use segment::{Payload, Segment};
+pub use table::{BUCKETS, Bucket, WAYS};
 
 /// How a service is counted, by number: part of a
 /// [`Cell`](crate::abi::tables::Cell) and of an [`Entry`].
@@ -102,6 +104,20 @@ pub enum Need {
     /// An entry, of a flow that begins here if SYN is set; if there is none of
     /// this kind, a new one, provided that the kernel has a connection.
     Entry,
+}
+
+/// Whether a segment or datagram with these first eight bytes, the first one lowest, may be
+/// more than [`Need::Nothing`] to a service counted like that: all that bodies cost.
+#[inline(always)]
+#[must_use]
+pub const fn may_begin(kind: u32, bytes: u64) -> bool {
+    const HTTP1: u32 = Kind::Http1 as u32;
+    const TLS: u32 = Kind::Tls as u32;
+    match kind {
+        HTTP1 => http1::may_begin(bytes),
+        TLS => tls::may_begin(bytes),
+        _ => true,
+    }
 }
 
 /// The quick test before any look-up.

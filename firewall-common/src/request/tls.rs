@@ -31,6 +31,12 @@ pub(super) fn wants<P: Payload>(segment: &Segment, payload: &P) -> bool {
             .is_some_and(|head| head.agrees(HELLO, HELLO_MASK))
 }
 
+/// Whether the first eight bytes are of a segment that [`wants`] an entry.
+#[inline(always)]
+pub(super) const fn may_begin(bytes: u64) -> bool {
+    (bytes ^ HELLO) & HELLO_MASK == 0
+}
+
 /// Judges one segment with payload.
 #[inline(always)]
 pub(super) fn step<P: Payload>(

@@ -72,7 +72,7 @@ mod tests {
     fn the_nearest_mount_decides() {
         let mounts =
             "sysfs /sys sysfs rw 0 0\nbpf /sys/fs/bpf bpf rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n";
-        assert!(bpffs_above(mounts, Path::new("/sys/fs/bpf/firewall/v5")));
+        assert!(bpffs_above(mounts, Path::new("/sys/fs/bpf/firewall/v6")));
         assert!(!bpffs_above(mounts, Path::new("/sys/fs/cgroup")));
         assert!(!bpffs_above(mounts, Path::new("/tmp/x")));
     }

@@ -10,7 +10,7 @@ use aya_obj::generated::bpf_map_type;
 use firewall_common::abi::ban::FILTER_BYTES;
 use firewall_common::abi::control::{Control, Word};
 use firewall_common::abi::counter::{Cpu, METRICS, RuleCounter};
-use firewall_common::abi::flow::{FLOW_PORTS, FlowKey, RATE_WORDS, places, table_bytes};
+use firewall_common::abi::flow::{FLOW_PORTS, RATE_WORDS, places, table_bytes};
 use firewall_common::abi::opening::{OPENINGS, Opening};
 use firewall_common::abi::scratch::{Scratch, stage};
 use firewall_common::abi::tables::Setting;
@@ -30,8 +30,6 @@ pub const MMAPABLE: u32 = 1 << 10;
 pub struct Capacity {
     /// Flows this host opened.
     pub flows: u32,
-    /// Flows whose requests are counted.
-    pub request_flows: u32,
     /// Rule counters.
     pub rule_slots: u32,
     /// Request counters.
@@ -48,7 +46,6 @@ impl Capacity {
     pub fn new(flows: u32, rule_slots: u32, request_slots: u32) -> Result<Self> {
         Ok(Self {
             flows,
-            request_flows: 1 << 16,
             rule_slots: rule_slots.next_power_of_two().max(256),
             request_slots: request_slots.next_power_of_two().max(16),
             cpus: cpus()?,
@@ -128,13 +125,7 @@ pub fn shape(name: &str, capacity: &Capacity) -> Result<Shape> {
         "FRAGMENTS" => array(8 * fragment::SLOTS as usize),
         "FLOWS" => array(usize::try_from(table_bytes(places(capacity.flows)))?),
         "FLOW_RATES" => array(8 * (capacity.cpus * RATE_WORDS) as usize),
-        "REQUEST_FLOWS" => table(
-            bpf_map_type::BPF_MAP_TYPE_LRU_HASH,
-            size_of::<FlowKey>(),
-            size_of::<request::Entry>(),
-            capacity.request_flows,
-            0,
-        ),
+        "REQUEST_FLOWS" => array(request::BUCKETS as usize * size_of::<request::Bucket>()),
         "BANS" => table(bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 2, 0),
         "EVENTS" => table(bpf_map_type::BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 18, 0),
         "JUDGES_XDP" | "JUDGES_INGRESS" | "JUDGES_EGRESS" | "ANSWERS_XDP" | "ANSWERS_TC" => {

@@ -225,6 +225,6 @@ mod tests {
         let before = rmp_serde::to_vec(&(7_u64, "7f3c91e", &meta().slots)).unwrap();
         let rule = rmp_serde::to_vec(&meta().rules[0]).unwrap();
         let found = [&bytes[..], &bytes[before.len()..], &rule].map(fields);
-        assert_eq!((firewall_common::ABI_VERSION, found), (5, [3, 14, 14]));
+        assert_eq!((firewall_common::ABI_VERSION, found), (6, [3, 14, 14]));
     }
 }

@@ -43,8 +43,16 @@ pub const JUDGES: [&str; 3] = ["judge_xdp", "judge_ingress", "judge_egress"];
 pub const ANSWERS: [&str; 2] = ["answer_xdp", "answer_tc"];
 
 /// Programs of no generation.
-pub const STAGES: [&str; 6] =
-    ["read_xdp", "conclude_xdp", "suspect_xdp", "read_tc", "conclude_tc", "suspect_tc"];
+pub const STAGES: [&str; 8] = [
+    "read_xdp",
+    "conclude_xdp",
+    "suspect_xdp",
+    "requests_xdp",
+    "read_tc",
+    "conclude_tc",
+    "suspect_tc",
+    "requests_tc",
+];
 
 /// Root programs.
 pub const ROOTS: [&str; 3] = ["root_xdp", "root_ingress", "root_egress"];

@@ -65,14 +65,16 @@ impl Hook {
 
     /// The other programs through which a packet may go at this hook: that of the
     /// generation with the array in which it is found, and those of none.
-    fn stages(self) -> ((&'static str, &'static str), [&'static str; 3]) {
+    fn stages(self) -> ((&'static str, &'static str), [&'static str; 4]) {
         match self {
-            Self::Xdp => {
-                (("ANSWERS_XDP", "answer_xdp"), ["read_xdp", "conclude_xdp", "suspect_xdp"])
-            }
-            Self::TcIngress | Self::TcEgress => {
-                (("ANSWERS_TC", "answer_tc"), ["read_tc", "conclude_tc", "suspect_tc"])
-            }
+            Self::Xdp => (
+                ("ANSWERS_XDP", "answer_xdp"),
+                ["read_xdp", "conclude_xdp", "suspect_xdp", "requests_xdp"],
+            ),
+            Self::TcIngress | Self::TcEgress => (
+                ("ANSWERS_TC", "answer_tc"),
+                ["read_tc", "conclude_tc", "suspect_tc", "requests_tc"],
+            ),
         }
     }
 
@@ -127,11 +129,8 @@ impl Sandbox {
     /// # Errors
     /// Without root, without bpffs, or if the kernel refuses the programs.
     pub fn new(generation: &Generation) -> Result<Self> {
-        let capacity = Capacity {
-            flows: 1 << 15,
-            request_flows: 4096,
-            ..Capacity::new(0, slots(generation), slots(generation))?
-        };
+        let capacity =
+            Capacity { flows: 1 << 15, ..Capacity::new(0, slots(generation), slots(generation))? };
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let pins = Pins::from_environment();
         sweep(pins.directory());

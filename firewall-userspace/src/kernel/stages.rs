@@ -23,9 +23,11 @@ const PLACES: [(&str, u32); STAGES.len()] = [
     ("STAGES_XDP", stage::READ),
     ("STAGES_XDP", stage::CONCLUDE),
     ("STAGES_XDP", stage::SUSPECT),
+    ("STAGES_XDP", stage::REQUESTS),
     ("STAGES_TC", stage::READ),
     ("STAGES_TC", stage::CONCLUDE),
     ("STAGES_TC", stage::SUSPECT),
+    ("STAGES_TC", stage::REQUESTS),
 ];
 
 /// Loads the programs, unless those in force are of this build and these maps.

@@ -9,7 +9,7 @@ use firewall_common::flow::table::Slots;
 use firewall_common::packet::{Address, Packet};
 use firewall_common::pipeline::{self, Arrival, World};
 use firewall_common::policy::{Context, MISSING, Settings, Tables};
-use firewall_common::request::{Entry, Metric};
+use firewall_common::request::{self, Metric};
 use firewall_common::time::Nanos;
 use firewall_common::verdict::{Decision, Direction, Reason};
 use firewall_common::{fragment, guard};
@@ -27,6 +27,8 @@ pub(crate) struct Model {
     flows: FlowTable,
     guards: Vec<u64>,
     fragments: Vec<u64>,
+    /// None are counted: no connection stands behind a probe.
+    requests: request::Bucket,
     /// Outcome and rule counter of the packet that is being judged.
     counted: (Option<Reason>, Option<u32>),
 }
@@ -56,6 +58,7 @@ impl Model {
             flows: FlowTable::new(FLOWS, 0),
             guards: vec![0; guard::SLOTS as usize],
             fragments: vec![0; fragment::SLOTS as usize],
+            requests: request::Bucket::EMPTY,
             counted: (None, None),
         }
     }
@@ -153,11 +156,9 @@ impl World for Model {
         self.fragments.get_mut(slot as usize)
     }
 
-    fn request(&mut self, _: &FlowKey) -> Option<&mut Entry> {
-        None
+    fn request_bucket(&mut self, _: u32) -> &mut request::Bucket {
+        &mut self.requests
     }
-
-    fn open_request(&mut self, _: &FlowKey, _: &Entry) {}
 
     fn count(&mut self, decision: &Decision, _: u64, _: u64) {
         self.counted.0 = Some(decision.reason);

@@ -101,9 +101,14 @@ fn requests(bench: &Bench<'_>, range: &mut Range<'_>, ours: &Ours) -> Result<Opt
     let (asking, records) = connection.requests()?;
     let (pass, program) = (range.pass(), ours.judge("judge_xdp")?);
     range.hot("counted port, no request", &program, &connection.quiet(), pass)?;
+    range.hot("counted port, of a body", &program, &connection.saying(BODY)?, pass)?;
     range.vary(("counted port, GET each", STREAM), &program, (&records, &asking), pass)?;
     Ok(Some(connection))
 }
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: www\r\n\r\n";
+/// Of the same length, and no beginning of anything.
+const BODY: &[u8] = b"name=value&other=another one..";
 
 /// A connection to a counted port. The accepted end is closed: the kernel keeps the client's.
 pub(super) struct Connection {
@@ -126,15 +131,20 @@ impl Connection {
         Flow { source_port: self.port, flags: flags::ACK, ..Flow::to(80) }.frame()
     }
 
+    /// A packet of it with that in it.
+    fn saying(&self, payload: &[u8]) -> Result<Vec<u8>> {
+        let mut frame = self.quiet()[..54].to_vec();
+        frame.extend(payload);
+        let length = u16::try_from(frame.len() - 14)?;
+        frame[16..18].copy_from_slice(&length.to_be_bytes());
+        Ok(frame)
+    }
+
     /// A packet with a request, and what makes others of it.
     pub(super) fn requests(&self) -> Result<(Vec<u8>, Records)> {
-        let request = b"GET / HTTP/1.1\r\nHost: www\r\n\r\n";
-        let mut asking = self.quiet()[..54].to_vec();
-        asking.extend(request);
-        let length = u16::try_from(asking.len() - 14)?;
-        asking[16..18].copy_from_slice(&length.to_be_bytes());
+        let asking = self.saying(REQUEST)?;
         // Each request lies behind the one before, or it would be a repetition.
-        let step = u32::try_from(request.len())?;
+        let step = u32::try_from(REQUEST.len())?;
         let records: Vec<_> = (0..u32::try_from(MANY_FLOWS)?)
             .map(|number| [(number * step).to_be(), 0, 0, 0])
             .collect();

@@ -121,7 +121,7 @@ fn loopback_and_the_own_addresses_are_never_touched() -> Result<()> {
     // Even a policy that names it does not get it.
     let text = policy(&[], &[]).replace("[\"eth*\"]", "[\"*\"]");
     let firewall = Firewall::with_policy(&server, &text)?;
-    let links = server.sh("ip link show dev lo; ls /sys/fs/bpf/firewall/v5/links")?;
+    let links = server.sh("ip link show dev lo; ls /sys/fs/bpf/firewall/v6/links")?;
     assert!(!links.contains("xdp/id") && !links.contains("-1\n"), "{links}");
     let listener = server.enter(|| TcpListener::bind("[::]:9999"))??;
     let before = firewall.counters()?;

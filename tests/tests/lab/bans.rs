@@ -113,7 +113,7 @@ fn nobody_loses_a_ban_to_others_who_add_some() -> Result<()> {
     // All have opened the table before the first of them has put another in its place; with the
     // third it is again one of that name and size.
     let mut script = vec![
-        "flock /sys/fs/bpf/firewall/v5/maps sleep 1 &".to_owned(),
+        "flock /sys/fs/bpf/firewall/v6/maps sleep 1 &".to_owned(),
         "sleep 0.3".to_owned(),
         format!("{ban} add 100.64.0.2 &"),
     ];

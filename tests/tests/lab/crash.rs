@@ -95,14 +95,14 @@ fn a_host_that_judges_without_its_pins_is_not_called_open() -> Result<()> {
     let Pair { server, client, lab: _lab } = Pair::new("halved")?;
     let _servers = (Echo::tcp(&server, 80)?, Echo::tcp(&server, 8080)?);
     let firewall = Firewall::with_policy(&server, &policy(&[WEB], &[]))?;
-    server.sh("rm /sys/fs/bpf/firewall/v5/maps/EVENTS")?;
+    server.sh("rm /sys/fs/bpf/firewall/v6/maps/EVENTS")?;
     assert!(!connects(&client, None, pair::server(8080)[0], REFUSAL)?, "it does not judge");
     for command in [&["status"][..], &["apply"], &["detach", "--all"], &["ban", "list"]] {
         let said = firewall.refused(command, 1)?;
         assert!(said.contains("what is attached goes on judging"), "{command:?}: {said}");
     }
     // The way out that they name.
-    server.sh("rm -r /sys/fs/bpf/firewall/v5")?;
+    server.sh("rm -r /sys/fs/bpf/firewall/v6")?;
     assert!(connects(&client, None, pair::server(8080)[0], PATIENCE)?);
     firewall.check(&["apply"])?;
     assert!(!connects(&client, None, pair::server(8080)[0], REFUSAL)?);
@@ -111,7 +111,7 @@ fn a_host_that_judges_without_its_pins_is_not_called_open() -> Result<()> {
 
 /// What is attached: links, by number.
 fn attachment(host: &Host) -> Result<String> {
-    host.sh("ls -li /sys/fs/bpf/firewall/v5/links")
+    host.sh("ls -li /sys/fs/bpf/firewall/v6/links")
 }
 
 /// New connections: what is allowed works, what is not does not.

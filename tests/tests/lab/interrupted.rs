@@ -65,7 +65,7 @@ fn midway(judges_attached: bool) -> Result<()> {
         let before = firewall.counters()?;
         if matches!(moment, Moment::Pinned(name) if name != "META") {
             // What says that the programs there could be kept.
-            server.sh("rmdir /sys/fs/bpf/firewall/v5/gen-?/of-* || true")?;
+            server.sh("rmdir /sys/fs/bpf/firewall/v6/gen-?/of-* || true")?;
         }
         if judges_attached {
             store(&firewall, settle)?;
@@ -176,7 +176,7 @@ struct Place {
 
 impl Place {
     fn of(host: &Host, name: &str) -> Self {
-        let pins = host.path("/sys/fs/bpf/firewall/v5");
+        let pins = host.path("/sys/fs/bpf/firewall/v6");
         let paths = match name.contains('/') {
             true => vec![pins.join(name)],
             false => ["gen-0", "gen-1"].map(|slot| pins.join(slot).join(name)).into(),

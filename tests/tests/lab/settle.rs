@@ -72,7 +72,7 @@ fn a_judge_that_is_attached_obeys_the_control_word() -> Result<()> {
         assert_eq!((store(&firewall, settle)?, store(&firewall, settle)?), (2, 0));
         // The second of these has the slot of the judge that is attached, and programs of its own.
         for now in round {
-            server.sh("rmdir /sys/fs/bpf/firewall/v5/gen-?/of-*")?;
+            server.sh("rmdir /sys/fs/bpf/firewall/v6/gen-?/of-*")?;
             firewall.enforce(now)?;
             assert_eq!(is_open(&client)?, now != &closed, "{round:?}");
         }

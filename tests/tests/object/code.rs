@@ -112,10 +112,10 @@ fn each_tail_call_has_a_constant_index_of_its_own() -> Result<()> {
     let elf = Elf::read(object::bytes())?;
     let functions = functions(&elf)?;
     let slots = [Some(0), Some(1)];
-    let read = [Some(0)];
+    let (read, requests) = ([Some(0)], [Some(3)]);
     // What a root calls, and the stages.
-    let (judge, judge_ingress) =
-        ([Some(0), Some(0), Some(1)], [Some(0), Some(0), Some(1), Some(2)]);
+    let judge = [Some(0), Some(0), Some(1), Some(3)];
+    let judge_ingress = [Some(0), Some(0), Some(1), Some(2), Some(3)];
     let calls = object::ROOTS.map(|root| (root, &slots[..])).into_iter().chain([
         // A judge does what a root does, or hands on to the first stage, that to either
         // slot, which hands on to the last.
@@ -128,8 +128,10 @@ fn each_tail_call_has_a_constant_index_of_its_own() -> Result<()> {
         ("read_tc", &slots[..]),
         ("answer_xdp", &slots[1..]),
         ("answer_tc", &slots[1..]),
-        ("conclude_xdp", &[]),
-        ("conclude_tc", &[]),
+        ("conclude_xdp", &requests[..]),
+        ("conclude_tc", &requests[..]),
+        ("requests_xdp", &[]),
+        ("requests_tc", &[]),
     ]);
     for (name, wanted) in calls {
         let function = functions.get(name).with_context(|| format!("no function {name}"))?;

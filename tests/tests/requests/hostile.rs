@@ -173,7 +173,7 @@ fn connect(client: &Host, to: SocketAddr) -> Result<TcpStream> {
 }
 
 /// Connects from a port; 0 for any.
-fn connect_from(client: &Host, port: u16, to: SocketAddr) -> Result<TcpStream> {
+pub(crate) fn connect_from(client: &Host, port: u16, to: SocketAddr) -> Result<TcpStream> {
     let domain = Domain::for_address(to);
     let socket = client.enter(|| Socket::new(domain, Type::STREAM, Some(Protocol::TCP)))??;
     socket.set_tcp_nodelay(true)?;
@@ -187,7 +187,7 @@ fn connect_from(client: &Host, port: u16, to: SocketAddr) -> Result<TcpStream> {
 }
 
 /// Reads an answer up to its end.
-fn hear(stream: &mut TcpStream, end: &[u8]) -> Result<()> {
+pub(crate) fn hear(stream: &mut TcpStream, end: &[u8]) -> Result<()> {
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
     while !answer.ends_with(end) {
         let length = stream.read(&mut buffer).context("no answer")?;

@@ -72,7 +72,7 @@ fn attached_in_the_middle_of_a_load_it_counts_what_comes_after() -> Result<()> {
     sleep(Duration::from_millis(300));
     // Loading takes its time, attaching is the last of it.
     let apply = web.pair.server.spawn("apply", &mut applying(&firewall)?)?;
-    let links = web.pair.server.path("/sys/fs/bpf/firewall/v5/links");
+    let links = web.pair.server.path("/sys/fs/bpf/firewall/v6/links");
     let attached = || std::fs::read_dir(&links).is_ok_and(|mut links| links.next().is_some());
     // The hook is attached a moment before its link is pinned, so the reading
     // that counts as before is the one from 100 ms earlier.

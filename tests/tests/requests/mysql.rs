@@ -10,6 +10,7 @@ use firewall_tests::gate;
 use firewall_tests::pair::{self, Pair};
 use firewall_tests::servers::{Database, MariaDb};
 
+use crate::loss::AGAIN;
 use crate::mysql_client::{Client, PING, QUERY, command};
 
 pub(crate) const POLICY: &str = "\
@@ -43,6 +44,8 @@ pub(crate) struct Guarded {
     pub(crate) firewall: Firewall,
     /// The direction in which that firewall sees commands.
     pub(crate) way: &'static str,
+    /// How long what a load has sent last may be under way.
+    pub(crate) quiet: Duration,
     pub(crate) pair: Pair,
 }
 
@@ -52,6 +55,9 @@ pub(crate) struct Counted {
     pub(crate) server: BTreeMap<&'static str, u64>,
     pub(crate) firewall: BTreeMap<String, u64>,
 }
+
+/// [`Guarded::quiet`] where nothing is lost.
+pub(crate) const QUIET: Duration = Duration::from_millis(100);
 
 const STATUS: [&str; 4] = ["Questions", "Com_select", "Com_stmt_execute", "Com_stmt_prepare"];
 
@@ -70,7 +76,7 @@ impl Guarded {
         let Self { database, firewall, pair, .. } = Self::new(name)?;
         firewall.check(&["detach", "--all"])?;
         let firewall = Firewall::with_policy(&pair.client, OUTWARD)?;
-        Ok(Self { database, firewall, way: "egress", pair })
+        Ok(Self { database, firewall, way: "egress", quiet: QUIET, pair })
     }
 
     pub(crate) fn with(pair: Pair, database: &Database) -> Result<Self> {
@@ -80,7 +86,7 @@ impl Guarded {
              CREATE DATABASE sbtest",
         )?;
         let firewall = Firewall::with_policy(&pair.server, POLICY)?;
-        Ok(Self { database, firewall, way: "ingress", pair })
+        Ok(Self { database, firewall, way: "ingress", quiet: QUIET, pair })
     }
 
     /// One query over the Unix socket, so that reading moves the counters by a known
@@ -110,7 +116,7 @@ impl Guarded {
         let start = Instant::now();
         let (before, counters) = (self.status()?, self.firewall.counters()?);
         load()?;
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(self.quiet);
         let since = self.firewall.counters()?.since(&counters);
         let after = self.status()?;
         let server: BTreeMap<_, _> =
@@ -188,7 +194,8 @@ fn statements_are_counted_exactly_as_text_and_prepared() -> Result<()> {
 
 #[test]
 fn statements_are_counted_exactly_on_their_way_out() -> Result<()> {
-    let guarded = Guarded::outward("mysql-out")?;
+    let mut guarded = Guarded::outward("mysql-out")?;
+    guarded.quiet = AGAIN;
     let Pair { server, client, .. } = &guarded.pair;
     client.check(&mut guarded.sysbench("oltp_read_write", &[], "prepare")?)?;
     for lost in [0, 1] {
@@ -218,7 +225,8 @@ fn statements_are_counted_exactly_on_their_way_out() -> Result<()> {
 #[test]
 fn statements_are_counted_exactly_whatever_is_lost() -> Result<()> {
     gate::tool("nft", "nftables")?;
-    let guarded = Guarded::new("mysql-lossy")?;
+    let mut guarded = Guarded::new("mysql-lossy")?;
+    guarded.quiet = AGAIN;
     let Pair { server, client, .. } = &guarded.pair;
     client.check(&mut guarded.sysbench("oltp_read_write", &[], "prepare")?)?;
     let lose = |hook: &str| {

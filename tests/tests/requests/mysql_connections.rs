@@ -10,7 +10,7 @@ use firewall_tests::gate;
 use firewall_tests::pair::{self, Pair};
 use firewall_tests::servers::{Certificate, Database, Haproxy, MariaDb};
 
-use crate::mysql::{Guarded, POLICY};
+use crate::mysql::{Guarded, POLICY, QUIET};
 use crate::mysql_client::{Client, QUERY, command};
 
 #[test]
@@ -138,7 +138,7 @@ fn connections_that_were_open_before_are_counted_from_their_next_command() -> Re
     let mut open = open;
     open.iter_mut().try_for_each(ask)?;
     let firewall = Firewall::with_policy(&pair.server, POLICY)?;
-    let guarded = Guarded { database, firewall, way: "ingress", pair };
+    let guarded = Guarded { database, firewall, way: "ingress", quiet: QUIET, pair };
     let counted = guarded.count("16 connections from before the first policy", || {
         for _ in 0..20 {
             open.iter_mut().try_for_each(ask)?;

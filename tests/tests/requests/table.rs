@@ -1,34 +1,81 @@
-//! A table of requests that is smaller than the connections: losing an entry
-//! loses no request.
+//! More connections in one bucket of the table than it has places: losing an entry loses
+//! no request.
 
-use anyhow::Result;
-use firewall_tests::firewall::Firewall;
-use firewall_userspace::kernel::maps::{self, Capacity};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use firewall_common::abi::flow::FlowKey;
+use firewall_common::flow::table;
+use firewall_common::packet::Address;
+use firewall_common::request::{BUCKETS, WAYS};
+use firewall_common::service::proto;
+use firewall_tests::host::Host;
+use firewall_tests::pair::{self, CLIENT};
+use firewall_userspace::kernel::flows;
+use firewall_userspace::kernel::maps::Maps;
 use firewall_userspace::kernel::pins::Pins;
 
-use crate::site::{POLICY, URLS, Web, wrk};
-
-/// Entries of the table; there will be more connections.
-const ENTRIES: u32 = 64;
-const CONNECTIONS: u32 = 300;
+use crate::hostile::{connect_from, hear};
+use crate::site::Web;
 
 #[test]
-fn a_table_smaller_than_the_connections_counts_exactly() -> Result<()> {
-    let web = Web::new("small-table")?;
-    let firewall = Firewall::on(&web.pair.server)?;
-    // No setting says how large the table is: one that is pinned already stays.
-    web.pair.server.enter(|| -> Result<()> {
-        let pins = Pins::at(Pins::DEFAULT_ROOT.as_ref());
-        std::fs::create_dir_all(pins.directory().join("maps"))?;
-        let capacity = Capacity { request_flows: ENTRIES, ..Capacity::new(1024, 1, 1)? };
-        let shape = maps::shape("REQUEST_FLOWS", &capacity)?;
-        maps::create("REQUEST_FLOWS", &shape, &pins.map("REQUEST_FLOWS"))?;
-        Ok(())
-    })??;
-    firewall.enforce(POLICY)?;
-    let client = &web.pair.client;
-    web.exact(&format!("wrk, {CONNECTIONS} connections, {ENTRIES} entries"), &firewall, || {
-        client.check(&mut wrk(client, URLS[0], CONNECTIONS, 2)?).map(drop)
-    })?;
+fn connections_that_share_a_bucket_are_counted_exactly() -> Result<()> {
+    let (web, firewall) = Web::guarded("one-bucket")?;
+    let seed = seed(&web.pair.server)?;
+    for to in pair::server(80) {
+        let ports = of_one_bucket(seed, to)?;
+        let turns = 5;
+        let requests =
+            web.exact(&format!("{} of one bucket, {to}", ports.len()), &firewall, || {
+                let mut streams = Vec::new();
+                for port in &ports {
+                    streams.push(connect_from(&web.pair.client, *port, to)?);
+                }
+                for _ in 0..turns {
+                    for stream in &mut streams {
+                        stream.write_all(b"GET / HTTP/1.1\r\nHost: server\r\n\r\n")?;
+                        hear(stream, b"says hello\n")?;
+                    }
+                }
+                Ok(())
+            })?;
+        assert_eq!(requests, turns * ports.len() as u64);
+    }
     Ok(())
+}
+
+/// The seed of hashes on a host.
+fn seed(host: &Host) -> Result<u32> {
+    host.enter(|| {
+        let pins = Pins::at(Pins::DEFAULT_ROOT.as_ref());
+        let maps = Maps::open(|name| pins.map(name))?.context("nothing is pinned")?;
+        let (_, seed) = flows::settings(maps.fd("FLOWS")?)?;
+        Ok(seed)
+    })?
+}
+
+/// The client's ports from which connections come into one bucket: the one that most do.
+fn of_one_bucket(seed: u32, to: SocketAddr) -> Result<Vec<u16>> {
+    let from = CLIENT.into_iter().find(|from| from.is_ipv4() == to.is_ipv4());
+    let (from, family) = Address::of(from.context("no address")?);
+    let (local, _) = Address::of(to.ip());
+    let mut buckets = BTreeMap::<u64, Vec<u16>>::new();
+    for port in 1_024..u16::MAX {
+        let key = FlowKey {
+            local: [local.hi, local.lo],
+            remote: [from.hi, from.lo],
+            local_port: to.port(),
+            remote_port: port,
+            protocol: proto::TCP,
+            family: family as u8,
+            reserved: 0,
+        };
+        let bucket = table::hash(seed, key.words()) % u64::from(BUCKETS);
+        buckets.entry(bucket).or_default().push(port);
+    }
+    let most = buckets.into_values().max_by_key(Vec::len).unwrap_or_default();
+    ensure!(most.len() > WAYS as usize, "no bucket has more than {} ports", most.len());
+    Ok(most)
 }

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::datagram;
+use super::super::{datagram, may_begin};
 use super::*;
 
 fn kind() -> impl Strategy<Value = Kind> {
@@ -11,11 +11,11 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
-    let words = any::<(u64, u64, u32, u32, u32, u32, u32)>();
+    let words = any::<(u64, u32, u32, u32)>();
     (words, any::<[u8; 4]>()).prop_map(|(words, [kind, sync, held_len, state])| {
-        let (started, held, next, high, ack, turn_ack, last_stream) = words;
+        let (held, next, high, ack) = words;
         let (kind, sync) = (kind % 6, sync % 6);
-        Entry { started, held, next, high, ack, turn_ack, last_stream, kind, sync, held_len, state }
+        Entry { held, next, high, ack, kind, sync, held_len, state }
     })
 }
 
@@ -60,6 +60,26 @@ proptest! {
         for (segment, payload) in &segments {
             flow.see(*segment, payload);
             datagram(kind, segment.payload_len, &payload.as_slice(), &mut Tally::default());
+        }
+    }
+
+    /// What the look at eight bytes passes over needs nothing.
+    #[test]
+    fn what_begins_nothing_needs_nothing(
+        kind in kind(),
+        start in prop_oneof![
+            any::<[u8; 4]>(),
+            proptest::sample::select(&super::super::http1::TOKENS[..]).prop_map(|token| *token),
+            Just(*b"\x16\x03\x01\x02"),
+            Just(*b"PROX"),
+        ],
+        (segment, payload) in any::<u32>().prop_flat_map(segment),
+    ) {
+        let payload = [&start[..], &payload, &[0; 8]].concat();
+        let segment = Segment { syn: false, payload_len: payload.len() as u32, ..segment };
+        let first = u64::from_le_bytes(payload[..8].try_into().unwrap());
+        if !may_begin(kind as u32, first) {
+            prop_assert_eq!(need(kind, &segment, &payload.as_slice()), Need::Nothing);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The way from a packet to the counters of its rule.
 
 use super::super::count;
+use super::super::table::{self, Asked, WAYS};
 use super::*;
 use crate::abi::ban::{Bucket, TableWord};
 use crate::abi::flow::FlowKey;
@@ -20,18 +21,18 @@ use crate::verdict::{Decision, Direction};
 /// Request slot of the rule that admits everything here.
 const SLOT: u32 = 9;
 
-/// A table of a few request entries, sockets, and counters.
-#[derive(Default)]
+/// One bucket, in which all connections are, sockets, and counters.
 struct Host {
-    room: usize,
-    entries: VecDeque<(FlowKey, Entry)>,
+    bucket: table::Bucket,
     sockets: Vec<FlowKey>,
+    jiffies: u64,
     counted: [u64; Metric::COUNT],
 }
 
 impl Host {
-    fn new(room: usize) -> Self {
-        Self { room, ..Self::default() }
+    fn new() -> Self {
+        let bucket = table::Bucket::EMPTY;
+        Self { bucket, sockets: Vec::new(), jiffies: 0, counted: [0; Metric::COUNT] }
     }
 
     /// An admitted packet at a hook; the frame ends in padding.
@@ -54,7 +55,7 @@ impl Host {
 
 impl Settings for Host {
     fn setting(&self, setting: Setting) -> u32 {
-        assert!(matches!(setting, Setting::Features));
+        assert!(matches!(setting, Setting::Features | Setting::FlowSeed));
         u32::MAX
     }
 }
@@ -87,7 +88,7 @@ impl Bans for Host {
 
 impl World for Host {
     fn jiffies(&self) -> u64 {
-        0
+        self.jiffies
     }
 
     fn flows(&mut self) -> impl Slots {
@@ -106,14 +107,8 @@ impl World for Host {
         self.sockets.contains(key)
     }
 
-    fn request(&mut self, key: &FlowKey) -> Option<&mut Entry> {
-        self.entries.iter_mut().find_map(|(known, entry)| (known == key).then_some(entry))
-    }
-
-    fn open_request(&mut self, key: &FlowKey, entry: &Entry) {
-        self.entries.retain(|(known, _)| known != key);
-        self.entries.push_front((*key, *entry));
-        self.entries.truncate(self.room);
+    fn request_bucket(&mut self, _: u32) -> &mut table::Bucket {
+        &mut self.bucket
     }
 
     fn count_request(&mut self, request_slot: u32, metric: Metric, add: u64) {
@@ -163,22 +158,22 @@ fn segment(client: u16, flags: u8, seq: u32, ack: u32) -> Packet {
 
 #[test]
 fn a_flow_gets_an_entry_with_its_first_request() {
-    let mut host = Host::new(10);
+    let mut host = Host::new();
     let (syn, ack) = (segment(5_000, tcp::SYN, 1, 0), segment(5_000, tcp::ACK, 2, 8));
     host.sockets.push(flow::key(&syn, IN));
     host.sees(Kind::Http1, &syn, b"", IN);
     host.sees(Kind::Http1, &ack, b"", IN);
     host.sees(Kind::Http1, &ack, b"no method", IN);
-    assert!(host.entries.is_empty());
+    assert_eq!(host.bucket.taken(), 0);
     host.sees(Kind::Http1, &segment(5_000, tcp::ACK, 11, 8), GET, IN);
     host.sees(Kind::Http1, &segment(5_000, tcp::ACK, 11, 8), GET, IN);
-    assert_eq!(host.entries.len(), 1);
+    assert_eq!(host.bucket.taken(), 1);
     assert_eq!((host.count(Metric::Requests), host.count(Metric::Suspects)), (1, 0));
 }
 
 #[test]
 fn a_syn_clears_what_exists() {
-    let mut host = Host::new(10);
+    let mut host = Host::new();
     let first = segment(5_000, tcp::ACK, 2, 8);
     host.sockets.push(flow::key(&first, IN));
     for _ in 0..2 {
@@ -186,20 +181,20 @@ fn a_syn_clears_what_exists() {
         host.sees(Kind::Http1, &first, GET, IN);
     }
     assert_eq!(host.count(Metric::Requests), 2);
-    assert_eq!(host.entries.len(), 1);
+    assert_eq!(host.bucket.taken(), 1);
 }
 
 #[test]
 fn hole_2_data_in_a_syn_needs_a_connection() {
     let (syn, later) = (segment(5_000, tcp::SYN, 1, 0), segment(5_000, tcp::ACK, 2, 8));
     // A server has none yet: the data comes again behind the handshake.
-    let mut server = Host::new(10);
+    let mut server = Host::new();
     server.sees(Kind::Http1, &syn, GET, IN);
     server.sockets.push(flow::key(&syn, IN));
     server.sees(Kind::Http1, &later, GET, IN);
     assert_eq!((server.count(Metric::Requests), server.count(Metric::Suspects)), (1, 1));
     // A client has one.
-    let mut client = Host::new(10);
+    let mut client = Host::new();
     client.sockets.push(flow::key(&syn, OUT));
     client.sees(Kind::Http1, &syn, GET, OUT);
     client.sees(Kind::Http1, &later, GET, OUT);
@@ -208,7 +203,7 @@ fn hole_2_data_in_a_syn_needs_a_connection() {
 
 #[test]
 fn hole_11_a_later_fragment_is_not_looked_at() {
-    let mut host = Host::new(10);
+    let mut host = Host::new();
     let packet = Packet { fragment: Fragment::Later, ..segment(5_000, tcp::ACK, 2, 8) };
     host.sockets.push(flow::key(&packet, IN));
     host.sees(Kind::Http1, &packet, GET, IN);
@@ -217,33 +212,36 @@ fn hole_11_a_later_fragment_is_not_looked_at() {
 
 #[test]
 fn hole_13_forged_payload_is_suspect_and_makes_no_entry() {
-    let mut host = Host::new(10);
+    let mut host = Host::new();
     let forged = |port| segment(port, tcp::ACK, 2, 8);
     for port in 1_000..2_000 {
         host.sees(Kind::Http1, &forged(port), GET, IN);
         host.sees(Kind::Mysql, &forged(port), b"\x09\0\0\0\x03select 1", IN);
     }
-    assert!(host.entries.is_empty());
+    assert_eq!(host.bucket.taken(), 0);
     assert_eq!((host.count(Metric::Requests), host.count(Metric::Suspects)), (0, 2_000));
     assert_eq!(host.count(Metric::MysqlQuery), 0);
 }
 
 #[test]
 fn hole_14_at_egress_the_other_end_is_the_server() {
-    let mut host = Host::new(10);
+    let mut host = Host::new();
     let request = segment(5_000, tcp::ACK, 2, 8);
     host.sockets.push(flow::key(&request, OUT));
     host.sees(Kind::Http1, &request, GET, OUT);
     assert_eq!(host.count(Metric::Requests), 1);
-    let [(key, _)] = host.entries.make_contiguous() else { panic!() };
+    let key = flow::key(&request, IN);
     assert_eq!((key.local_port, key.remote_port), (80, 5_000));
+    let asked = Asked::of(&host, &key);
+    assert!(table::find(&mut host, asked).is_some());
 }
 
 #[test]
 fn hole_24_a_table_smaller_than_the_connections_still_counts() {
-    let mut host = Host::new(3);
+    let mut host = Host::new();
     for turn in 0..10 {
         for client in 1..=20 {
+            host.jiffies += 100;
             let packet = segment(client, tcp::ACK, 2 + turn * 100, 8 + turn);
             host.sockets.push(flow::key(&packet, IN));
             host.sees(Kind::Http1, &packet, GET, IN);
@@ -253,11 +251,40 @@ fn hole_24_a_table_smaller_than_the_connections_still_counts() {
 }
 
 #[test]
+fn who_was_silent_longest_gives_way() {
+    let mut host = Host::new();
+    let asked = |host: &Host, client| Asked::of(host, &flow::key(&segment(client, 0, 0, 0), IN));
+    let ways = u16::try_from(WAYS).unwrap();
+    for client in 1..=ways {
+        host.jiffies += 1 << 10;
+        let asked = asked(&host, client);
+        let entry = Entry { next: client.into(), ..Entry::new(Kind::Http1) };
+        assert_eq!(table::open(&mut host, asked, entry).copied(), Some(entry));
+    }
+    // The first one speaks again: now it is the second that is silent longest.
+    host.jiffies += 1 << 10;
+    let (first, new) = (asked(&host, 1), asked(&host, ways + 1));
+    assert_eq!(table::find(&mut host, first).unwrap().next, 1);
+    table::open(&mut host, new, Entry::EMPTY).unwrap();
+    let left = |client: &u16| {
+        let asked = asked(&host, *client);
+        table::find(&mut host, asked).is_some()
+    };
+    let left: Vec<_> = (1..=ways + 1).filter(left).collect();
+    assert_eq!(left, [1, 3, 4, 5, 6, 7, 8, 9]);
+    // Its own place comes before all others.
+    let third = asked(&host, 3);
+    table::open(&mut host, third, Entry::new(Kind::Tls)).unwrap();
+    assert_eq!(host.bucket.taken(), 8);
+    assert!(table::find(&mut host, third).unwrap().is_of(Kind::Tls));
+}
+
+#[test]
 fn a_datagram_needs_no_entry() {
-    let mut host = Host::new(10);
+    let mut host = Host::new();
     let packet = Packet { protocol: proto::UDP, ..segment(5_000, 0, 0, 0) };
     host.sees(Kind::Dns, &packet, &dns::message(1, 3), IN);
     host.sees(Kind::Dns, &packet, &dns::message(0x81, 3), IN);
     assert_eq!(host.count(Metric::DnsQueries), 1);
-    assert!(host.entries.is_empty());
+    assert_eq!(host.bucket.taken(), 0);
 }
