@@ -122,10 +122,11 @@ pub enum FilterPart {
 /// A part of the filter, the number of a word there, and bits of it.
 type Mark = (FilterPart, u32, u64);
 
-/// Number of the filter's word for a hash, and its bits there.
+/// Number of the filter's word for a hash, and its bits there. Like buckets, words ascend with
+/// hashes: who writes many in the order of one walks through both.
 #[inline(always)]
 const fn filter_bits(hash: u64) -> (u32, u64) {
-    let word = (hash >> 12) as u32 & (FILTER_WORDS - 1);
+    let word = (hash >> (u64::BITS - FILTER_WORDS.ilog2())) as u32;
     (word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
 }
 

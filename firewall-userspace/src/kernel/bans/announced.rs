@@ -31,6 +31,17 @@ impl Announced {
         self.lengths[word] |= 1 << bit;
     }
 
+    /// What is to be said of these bans and of others.
+    pub(super) fn and(mut self, others: Self) -> Self {
+        for (word, bits) in self.filter.iter_mut().zip(others.filter) {
+            *word |= bits;
+        }
+        for (word, bits) in self.lengths.iter_mut().zip(others.lengths) {
+            *word |= bits;
+        }
+        self
+    }
+
     /// Says that there may be these bans, too.
     pub(super) fn publish(&self, filter: &Mapping, control: &Mapping) {
         for (word, bits) in self.filter.iter().enumerate() {

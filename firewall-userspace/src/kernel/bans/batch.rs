@@ -90,11 +90,15 @@ impl Batch {
 
     /// What the datapath is to be told of them.
     pub(super) fn announced(&self) -> Announced {
-        let mut announced = Announced::nothing();
-        for record in &self.records {
-            announced.add(self.seed, record[0], &key_of(record));
-        }
-        announced
+        let share = |parts| {
+            let mut announced = Announced::nothing();
+            for record in self.of(parts) {
+                announced.add(self.seed, record[0], &key_of(record));
+            }
+            announced
+        };
+        let shares = parallel::all(shares_of(self.records.len()), share);
+        shares.into_iter().reduce(Announced::and).unwrap_or_else(Announced::nothing)
     }
 
     /// How many of them there are, if none is counted twice.
