@@ -123,7 +123,7 @@ pub enum FilterPart {
 type Mark = (FilterPart, u32, u64);
 
 /// Number of the filter's word for a hash, and its bits there. Like buckets, words ascend with
-/// hashes: who writes many in the order of one walks through both.
+/// hashes: who writes many bans in that order walks through both.
 #[inline(always)]
 const fn filter_bits(hash: u64) -> (u32, u64) {
     let word = (hash >> (u64::BITS - FILTER_WORDS.ilog2())) as u32;

@@ -3,7 +3,7 @@
 //!
 //! Nothing is decided here that [`pipeline`](crate::pipeline) would decide
 //! otherwise: whatever needs more than the policy is left to it, as [`Rest`], before
-//! anything was counted. What this saves is the scratch packet, the loops over tags
+//! anything was counted; all but requests, which are counted behind all else. What this saves is the scratch packet, the loops over tags
 //! and extension headers, and code that the processor would have to jump around.
 //! A test holds one against the other.
 
@@ -11,7 +11,7 @@ mod anew;
 mod common;
 
 use crate::abi::flow::FlowKey;
-use crate::abi::tables::{Cell, Setting};
+use crate::abi::tables::{Cell, Setting, features};
 use crate::ban;
 use crate::cold::cold;
 use crate::flow::{TICK_SHIFT, UDP_PORTS};
@@ -171,7 +171,8 @@ fn passed<W: World, F: Frame, P: Common>(
     decision: Decision,
 ) -> Result<(Verdict, Decision), Rest> {
     let decision = counted(world, packet, arrival, decision);
-    if decision.cell.has(Cell::COUNT) && may_ask(frame, &packet.again(), decision.cell) {
+    let counts = world.setting(Setting::Features) & features::REQUESTS != 0;
+    if counts && decision.cell.has(Cell::COUNT) && may_ask(frame, &packet.again(), decision.cell) {
         return Err(Rest::Requests(decision));
     }
     Ok((Verdict::Pass, decision))

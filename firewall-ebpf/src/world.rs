@@ -386,7 +386,8 @@ impl<H: Hook, S: Generation> World for Kernel<'_, H, S> {
         let buckets = maps::value(&maps::REQUEST_FLOWS).cast::<request::Bucket>();
         // SAFETY: the value has as many as a masked number can name.
         let bucket = unsafe { buckets.add(maps::masked(number, request::BUCKETS - 1)) };
-        // SAFETY: as above; names are swapped, and one connection is handled by one CPU at a time.
+        // SAFETY: as above; names are swapped, and any mixture of entries is valid: at worst it
+        // costs a count.
         unsafe { &mut *bucket }
     }
 

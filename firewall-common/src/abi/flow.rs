@@ -13,7 +13,7 @@ use super::assert_layout;
 
 /// A tuple, seen from this host: 40 bytes, no padding.
 ///
-/// Also the key of the request entries, where `local` is the server's end.
+/// Also what request entries are found by, where `local` is the server's end.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {

@@ -84,17 +84,18 @@ pub trait Slots {
     }
 }
 
-/// Hash of a key's words. The remote end may be chosen by others, but not the seed; the local
-/// one is ours.
+/// Hash of a key's words. The remote end may be chosen by others, but not the seed, and what they
+/// choose comes behind it, word by word: no two words can be made to cancel each other. The local
+/// end is ours.
 #[inline(always)]
 #[must_use]
 pub const fn hash(seed: u32, key: [u64; 5]) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let [local_hi, local_lo, remote_hi, remote_lo, rest] = key;
     let local = local_hi ^ local_lo.rotate_left(32) ^ rest;
-    let remote = remote_hi ^ (remote_lo ^ remote_lo >> 29).wrapping_mul(ODD);
-    let hash = (local ^ (seed as u64) << 16).wrapping_add(seed as u64).wrapping_mul(ODD);
-    let hash = (hash ^ hash >> 32 ^ remote).wrapping_mul(ODD ^ (seed as u64) << 32);
+    let hash = (local ^ (seed as u64).wrapping_mul(ODD)).wrapping_mul(ODD);
+    let hash = (hash ^ hash >> 32 ^ remote_hi).wrapping_mul(ODD);
+    let hash = (hash ^ hash >> 29 ^ remote_lo).wrapping_mul(ODD);
     hash ^ hash >> 32
 }
 

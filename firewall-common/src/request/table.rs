@@ -3,12 +3,11 @@
 //! A connection is known by the hash of its key: 14 bits are its bucket, 48 more its name.
 //! One that agrees with another in all of them would be taken for it, and miscounted: one
 //! look-up in 10^13 in a full table, and who does not know the seed can bring none about. So
-//! an entry needs no key, and a bucket is a cache line of names and three of entries, of
-//! which a packet reads one each.
+//! an entry needs no key, and a bucket is a cache line of names and three of entries.
 //!
 //! A connection that has no entry takes the place of that in its bucket which was used
-//! least recently. Two CPUs do not take the same one: the name is swapped before the
-//! entry is written.
+//! least recently, by a clock of a second or so. Two CPUs do not take the same one: names are
+//! swapped, and before the entry is written.
 
 use super::Entry;
 use crate::abi::assert_layout;
@@ -105,13 +104,11 @@ pub(super) fn find<W: World>(world: &mut W, asked: Asked) -> Option<&mut Entry> 
     }
     let way = usize::try_from(way).ok()?;
     let name = names.get_mut(way)?;
-    if asked.differs(*name) != 0 {
-        return None;
-    }
-    if *name != asked.name() {
-        *name = asked.name();
-    }
-    entries.get_mut(way)
+    let old = *name;
+    // Swapped, for another CPU may have given the place away by now.
+    let is_there =
+        asked.differs(old) == 0 && (old == asked.name() || W::swap(name, old, asked.name()));
+    if is_there { entries.get_mut(way) } else { None }
 }
 
 /// Gives a connection an entry; `None` if other CPUs were quicker again and again.
@@ -136,7 +133,8 @@ pub(super) fn open<W: World>(world: &mut W, asked: Asked, entry: Entry) -> Optio
 fn oldest<W: World>(names: &[u64; WAYS as usize], asked: Asked) -> (u64, u64) {
     let (mut most, mut way, mut found) = (0_u64, 0_u64, 0_u64);
     for (index, name) in (0..).zip(names) {
-        let age = asked.stamp.wrapping_sub(*name) & STAMP;
+        // One more: another CPU may be a tick ahead.
+        let age = (asked.stamp + 1).wrapping_sub(*name) & STAMP;
         let free = is_zero::<W>(*name >> STAMP_BITS) << STAMP_BITS;
         let own = is_zero::<W>(asked.differs(*name)) << (STAMP_BITS + 1);
         let worth = 1 + (age | free | own);

@@ -490,3 +490,28 @@ fn no_bit_of_a_way_is_one_in_which_words_differ() {
     let most = Word(u64::MAX).differs(0) | Word(0).differs(u64::MAX);
     assert!(WAY_BITS.iter().all(|&bit| most < 1 << bit));
 }
+
+/// Where two words of an address could be made to cancel each other, without the seed, anybody
+/// with a network of his own could be taken for another.
+#[test]
+fn words_that_others_choose_do_not_cancel() {
+    let key = |hi, lo| [1, 2, hi, lo, 3];
+    for seed in [1, 0x1234_5678, u32::MAX] {
+        for other in 2..1_000 {
+            let mixed = |lo: u64| (lo ^ lo >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let one = 0x2001_0db8_u64 << 32;
+            let hi = one ^ mixed(1) ^ mixed(other);
+            assert_ne!(super::hash(seed, key(one, 1)), super::hash(seed, key(hi, other)));
+        }
+    }
+}
+
+/// Whichever bits addresses differ in, their flows differ in those that say where.
+#[test]
+fn neighbours_and_strangers_spread_over_the_buckets() {
+    for shift in [32, 40, 46, 48, 52, 56] {
+        let place = |number: u64| super::hash(7, [1 << 40, 0, number << shift, 0, 80]) & 0x3fff;
+        let places: std::collections::BTreeSet<u64> = (0..256).map(place).collect();
+        assert!(places.len() > 240, "{} places of 256, by {shift}", places.len());
+    }
+}
