@@ -25,7 +25,7 @@
 //! it serves: there the request in a SYN is suspect. Linux serves Fast Open only
 //! if `net.ipv4.tcp_fastopen` has bit 1 set, which by default it has not.
 //!
-//! Entries are in a [table] that forgets what was used least recently. A flow that lost its own
+//! Entries are in a table that forgets what was used least recently. A flow that lost its own
 //! counts on from its next request; only a retransmission right behind that is counted twice.
 //!
 //! TCP fragments count by what the first one holds, so framing may see a gap.
