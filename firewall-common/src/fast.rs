@@ -3,9 +3,9 @@
 //!
 //! Nothing is decided here that [`pipeline`](crate::pipeline) would decide
 //! otherwise: whatever needs more than the policy is left to it, as [`Rest`], before
-//! anything was counted; all but requests, which are counted behind all else. What this saves is the scratch packet, the loops over tags
-//! and extension headers, and code that the processor would have to jump around.
-//! A test holds one against the other.
+//! anything was counted; all but requests, which are counted behind all else. What this
+//! saves is the scratch packet, the loops over tags and extension headers, and code that
+//! the processor would have to jump around. A test holds one against the other.
 
 mod anew;
 mod common;
